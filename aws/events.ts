@@ -1,0 +1,26 @@
+import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
+import { sources } from "../schemas/events.ts";
+import { environment } from "./settings.ts";
+
+const client = new EventBridgeClient({});
+const entriesPerCall = 10;
+
+export interface ControlEvent {
+  detailType: string;
+  detail: object;
+}
+
+/** Puts the controller's events on the bus, ten a call; a refused entry is an error. */
+export async function putEvents(events: ControlEvent[]): Promise<void> {
+  for (let from = 0; from < events.length; from += entriesPerCall) {
+    const Entries = events.slice(from, from + entriesPerCall).map(({ detailType, detail }) => ({
+      EventBusName: environment.LANDFALL_BUS,
+      Source: sources.control,
+      DetailType: detailType,
+      Detail: JSON.stringify(detail),
+    }));
+    const answer = await client.send(new PutEventsCommand({ Entries }));
+    const refused = answer.Entries?.find((entry) => entry.ErrorCode !== undefined);
+    if (refused !== undefined) throw new Error(`event refused: ${refused.ErrorCode} ${refused.ErrorMessage}`);
+  }
+}

@@ -1,0 +1,107 @@
+/** Admission's part of the ledger: tenant rows, claims, slots and routes, written in one transaction. */
+import { GetCommand, TransactWriteCommand, type TransactWriteCommandInput, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import type { AdmissionPlan } from "../../core/admission/admit.ts";
+import { bucketOf } from "../../core/admission/routes.ts";
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import { RowChangedError } from "../../core/errors.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+import { documents, failedConditions } from "../documents.ts";
+import { environment } from "../settings.ts";
+import { keys } from "./keys.ts";
+
+const TableName = environment.LANDFALL_LEDGER_TABLE;
+type Write = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
+
+export type RouteItem = { route: Route } | { removed: { slot: number; tenantId: string; generation: number } };
+
+export async function readTenantRow(tenantId: string): Promise<TenantRow | undefined> {
+  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.tenant(tenantId), ConsistentRead: true }));
+  return Item?.row as TenantRow | undefined;
+}
+
+/** Adds `count` to the cell's counter and returns the first of the numbers so reserved. Unused ones are skipped. */
+export async function reserveSlots(cell: string, kind: "raw" | "tls", count: number): Promise<number> {
+  const { Attributes } = await documents.send(
+    new UpdateCommand({
+      TableName,
+      Key: keys.counter(cell, kind),
+      UpdateExpression: "ADD taken :count",
+      ExpressionAttributeValues: { ":count": count },
+      ReturnValues: "UPDATED_NEW",
+    }),
+  );
+  return (Attributes?.taken as number) - count;
+}
+
+export type Applied = { ok: true } | { ok: false; claims: string[] };
+
+/**
+ * Writes the plan as one transaction. Claims that belong to somebody else are returned and nothing is written.
+ * @throws RowChangedError when the row is no longer the one that the plan was made from
+ */
+export async function applyAdmission(plan: AdmissionPlan, now: number): Promise<Applied> {
+  const writes = transactionOf(plan, now);
+  try {
+    await documents.send(new TransactWriteCommand({ TransactItems: writes.map(({ write }) => write) }));
+    return { ok: true };
+  } catch (error) {
+    const failed = failedConditions(error);
+    if (failed === undefined) throw conflicts(error) ? new RowChangedError("the row is being written", { cause: error }) : error;
+    const claims = failed.flatMap((index) => writes[index]?.claim ?? []);
+    if (claims.length > 0 && !failed.includes(0)) return { ok: false, claims: claims.sort() };
+    throw new RowChangedError(`tenant ${plan.row.tenantId} changed since version ${plan.expectedVersion}`, { cause: error });
+  }
+}
+
+const conflicts = (error: unknown) =>
+  error instanceof Error && ["TransactionConflictException", "TransactionCanceledException"].includes(error.name);
+
+/** The row first, then claims, slots and routes; 99 items at the most, of the 100 that DynamoDB takes. */
+function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?: string }[] {
+  const { row } = plan;
+  const { tenantId, cell } = row;
+  const bucket = bucketOf(tenantId);
+  const put = (Item: Record<string, unknown>, condition?: string, values?: Record<string, unknown>): Write => ({
+    Put: {
+      TableName,
+      Item,
+      ...(condition === undefined ? {} : { ConditionExpression: condition }),
+      ...(values === undefined ? {} : { ExpressionAttributeValues: values }),
+    },
+  });
+  const mine = { ":tenant": tenantId };
+  const atVersion = { ":version": plan.expectedVersion };
+  return [
+    {
+      write:
+        plan.expectedVersion === 0
+          ? put({ ...keys.tenant(tenantId), version: row.version, row }, "attribute_not_exists(pk)")
+          : put({ ...keys.tenant(tenantId), version: row.version, row }, "version = :version", atVersion),
+    },
+    ...plan.claim.map((claim) => ({
+      write: put({ ...keys.claim(claim), tenantId }, "attribute_not_exists(pk) OR tenantId = :tenant", mine),
+      claim,
+    })),
+    ...plan.release.map((claim) => ({
+      write: put({ ...keys.claim(claim), tenantId, releasedAt: now }, "tenantId = :tenant", mine),
+    })),
+    ...plan.takeSlots.map(({ protocol, slot }) => ({
+      write: put(
+        { ...keys.slot(cell, slot), tenantId, protocol },
+        "attribute_not_exists(pk) OR (tenantId = :tenant AND protocol = :protocol)",
+        { ...mine, ":protocol": protocol },
+      ),
+    })),
+    ...plan.tombstoneSlots.map(({ protocol, slot }) => ({
+      write: put(
+        { ...keys.slot(cell, slot), tenantId, protocol, tombstone: { at: now, reason: "tenant removed" } },
+        "tenantId = :tenant",
+        mine,
+      ),
+    })),
+    ...(plan.routes ?? []).map((route) => ({ write: put({ ...keys.route(cell, bucket, route.slot), route }) })),
+    ...plan.dropRoutes.map((slot) => ({
+      write: put({ ...keys.route(cell, bucket, slot), removed: { slot, tenantId, generation: row.generation } }),
+    })),
+  ];
+}

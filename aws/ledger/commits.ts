@@ -1,0 +1,94 @@
+/** Publishing's part of the ledger: the dirty set, routes by bucket, and the commit. */
+import { GetCommand, TransactWriteCommand } from "@aws-sdk/lib-dynamodb";
+import type { RemovedRoute } from "../../core/publishing/gate.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+import { documents, failedConditions } from "../documents.ts";
+import { environment } from "../settings.ts";
+import type { RouteItem } from "./admission.ts";
+import { keys } from "./keys.ts";
+import type { Lease } from "./leases.ts";
+import { queryAll } from "./query.ts";
+
+const TableName = environment.LANDFALL_LEDGER_TABLE;
+
+/** The live commit of a cell: the one truth that regional manifests are copies of. */
+export interface Commit {
+  generation: number;
+  incarnation: string;
+  routes: string[];
+  structure: { default: string; overrides: Record<string, string> };
+  committedAt: number;
+}
+
+export interface DirtyBatch {
+  batchId: string;
+  tenantIds: string[];
+}
+
+/** At most this many batches fit one commit: each takes two of the 100 items of a transaction. */
+export const batchesPerCommit = 45;
+
+export const readDirty = (cell: string) => queryAll<DirtyBatch>(keys.dirtySet(cell), batchesPerCommit);
+
+export async function readCommit(cell: string): Promise<Commit | undefined> {
+  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.commit(cell), ConsistentRead: true }));
+  return Item?.commit as Commit | undefined;
+}
+
+/** A bucket's routes, and the removals that the ledger remembers. */
+export async function readRoutes(cell: string, bucket: number): Promise<{ routes: Route[]; removed: RemovedRoute[] }> {
+  const items = await queryAll<RouteItem>(keys.routes(cell, bucket));
+  return {
+    routes: items.flatMap((item) => ("route" in item ? [item.route] : [])),
+    removed: items.flatMap((item) => ("removed" in item ? [item.removed] : [])),
+  };
+}
+
+/**
+ * Commits on condition that the live commit is still `live` and the lease still ours, and takes the batches it covers
+ * out of the dirty set. A batch that changed nothing is covered by `live` itself.
+ * @returns false when the condition failed: somebody else committed, or took the lease
+ */
+export async function commitGeneration(
+  cell: string,
+  live: Commit | undefined,
+  next: Commit,
+  batches: DirtyBatch[],
+  lease: Lease,
+): Promise<boolean> {
+  const atLive =
+    live === undefined
+      ? { ConditionExpression: "attribute_not_exists(pk)" }
+      : { ConditionExpression: "generation = :live", ExpressionAttributeValues: { ":live": live.generation } };
+  const Key = keys.commit(cell);
+  const head =
+    next === live
+      ? { ConditionCheck: { TableName, Key, ...atLive } }
+      : { Put: { TableName, Item: { ...Key, generation: next.generation, commit: next }, ...atLive } };
+  const covered = { generation: next.generation, committedAt: next.committedAt };
+  try {
+    await documents.send(
+      new TransactWriteCommand({
+        TransactItems: [
+          head,
+          {
+            ConditionCheck: {
+              TableName,
+              Key: keys.lease(lease.name),
+              ConditionExpression: "epoch = :epoch",
+              ExpressionAttributeValues: { ":epoch": lease.epoch },
+            },
+          },
+          ...batches.flatMap(({ batchId }) => [
+            { Put: { TableName, Item: { ...keys.coverage(batchId, cell), ...covered } } },
+            { Delete: { TableName, Key: keys.dirty(cell, batchId) } },
+          ]),
+        ],
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (failedConditions(error) !== undefined) return false;
+    throw error;
+  }
+}

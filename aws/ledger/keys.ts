@@ -1,0 +1,25 @@
+/** Every key of the ledger, in one place. */
+const slotDigits = 6;
+const padded = (slot: number) => String(slot).padStart(slotDigits, "0");
+
+export const keys = {
+  tenant: (tenantId: string) => ({ pk: `TENANT#${tenantId}`, sk: "ROW" }),
+  status: (tenantId: string) => ({ pk: `TENANT#${tenantId}`, sk: "STATUS" }),
+  claim: (claim: string) => ({ pk: `CLAIM#${claim}`, sk: "CLAIM" }),
+  slot: (cell: string, slot: number) => ({ pk: `SLOT#${cell}#${padded(slot)}`, sk: "SLOT" }),
+  counter: (cell: string, kind: "raw" | "tls") => ({ pk: `CELL#${cell}`, sk: `COUNTER#${kind}` }),
+  commit: (cell: string) => ({ pk: `CELL#${cell}`, sk: "COMMIT" }),
+  lease: (name: string) => ({ pk: `LEASE#${name}`, sk: "LEASE" }),
+  routes: (cell: string, bucket: number) => `ROUTES#${cell}#${bucket}`,
+  route: (cell: string, bucket: number, slot: number) => ({ pk: `ROUTES#${cell}#${bucket}`, sk: padded(slot) }),
+  batch: (batchId: string) => ({ pk: `BATCH#${batchId}`, sk: "BATCH" }),
+  coverage: (batchId: string, cell: string) => ({ pk: `BATCH#${batchId}`, sk: `CELL#${cell}` }),
+  dirtySet: (cell: string) => `DIRTY#${cell}`,
+  dirty: (cell: string, batchId: string) => ({ pk: `DIRTY#${cell}`, sk: batchId }),
+  waits: (cell: string) => `WAITS#${cell}`,
+  wait: (cell: string, batchId: string) => ({ pk: `WAITS#${cell}`, sk: batchId }),
+  edges: (cell: string) => `EDGES#${cell}`,
+  edge: (cell: string, edgeId: string) => ({ pk: `EDGES#${cell}`, sk: edgeId }),
+  signals: (cell: string) => `SIGNALS#${cell}`,
+  signal: (cell: string, subject: string) => ({ pk: `SIGNALS#${cell}`, sk: subject }),
+};

@@ -1,0 +1,60 @@
+/** A lease with an epoch: one writer at a time, and a way to tell a late one apart. */
+import { UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import { documents, isConditionFailed } from "../documents.ts";
+import { environment } from "../settings.ts";
+import { keys } from "./keys.ts";
+
+const TableName = environment.LANDFALL_LEDGER_TABLE;
+
+export interface Lease {
+  name: string;
+  holder: string;
+  epoch: number;
+}
+
+/** Takes a free, expired or own lease for `ms`; undefined while somebody else has it. Every taking is a new epoch. */
+export async function takeLease(name: string, holder: string, ms: number, now: number): Promise<Lease | undefined> {
+  try {
+    const { Attributes } = await documents.send(
+      new UpdateCommand({
+        TableName,
+        Key: keys.lease(name),
+        UpdateExpression: "SET holder = :holder, expiresAt = :until ADD epoch :one",
+        ConditionExpression: "attribute_not_exists(pk) OR expiresAt <= :now OR holder = :holder",
+        ExpressionAttributeValues: { ":holder": holder, ":until": now + ms, ":now": now, ":one": 1 },
+        ReturnValues: "UPDATED_NEW",
+      }),
+    );
+    return { name, holder, epoch: Attributes?.epoch as number };
+  } catch (error) {
+    if (isConditionFailed(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Whether the lease is still ours; asked right before a write that can't carry the epoch itself. */
+export async function holdLease(lease: Lease, ms: number, now: number): Promise<boolean> {
+  return writeExpiry(lease, now + ms);
+}
+
+export async function releaseLease(lease: Lease): Promise<void> {
+  await writeExpiry(lease, 0);
+}
+
+async function writeExpiry(lease: Lease, expiresAt: number): Promise<boolean> {
+  try {
+    await documents.send(
+      new UpdateCommand({
+        TableName,
+        Key: keys.lease(lease.name),
+        UpdateExpression: "SET expiresAt = :until",
+        ConditionExpression: "epoch = :epoch",
+        ExpressionAttributeValues: { ":until": expiresAt, ":epoch": lease.epoch },
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (isConditionFailed(error)) return false;
+    throw error;
+  }
+}

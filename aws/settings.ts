@@ -1,0 +1,55 @@
+import { GetParametersCommand, SSMClient } from "@aws-sdk/client-ssm";
+import * as z from "zod";
+import { Fleet } from "../schemas/fleet.ts";
+
+/** Environment of every function, read once. */
+export const environment = z
+  .object({
+    LANDFALL_STAGE: z.string(),
+    LANDFALL_TENANTS_TABLE: z.string(),
+    LANDFALL_LEDGER_TABLE: z.string(),
+    LANDFALL_BUS: z.string(),
+    LANDFALL_SIGNING_KEY: z.string(),
+    LANDFALL_ROLLOUT_MACHINE: z.string().optional(),
+  })
+  .parse(process.env);
+
+const client = new SSMClient({});
+const path = `/landfall/${environment.LANDFALL_STAGE}`;
+const keepMs = 60_000;
+let kept: { until: number; settings: Promise<Settings> } | undefined;
+
+export interface Settings {
+  fleet: Fleet;
+  /** SHA-256 of the structure that new cells start with. */
+  structure: string;
+}
+
+/** The platform team's settings, at most a minute old. */
+export function loadSettings(now = Date.now()): Promise<Settings> {
+  if (kept === undefined || kept.until <= now) {
+    const settings = readSettings();
+    settings.catch(() => {
+      kept = undefined;
+    });
+    kept = { until: now + keepMs, settings };
+  }
+  return kept.settings;
+}
+
+async function readSettings(): Promise<Settings> {
+  const names = [`${path}/fleet`, `${path}/structure`];
+  const { Parameters = [] } = await client.send(new GetParametersCommand({ Names: names }));
+  const value = (name: string) => {
+    const parameter = Parameters.find((candidate) => candidate.Name === name);
+    if (parameter?.Value === undefined) throw new Error(`SSM parameter ${name} is missing: deploy the stage again`);
+    return parameter.Value;
+  };
+  return { fleet: Fleet.parse(JSON.parse(value(names[0]!))), structure: value(names[1]!) };
+}
+
+export function cellOf(fleet: Fleet, name: string) {
+  const cell = fleet.cells.find((candidate) => candidate.name === name);
+  if (cell === undefined) throw new Error(`cell ${name} is not in the fleet (${fleet.cells.map((c) => c.name).join(", ")})`);
+  return cell;
+}

@@ -1,0 +1,98 @@
+/** Snapshot buckets: one a region, holding content-addressed objects and the cell's signed manifest. */
+import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { Manifest, manifestKey, objectKey, type RouteBucket, SignedManifest } from "../schemas/snapshot.ts";
+import { sha256 } from "./hash.ts";
+
+const clients = new Map<string, S3Client>();
+const clientOf = (region: string) => {
+  const client = clients.get(region) ?? new S3Client({ region });
+  clients.set(region, client);
+  return client;
+};
+
+export interface Bucket {
+  region: string;
+  name: string;
+}
+
+const statusOf = (error: unknown) =>
+  (error as { $metadata?: { httpStatusCode?: number } })?.$metadata?.httpStatusCode ?? undefined;
+
+const cacheControl = "no-cache";
+
+export async function putObject(bucket: Bucket, hash: string, text: string): Promise<void> {
+  await clientOf(bucket.region).send(
+    new PutObjectCommand({ Bucket: bucket.name, Key: objectKey(hash), Body: text, ContentType: "application/json" }),
+  );
+}
+
+/** Route buckets seen lately, by hash: content never changes under its hash. */
+const seen = new Map<string, RouteBucket>();
+const seenMost = 256;
+
+export function rememberRoutes(hash: string, bucket: RouteBucket): void {
+  seen.delete(hash);
+  seen.set(hash, bucket);
+  const oldest = seen.keys().next().value;
+  if (seen.size > seenMost && oldest !== undefined) seen.delete(oldest);
+}
+
+/** A route bucket by its hash; its bytes are checked. */
+export async function getRoutes(bucket: Bucket, hash: string): Promise<RouteBucket> {
+  const known = seen.get(hash);
+  if (known !== undefined) return known;
+  const { Body } = await clientOf(bucket.region).send(
+    new GetObjectCommand({ Bucket: bucket.name, Key: objectKey(hash) }),
+  );
+  const text = (await Body?.transformToString()) ?? "";
+  if (sha256(text) !== hash) throw new Error(`object ${hash} in ${bucket.name} does not have that hash`);
+  const routes = JSON.parse(text) as RouteBucket; // our own bytes: the hash is from our own commit
+  rememberRoutes(hash, routes);
+  return routes;
+}
+
+export interface StoredManifest {
+  etag: string;
+  manifest: Manifest;
+}
+
+export async function getManifest(bucket: Bucket, cell: string): Promise<StoredManifest | undefined> {
+  try {
+    const { Body, ETag } = await clientOf(bucket.region).send(
+      new GetObjectCommand({ Bucket: bucket.name, Key: manifestKey(cell) }),
+    );
+    const signed = SignedManifest.parse(JSON.parse((await Body?.transformToString()) ?? ""));
+    return { etag: ETag!, manifest: Manifest.parse(JSON.parse(signed.manifest)) };
+  } catch (error) {
+    if (statusOf(error) === 404) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Writes the manifest only over the one that was read (`stored`), or only where there was none.
+ * @returns false when somebody else wrote in between: 412, or S3's 409 for a race
+ */
+export async function putManifest(
+  bucket: Bucket,
+  cell: string,
+  signed: SignedManifest,
+  stored: StoredManifest | undefined,
+): Promise<boolean> {
+  try {
+    await clientOf(bucket.region).send(
+      new PutObjectCommand({
+        Bucket: bucket.name,
+        Key: manifestKey(cell),
+        Body: JSON.stringify(signed),
+        ContentType: "application/json",
+        CacheControl: cacheControl,
+        ...(stored === undefined ? { IfNoneMatch: "*" } : { IfMatch: stored.etag }),
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (statusOf(error) === 412 || statusOf(error) === 409) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,67 @@
+import ipaddr from "ipaddr.js";
+import { getPublicSuffix } from "tldts";
+import type { Fleet } from "../../schemas/fleet.ts";
+import { faultsOf, TenantRecord } from "../../schemas/tenant.ts";
+
+/** A name below which anyone may register, such as `com`, `co.uk` or `github.io`. */
+export const isPublicSuffix = (name: string) => getPublicSuffix(name, { allowPrivateDomains: true }) === name;
+
+export type Validated = { ok: true; record: TenantRecord } | { ok: false; reasons: string[] };
+
+/** Never a backend, whatever the fleet allows: unspecified, link-local and metadata, multicast, broadcast. */
+const forbiddenKinds = new Set(["unspecified", "linkLocal", "multicast", "broadcast", "ipv4Mapped", "reserved"]);
+
+/** The record as Landfall understands it, or every reason why it can't be served. */
+export function validateRecord(input: unknown, fleet: Fleet): Validated {
+  const parsed = TenantRecord.safeParse(input);
+  if (!parsed.success) return { ok: false, reasons: faultsOf(parsed.error) };
+  const record = parsed.data;
+  const reasons = [...regionFaults(record, fleet), ...addressFaults(record, fleet), ...nameFaults(record, fleet)];
+  return reasons.length > 0 ? { ok: false, reasons: reasons.sort() } : { ok: true, record };
+}
+
+function regionFaults(record: TenantRecord, fleet: Fleet): string[] {
+  const known = Object.keys(fleet.nearest).sort();
+  const unknown = (region: string) => `is not a region of this fleet: use one of ${known.join(", ")} (got ${region})`;
+  const faults = Object.keys(record.backends)
+    .filter((region) => !known.includes(region))
+    .map((region) => `backends.${region}: ${unknown(region)}`);
+  if (!known.includes(record.homeRegion)) faults.push(`homeRegion: ${unknown(record.homeRegion)}`);
+  return faults;
+}
+
+function addressFaults(record: TenantRecord, fleet: Fleet): string[] {
+  const ranges = fleet.backendRanges.map((range) => ipaddr.parseCIDR(range));
+  const faults: string[] = [];
+  for (const [region, addresses] of Object.entries(record.backends))
+    addresses.forEach((text, index) => {
+      const address = ipaddr.parse(text);
+      const inside = ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));
+      if (forbiddenKinds.has(address.range()))
+        faults.push(`backends.${region}[${index}]: ${text} is a ${address.range()} address and never a backend`);
+      else if (!inside)
+        faults.push(
+          `backends.${region}[${index}]: ${text} is outside the ranges this fleet allows (${fleet.backendRanges.join(", ")})`,
+        );
+    });
+  return faults;
+}
+
+function nameFaults(record: TenantRecord, fleet: Fleet): string[] {
+  const faults: string[] = [];
+  const owned = [...fleet.platformDomains, fleet.endpointDomain];
+  record.hostnames.forEach((name, index) => {
+    if (owned.includes(name)) faults.push(`hostnames[${index}]: ${name} belongs to the platform`);
+    if (name.endsWith(`.${fleet.endpointDomain}`))
+      faults.push(`hostnames[${index}]: names below ${fleet.endpointDomain} are the endpoints' own`);
+  });
+  record.hostnames.forEach((name, index) => {
+    if (isPublicSuffix(name)) faults.push(`hostnames[${index}]: ${name} is a public suffix, which nobody owns`);
+  });
+  const parent = record.wildcard?.slice(2);
+  if (parent !== undefined && isPublicSuffix(parent))
+    faults.push(`wildcard: ${record.wildcard} covers a public suffix, which nobody owns`);
+  if (parent !== undefined && owned.some((domain) => parent === domain || parent.endsWith(`.${domain}`)))
+    faults.push(`wildcard: ${record.wildcard} is below a domain of the platform, where wildcards are not given out`);
+  return faults;
+}

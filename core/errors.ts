@@ -1,0 +1,34 @@
+/** Errors whose names are part of a workflow: a Retry or Catch in stepflows/ matches `name` exactly. */
+
+/** The ledger row changed between reading and writing: read both again. */
+export class RowChangedError extends Error {
+  override readonly name = "RowChangedError";
+}
+
+/** Another holder has the lease: try later. */
+export class LeaseHeldError extends Error {
+  override readonly name = "LeaseHeldError";
+}
+
+/** The gate refused a snapshot: it changes what did not change in the ledger. */
+export class GateRefusedError extends Error {
+  override readonly name = "GateRefusedError";
+}
+
+/** The ledger is behind the manifests (restored from a backup): publishing stops. */
+export class LedgerBehindError extends Error {
+  override readonly name = "LedgerBehindError";
+}
+
+/** The accelerator does not yet show what was written. */
+export class NotConvergedError extends Error {
+  override readonly name = "NotConvergedError";
+}
+
+export const workflowErrors = [
+  RowChangedError,
+  LeaseHeldError,
+  GateRefusedError,
+  LedgerBehindError,
+  NotConvergedError,
+] as const;

@@ -1,0 +1,28 @@
+import { type EdgeRow, isReady } from "../rollout/acks.ts";
+import type { EdgeFacts } from "./plan.ts";
+
+export interface HealthSignal {
+  region: string;
+  edgeId?: string | undefined;
+  health: "healthy" | "degraded";
+}
+
+/** What failover knows of each edge, in order: its last report, and the last health event about it. */
+export function edgeFacts(rows: EdgeRow[], signals: HealthSignal[]): EdgeFacts[] {
+  const degraded = new Set(signals.filter((signal) => signal.health === "degraded").map((signal) => signal.edgeId));
+  return rows
+    .map((row) => ({
+      edgeId: row.edgeId,
+      region: row.region,
+      ready: isReady(row),
+      health: degraded.has(row.edgeId) || !row.serving ? ("degraded" as const) : ("healthy" as const),
+    }))
+    .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));
+}
+
+/** Regions that a health event took out as a whole, in order. */
+export const degradedRegions = (signals: HealthSignal[]): string[] =>
+  signals
+    .filter((signal) => signal.edgeId === undefined && signal.health === "degraded")
+    .map((signal) => signal.region)
+    .sort();

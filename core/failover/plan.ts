@@ -1,0 +1,106 @@
+/** Failover, first version: who should be in the accelerator and with which weight. Pure; times in milliseconds. */
+
+export const fullWeight = 128;
+export const fullDial = 100;
+
+export interface EdgeFacts {
+  edgeId: string;
+  region: string;
+  /** It serves a generation and nginx accepts, by its own word. */
+  ready: boolean;
+  /** The last health event about it. */
+  health: "healthy" | "degraded";
+}
+
+export interface Desired {
+  groups: { region: string; dial: number; endpoints: { edgeId: string; weight: number }[] }[];
+  /** What the policy would not do, and why. */
+  held: string[];
+}
+
+export interface Observed {
+  groups: {
+    region: string;
+    arn: string;
+    dial: number;
+    endpoints: { edgeId: string; weight: number; health: "INITIAL" | "HEALTHY" | "UNHEALTHY" }[];
+  }[];
+}
+
+const byName = <T>(name: (item: T) => string) => (a: T, b: T) => (name(a) < name(b) ? -1 : 1);
+
+/**
+ * The whole list with every weight explicit. A degraded edge gets weight 0 and a degraded region dial 0, unless that
+ * would leave the listener without an endpoint that takes users. An edge that is already in stays in: silence is not
+ * a withdrawal, and the accelerator's own health check sees the dead.
+ */
+export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], observed: Observed): Desired {
+  const held: string[] = [];
+  const present = new Map(
+    observed.groups.flatMap((group) => group.endpoints.map((e) => [e.edgeId, { ...e, region: group.region }] as const)),
+  );
+  const members = edges.filter((edge) => edge.ready || present.has(edge.edgeId));
+  const known = new Set(members.map((edge) => edge.edgeId));
+  for (const [edgeId, endpoint] of present)
+    if (!known.has(edgeId)) members.push({ edgeId, region: endpoint.region, ready: false, health: "healthy" });
+
+  const unhealthy = new Set([...present].filter(([, e]) => e.health === "UNHEALTHY").map(([edgeId]) => edgeId));
+  const takesUsers = (edge: EdgeFacts) => edge.health === "healthy" && !unhealthy.has(edge.edgeId);
+  const withdraw = members.some(takesUsers);
+  if (!withdraw && members.some((edge) => edge.health === "degraded"))
+    held.push("no edge would be left: weights stay as they are");
+
+  const regions = [...new Set(members.map((edge) => edge.region))].sort();
+  const carrying = regions.filter(
+    (region) => !degradedRegions.includes(region) && members.some((edge) => edge.region === region && takesUsers(edge)),
+  );
+  const dialDown = carrying.length > 0;
+  if (!dialDown && degradedRegions.some((region) => regions.includes(region)))
+    held.push("no region would be left: dials stay as they are");
+
+  const dialOf = (region: string) => observed.groups.find((group) => group.region === region)?.dial ?? fullDial;
+  const weightOf = (edge: EdgeFacts) => {
+    if (!withdraw) return present.get(edge.edgeId)?.weight ?? fullWeight;
+    return edge.health === "degraded" ? 0 : fullWeight;
+  };
+  const groups = regions.map((region) => ({
+    region,
+    dial: !dialDown ? dialOf(region) : degradedRegions.includes(region) ? 0 : fullDial,
+    endpoints: members
+      .filter((edge) => edge.region === region)
+      .map((edge) => ({ edgeId: edge.edgeId, weight: weightOf(edge) }))
+      .toSorted(byName((endpoint) => endpoint.edgeId)),
+  }));
+  return { groups, held };
+}
+
+export type Change =
+  | { kind: "create"; region: string; dial: number; endpoints: { edgeId: string; weight: number }[] }
+  | { kind: "update"; region: string; arn: string; dial: number; endpoints: { edgeId: string; weight: number }[] };
+
+/** What must be written to move `observed` to `desired`. Empty means converged. Groups that gain come first. */
+export function changesBetween(desired: Desired, observed: Observed): Change[] {
+  const changes = desired.groups.flatMap<Change & { gain: number }>((group) => {
+    const old = observed.groups.find((candidate) => candidate.region === group.region);
+    if (group.endpoints.length === 0) return [];
+    const gain = load(group) - (old === undefined ? 0 : load(old));
+    if (old === undefined) return [{ kind: "create", ...group, gain }];
+    return sameGroup(old, group) ? [] : [{ kind: "update", arn: old.arn, ...group, gain }];
+  });
+  return changes.toSorted((a, b) => b.gain - a.gain || (a.region < b.region ? -1 : 1)).map(({ gain: _, ...change }) => change);
+}
+
+const load = (group: { dial: number; endpoints: { weight: number }[] }) =>
+  group.dial * group.endpoints.reduce((sum, endpoint) => sum + endpoint.weight, 0);
+
+function sameGroup(
+  a: { dial: number; endpoints: { edgeId: string; weight: number }[] },
+  b: { dial: number; endpoints: { edgeId: string; weight: number }[] },
+): boolean {
+  const weights = new Map(a.endpoints.map((endpoint) => [endpoint.edgeId, endpoint.weight]));
+  return (
+    a.dial === b.dial &&
+    weights.size === b.endpoints.length &&
+    b.endpoints.every((endpoint) => weights.get(endpoint.edgeId) === endpoint.weight)
+  );
+}

@@ -1,0 +1,51 @@
+import type { Route } from "../../schemas/snapshot.ts";
+import { canonicalJson } from "../canonical.ts";
+
+export interface GateLimits {
+  /** Most routes that one commit may change; more is a mistake until somebody says otherwise. */
+  changedRoutes: number;
+  /** Most bytes of one bucket object. */
+  bucketBytes: number;
+}
+
+/** What the ledger says of a slot whose route is no more: the tenant it was, and the generation that removed it. */
+export interface RemovedRoute {
+  slot: number;
+  tenantId: string;
+  generation: number;
+}
+
+/**
+ * Reasons against publishing `next` over `live`; empty lets it pass. A route may only differ when the ledger gave its
+ * tenant a greater generation, and may only vanish when the ledger says that it was removed.
+ */
+export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]): string[] {
+  const before = new Map(live.map((route) => [route.slot, route]));
+  const after = new Map(next.map((route) => [route.slot, route]));
+  const gone = new Map(removed.map((route) => [route.slot, route]));
+  const reasons: string[] = [];
+  if (after.size !== next.length) reasons.push("two routes share a slot");
+  for (const route of next) {
+    const old = before.get(route.slot);
+    if (old === undefined || canonicalJson(old) === canonicalJson(route)) continue;
+    if (old.tenantId !== route.tenantId)
+      reasons.push(`slot ${route.slot} would move from tenant ${old.tenantId} to ${route.tenantId} in one step`);
+    else if (route.generation <= old.generation)
+      reasons.push(`slot ${route.slot} of ${route.tenantId} would change without a new generation`);
+  }
+  for (const old of live) {
+    if (after.has(old.slot)) continue;
+    const tombstone = gone.get(old.slot);
+    if (tombstone === undefined || tombstone.tenantId !== old.tenantId || tombstone.generation <= old.generation)
+      reasons.push(`slot ${old.slot} of ${old.tenantId} would vanish without a removal in the ledger`);
+  }
+  return reasons.sort();
+}
+
+/** How many routes differ between the two. */
+export function countChanges(live: Route[], next: Route[]): number {
+  const before = new Map(live.map((route) => [route.slot, canonicalJson(route)]));
+  const changed = next.filter((route) => before.get(route.slot) !== canonicalJson(route)).length;
+  const after = new Set(next.map((route) => route.slot));
+  return changed + live.filter((route) => !after.has(route.slot)).length;
+}

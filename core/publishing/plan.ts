@@ -1,0 +1,33 @@
+import type { Manifest } from "../../schemas/snapshot.ts";
+import { bucketOf } from "../admission/routes.ts";
+import { everyBucket } from "./render.ts";
+
+/** The buckets to render for these tenants, in order; all of them when nothing was ever committed. */
+export function bucketsToRender(tenantIds: string[], live: { routes: string[] } | undefined): number[] {
+  if (live === undefined) return everyBucket;
+  return [...new Set(tenantIds.map(bucketOf))].sort((a, b) => a - b);
+}
+
+/** The manifest of a commit. */
+export const manifestOf = (
+  cell: string,
+  commit: Pick<Manifest, "generation" | "incarnation" | "routes" | "structure">,
+  keyIds: string[],
+): Manifest => ({
+  cell,
+  generation: commit.generation,
+  incarnation: commit.incarnation,
+  keyIds,
+  routes: commit.routes,
+  structure: commit.structure,
+});
+
+/** What to do with a region's manifest, given the live commit. */
+export function manifestStep(
+  stored: { generation: number; incarnation: string } | undefined,
+  commit: { generation: number; incarnation: string },
+): "write" | "current" | "ledger-behind" {
+  if (stored === undefined) return "write";
+  if (stored.incarnation !== commit.incarnation || stored.generation > commit.generation) return "ledger-behind";
+  return stored.generation === commit.generation ? "current" : "write";
+}

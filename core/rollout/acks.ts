@@ -1,0 +1,70 @@
+/** An edge as the ledger has it. Times are the ledger writer's clock, milliseconds since 1970. */
+export interface EdgeRow {
+  edgeId: string;
+  cell: string;
+  region: string;
+  address: string;
+  appliedGeneration: number;
+  serving: boolean;
+  reportedAt: number;
+  /** The edge's own clock of its last report; an older one changes nothing but the applied generation. */
+  edgeAt: number;
+  rejectedRoutes: { tenantId: string; slot: number; reason: string }[];
+  nack?: { generation: number; reason: string };
+}
+
+/** Edges report every 10 s; the rest is room for the way. */
+export const recentReportMs = 15_000;
+
+export interface WaitOutcome {
+  satisfied: boolean;
+  /** Edges that serve the generation, and those that were waited for in vain, in order. */
+  served: { edgeId: string; region: string }[];
+  missing: { edgeId: string; region: string; reason: string }[];
+}
+
+/** Do all edges that reported lately serve `generation`? No edge at all is not served. */
+export function evaluateWait(generation: number, edges: EdgeRow[], now: number): WaitOutcome {
+  const counted = edges
+    .filter((edge) => now - edge.reportedAt <= recentReportMs && edge.appliedGeneration > 0)
+    .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));
+  const serves = (edge: EdgeRow) => edge.appliedGeneration >= generation;
+  const missing = counted
+    .filter((edge) => !serves(edge))
+    .map((edge) => ({
+      edgeId: edge.edgeId,
+      region: edge.region,
+      reason: edge.nack?.reason ?? `serves generation ${edge.appliedGeneration}`,
+    }));
+  const served = counted.filter(serves).map(({ edgeId, region }) => ({ edgeId, region }));
+  return { satisfied: served.length > 0 && missing.length === 0, served, missing };
+}
+
+export interface EdgeReportFacts {
+  edgeId: string;
+  cell: string;
+  region: string;
+  address: string;
+  at: number;
+  appliedGeneration: number;
+  serving: boolean;
+  rejectedRoutes: EdgeRow["rejectedRoutes"];
+  nack?: { generation: number; reason: string } | undefined;
+}
+
+/** The row after a report. Reports may come twice or out of order: the applied generation only grows. */
+export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, now: number): EdgeRow {
+  if (row !== undefined && report.at < row.edgeAt)
+    return { ...row, appliedGeneration: Math.max(row.appliedGeneration, report.appliedGeneration) };
+  const { at, nack, ...facts } = report;
+  const merged: EdgeRow = {
+    ...facts,
+    appliedGeneration: Math.max(row?.appliedGeneration ?? 0, report.appliedGeneration),
+    reportedAt: now,
+    edgeAt: at,
+  };
+  return nack === undefined ? merged : { ...merged, nack };
+}
+
+/** Ready to take users: it serves a generation, and nginx accepts. */
+export const isReady = (row: EdgeRow) => row.appliedGeneration > 0 && row.serving;

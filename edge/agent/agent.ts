@@ -1,0 +1,188 @@
+/** The agent's one job, done over and over: make this edge serve what the signed manifest says. */
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import type { Logger } from "pino";
+import { detailTypes, type EdgeReport } from "../../schemas/events.ts";
+import { type Manifest, manifestKey, objectKey, Structure } from "../../schemas/snapshot.ts";
+import { EdgeCloud } from "./aws.ts";
+import { Nginx } from "./nginx.ts";
+import { renderNginx } from "./render.ts";
+import type { RouteContext } from "./route-files.ts";
+import { LooseBucket, RoutesDir } from "./routes-dir.ts";
+import type { EdgeSettings, Identity } from "./settings.ts";
+import { Store } from "./store.ts";
+import { parseKeys, RefusedError, sha256, verifyManifest } from "./verify.ts";
+
+const manifestBytesMost = 256 * 1024;
+const objectBytesMost = 8 * 1024 * 1024;
+const reportEveryMs = 10_000;
+
+export class Agent {
+  readonly #settings: EdgeSettings;
+  readonly #identity: Identity;
+  readonly #log: Logger;
+  readonly #cloud: EdgeCloud;
+  readonly #store: Store;
+  readonly #routes: RoutesDir;
+  readonly #keys;
+  readonly nginx: Nginx;
+  #applied: Manifest | undefined;
+  #context: RouteContext | undefined;
+  #structure: string | undefined;
+  #healthPort: number | undefined;
+  #etag: string | undefined;
+  #nack: EdgeReport["nack"];
+  #serving = false;
+  #reported = { at: 0, text: "" };
+  #trouble = "";
+
+  constructor(settings: EdgeSettings, identity: Identity, log: Logger) {
+    this.#settings = settings;
+    this.#identity = identity;
+    this.#log = log;
+    this.#keys = parseKeys(settings.publicKeys);
+    this.#cloud = new EdgeCloud(settings.region);
+    this.#store = new Store(settings.stateDir);
+    this.nginx = new Nginx(settings.runDir, settings.nginx.command);
+    this.#routes = new RoutesDir(path.join(settings.runDir, "routes"));
+  }
+
+  /** nginx accepts, its workers read routes, and there is a good configuration. */
+  get serving(): boolean {
+    return this.#serving;
+  }
+
+  get healthPort(): number | undefined {
+    return this.#healthPort;
+  }
+
+  /** Serves the last good snapshot from disk, whatever AWS does. */
+  async boot(): Promise<void> {
+    const text = this.#store.manifest();
+    if (text === undefined) return;
+    try {
+      await this.#applyManifest(text, async (hash) => this.#store.object(hash));
+      this.#log.info({ generation: this.#applied?.generation }, "serving the last good snapshot");
+    } catch (error) {
+      this.#log.error({ err: error }, "the snapshot on disk is not usable");
+    }
+  }
+
+  /** One round: fetch, verify, apply, look at nginx, report. Never throws: the next round is 250 ms away. */
+  async round(now: number): Promise<void> {
+    await this.#guard("pull", () => this.#pull());
+    await this.#guard("nginx", () => this.#checkNginx());
+    await this.#guard("report", () => this.#report(now));
+  }
+
+  /** Constant work, and one log line when a kind of trouble begins. */
+  async #guard(step: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      if (this.#trouble.startsWith(`${step}: `)) this.#trouble = "";
+    } catch (error) {
+      const trouble = `${step}: ${String(error)}`;
+      if (trouble !== this.#trouble) this.#log.warn({ step, err: error }, "round failed");
+      this.#trouble = trouble;
+    }
+  }
+
+  async #pull(): Promise<void> {
+    const { bucket, cell } = this.#settings;
+    const answer = await this.#cloud.getObject(bucket, manifestKey(cell), manifestBytesMost, this.#etag);
+    if (answer === undefined || answer === "notModified") return;
+    try {
+      await this.#applyManifest(answer.text, (hash) => this.#fetchObject(hash));
+      this.#etag = answer.etag;
+      this.#nack = undefined;
+    } catch (error) {
+      const generation = error instanceof RefusedError ? error.generation : 0;
+      this.#nack = { generation, reason: error instanceof Error ? error.message : String(error) };
+      if (error instanceof RefusedError) this.#etag = answer.etag; // refused for good: wait for other bytes
+      throw error;
+    }
+  }
+
+  async #fetchObject(hash: string): Promise<string | undefined> {
+    const kept = this.#store.object(hash);
+    if (kept !== undefined) return kept;
+    const answer = await this.#cloud.getObject(this.#settings.bucket, objectKey(hash), objectBytesMost);
+    if (answer === undefined || answer === "notModified") return undefined;
+    if (sha256(answer.text) !== hash) throw new RefusedError(`object ${hash} does not have that hash`);
+    this.#store.saveObject(hash, answer.text);
+    return answer.text;
+  }
+
+  async #applyManifest(text: string, objectOf: (hash: string) => Promise<string | undefined>): Promise<void> {
+    const manifest = verifyManifest(text, {
+      cell: this.#settings.cell,
+      keys: this.#keys,
+      generation: this.#applied?.generation ?? 0,
+      incarnation: this.#applied?.incarnation,
+    });
+    const object = async (hash: string) => {
+      const found = await objectOf(hash);
+      if (found === undefined) throw new Error(`object ${hash} of generation ${manifest.generation} is missing`);
+      return found;
+    };
+    const structure = manifest.structure.overrides[this.#identity.edgeId] ?? manifest.structure.default;
+    const everything = structure !== this.#structure; // its table of regions and ranges decides on every route
+    const changed = manifest.routes.flatMap((hash, bucket) =>
+      !everything && hash === this.#applied?.routes[bucket] ? [] : [{ bucket, hash }],
+    );
+    const buckets = new Map<number, LooseBucket>();
+    for (const { bucket, hash } of changed) buckets.set(bucket, LooseBucket.parse(JSON.parse(await object(hash))));
+    if (everything) await this.#useStructure(structure, await object(structure));
+    this.#routes.apply(buckets, this.#context!);
+    if (this.#applied === undefined) this.#routes.sweep();
+    this.#applied = manifest;
+    this.#store.saveManifest(text, new Set([...manifest.routes, structure]));
+    this.#log.info({ generation: manifest.generation, buckets: changed.length }, "applied");
+  }
+
+  async #useStructure(hash: string, text: string): Promise<void> {
+    const structure = Structure.parse(JSON.parse(text));
+    const id = hash.slice(0, 12);
+    const { conf, router } = renderNginx({
+      structure,
+      id,
+      settings: this.#settings,
+      address: this.#identity.listenAddress,
+    });
+    const { backendRanges, portBase, portCount } = structure;
+    const nearest = structure.nearest[this.#settings.region] ?? [this.#settings.region];
+    writeFileSync(path.join(this.#settings.runDir, "routes/ready"), "ready", { mode: 0o644 });
+    await this.nginx.use(id, conf, router);
+    this.#structure = hash;
+    this.#healthPort = structure.healthPort;
+    this.#context = { nearest, backendRanges, portBase, portCount };
+  }
+
+  async #checkNginx(): Promise<void> {
+    if (this.#structure === undefined) return;
+    const answer = await this.nginx.probe();
+    this.#serving = answer?.ready === "ready";
+    if (answer?.ready === "unreadable") throw new Error("nginx's workers can't read the routes: check the folder's rights");
+    if (answer === undefined) await this.nginx.restart();
+  }
+
+  async #report(now: number): Promise<void> {
+    const { cell, region } = this.#settings;
+    const state = {
+      edgeId: this.#identity.edgeId,
+      cell,
+      region,
+      address: this.#identity.address,
+      appliedGeneration: this.#applied?.generation ?? 0,
+      structure: this.#structure,
+      serving: this.#serving,
+      rejectedRoutes: this.#routes.rejected,
+      nack: this.#nack,
+    };
+    const text = JSON.stringify(state);
+    if (text === this.#reported.text && now - this.#reported.at < reportEveryMs) return;
+    const report: Record<string, unknown> = { ...state, at: now };
+    await this.#cloud.putEvent(detailTypes.edgeReport, report);
+    this.#reported = { at: now, text };
+  }
+}

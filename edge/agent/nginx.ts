@@ -1,0 +1,131 @@
+/** The edge's nginx: started once, reloaded only for a new structure, asked whether its workers serve. */
+import { execFile, spawnSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { readIfThere } from "./files.ts";
+
+const run = promisify(execFile);
+const probeMs = 1000;
+const reloadMs = 10_000;
+
+export class Nginx {
+  readonly #dir: string;
+  readonly #command: string;
+  #structure: string | undefined;
+
+  constructor(dir: string, command: string) {
+    this.#dir = dir;
+    this.#command = command;
+    for (const name of ["", "logs", "tmp"]) mkdirSync(path.join(dir, name), { recursive: true, mode: 0o755 });
+  }
+
+  /** The structure that runs, as its first 12 characters. */
+  get structure(): string | undefined {
+    return this.#structure;
+  }
+
+  /** The master's pid, when it runs. */
+  pid(): number | undefined {
+    const pid = Number(readIfThere(path.join(this.#dir, "nginx.pid"))?.trim() || Number.NaN);
+    if (!Number.isInteger(pid) || pid <= 1) return undefined;
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(this.#dir) ? pid : undefined; // not a reused pid
+    } catch {
+      return undefined; // no such process
+    }
+  }
+
+  /** What the workers answer: the structure they run, and what they read in the routes' folder. */
+  async probe(): Promise<{ structure: string; ready: string } | undefined> {
+    const answer = await askSocket(path.join(this.#dir, "probe.sock"));
+    const [structure, ready] = answer?.split(" ") ?? [];
+    return structure !== undefined && ready !== undefined ? { structure, ready } : undefined;
+  }
+
+  /**
+   * Runs this structure: tested first, swapped in, verified by its workers' answer, and put back when they don't give it.
+   * @throws with nginx's own words when the structure is no good; the old one then still serves
+   */
+  async use(id: string, conf: string, router: string): Promise<void> {
+    const file = (name: string) => path.join(this.#dir, name);
+    const before = readIfThere(file("nginx.conf"));
+    writeFileSync(file(`router-${id}.js`), router, { mode: 0o644 });
+    writeFileSync(file("nginx.conf~"), conf, { mode: 0o644 });
+    await this.#exec("-t", "-c", file("nginx.conf~"));
+    renameSync(file("nginx.conf~"), file("nginx.conf"));
+    try {
+      await this.#startOrReload(id);
+    } catch (error) {
+      if (before !== undefined) {
+        writeFileSync(file("nginx.conf"), before);
+        this.signal("SIGHUP");
+      }
+      throw error;
+    }
+    this.#structure = id;
+    for (const name of readdirSync(this.#dir))
+      if (name.startsWith("router-") && name !== `router-${id}.js`) rmSync(file(name));
+  }
+
+  /** Starts nginx again on the structure it has, after it died. */
+  async restart(): Promise<void> {
+    if (this.#structure !== undefined && this.pid() === undefined) await this.#startOrReload(this.#structure);
+  }
+
+  signal(signal: NodeJS.Signals): boolean {
+    const pid = this.pid();
+    return pid !== undefined && process.kill(pid, signal);
+  }
+
+  /** Ends nginx and its sessions, at once, without waiting for anything but its end. */
+  stopNow(): void {
+    const pid = this.pid();
+    if (pid === undefined) return;
+    process.kill(pid, "SIGTERM");
+    for (let tries = 0; tries < 50 && this.pid() !== undefined; tries++) spawnSync("sleep", ["0.02"]);
+  }
+
+  async #startOrReload(id: string): Promise<void> {
+    if (this.pid() === undefined) {
+      rmSync(path.join(this.#dir, "probe.sock"), { force: true }); // a killed nginx leaves it, and then can't bind it
+      await this.#exec("-c", path.join(this.#dir, "nginx.conf"));
+    } else this.signal("SIGHUP");
+    for (const until = Date.now() + reloadMs; Date.now() < until; await sleep(50))
+      if ((await this.probe())?.structure === id) return;
+    throw new Error(`nginx does not run structure ${id} after ${reloadMs} ms: ${this.#lastError()}`);
+  }
+
+  async #exec(...args: string[]): Promise<void> {
+    const errors = path.join(this.#dir, "logs/error.log");
+    try {
+      await run(this.#command, ["-p", this.#dir, "-e", errors, ...args], { timeout: 30_000 });
+    } catch (error) {
+      const said = String((error as { stderr?: string }).stderr ?? error).trim();
+      throw new Error(`nginx refuses: ${said.split("\n").slice(-3).join(" ").slice(0, 500)}`, { cause: error });
+    }
+  }
+
+  #lastError(): string {
+    return readIfThere(path.join(this.#dir, "logs/error.log"))?.trim().split("\n").at(-1)?.slice(0, 300) ?? "no error log";
+  }
+}
+
+function askSocket(file: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = net.connect(file);
+    let answer = "";
+    const end = (value: string | undefined) => {
+      socket.destroy();
+      resolve(value);
+    };
+    socket.setTimeout(probeMs, () => end(undefined));
+    socket.on("data", (chunk) => {
+      answer += chunk;
+    });
+    socket.on("end", () => end(answer));
+    socket.on("error", () => end(undefined));
+  });
+}

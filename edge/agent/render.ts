@@ -1,0 +1,45 @@
+/** Structure and settings → the two files that nginx runs on. Pure. */
+import type { Structure } from "../../schemas/snapshot.ts";
+import type { EdgeSettings } from "./settings.ts";
+
+export interface RenderFacts {
+  structure: Structure;
+  /** First 12 characters of the structure's hash: it names the router's file and answers the probe. */
+  id: string;
+  settings: EdgeSettings;
+  /** Undefined listens on every address and lets the kernel choose the source. */
+  address: string | undefined;
+}
+
+const placeholder = /\{\{([a-zA-Z]+)\}\}/g;
+const keepalive = "so_keepalive=60s:30s:4";
+
+export function renderNginx(facts: RenderFacts): { conf: string; router: string } {
+  const { structure, id, settings, address } = facts;
+  const ports = `${structure.portBase}-${structure.portBase + structure.portCount - 1}`;
+  const listen = (port: number | string) =>
+    (address === undefined ? [`${port}`, `[::]:${port}`] : [`${address}:${port}`])
+      .map((where) => `listen ${where} ${keepalive};`)
+      .join("\n    ");
+  const { modules, user, workers, connections } = settings.nginx;
+  const values: Record<string, string> = {
+    structure: id,
+    run: settings.runDir,
+    modules: modules.map((module) => `load_module ${module};`).join("\n"),
+    user: user === undefined ? "" : `user ${user};`,
+    workers: String(workers),
+    connections: String(connections),
+    files: String(connections * 2 + structure.portCount),
+    listenTls: listen(structure.edgeTlsPort),
+    listenSlots: listen(ports),
+    bind: address === undefined ? "" : `proxy_bind ${address};`,
+  };
+  const fill = (template: string) =>
+    template.replace(placeholder, (whole, name: string) => {
+      if (whole === "{{name}}") return whole; // the template's own explanation
+      const value = values[name];
+      if (value === undefined) throw new Error(`the structure has an unknown placeholder ${whole}`);
+      return value;
+    });
+  return { conf: fill(structure.nginxConf), router: fill(structure.router) };
+}

@@ -1,0 +1,65 @@
+/** Routes as the files that the router reads. Pure: bytes out, nothing written. */
+import ipaddr from "ipaddr.js";
+import { Route } from "../../schemas/snapshot.ts";
+import { Hostname, Wildcard } from "../../schemas/tenant.ts";
+
+export interface RouteContext {
+  /** Regions by distance from here, nearest first. */
+  nearest: string[];
+  backendRanges: string[];
+  portBase: number;
+  portCount: number;
+}
+
+export type RouteFiles = { ok: true; slot: number; files: Map<string, string> } | { ok: false; slot: number; reason: string };
+
+const backendPattern = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):([0-9]{1,5})$/;
+
+/** The files of one route, or why this edge will not serve it. Checked again here: an edge trusts no writer. */
+export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
+  const parsed = Route.safeParse(input);
+  const slot = Number((input as { slot?: unknown } | null)?.slot ?? -1);
+  if (!parsed.success) return { ok: false, slot, reason: "the route is malformed" };
+  const route = parsed.data;
+  const lines = orderedBackends(route, context.nearest);
+  const outside = lines.find((backend) => !isAllowed(backend, context.backendRanges));
+  if (outside !== undefined) return { ok: false, slot, reason: `backend ${outside} is outside the allowed ranges` };
+  if (lines.length === 0) return { ok: false, slot, reason: "the route has no backend" };
+  const content = lines.map((backend) => `+${backend}\n`).join("");
+  const names = namesOf(route, context);
+  return names === undefined
+    ? { ok: false, slot, reason: "a name or port of the route is not valid" }
+    : { ok: true, slot, files: new Map(names.map((name) => [name, content])) };
+}
+
+/** Nearest region first; regions that the table lacks come last, in order of name. */
+function orderedBackends(route: Route, nearest: string[]): string[] {
+  const rank = (region: string) => (nearest.includes(region) ? nearest.indexOf(region) : nearest.length);
+  return Object.entries(route.backends)
+    .sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1))
+    .flatMap(([, backends]) => backends);
+}
+
+function isAllowed(backend: string, ranges: string[]): boolean {
+  const match = backendPattern.exec(backend);
+  const text = match?.[1] ?? match?.[2];
+  if (text === undefined || !ipaddr.isValid(text) || Number(match?.[3]) > 65535) return false;
+  const address = ipaddr.parse(text);
+  return ranges.some((range) => {
+    const [base, bits] = ipaddr.parseCIDR(range);
+    return base.kind() === address.kind() && address.match(base, bits);
+  });
+}
+
+/** `n/<name>`, `w/<parent>`, `p/<port>`; undefined when one is not exactly what the schema lets pass. */
+function namesOf(route: Route, { portBase, portCount }: RouteContext): string[] | undefined {
+  if (route.port !== undefined) {
+    const inRange = route.port >= portBase && route.port < portBase + portCount;
+    return inRange && route.port === portBase + route.slot ? [`p/${route.port}`] : undefined;
+  }
+  const exact = route.hostnames.every((name) => Hostname.safeParse(name).data === name);
+  const wild = route.wildcard === undefined || Wildcard.safeParse(route.wildcard).data === route.wildcard;
+  if (!exact || !wild) return undefined;
+  const names = route.hostnames.map((name) => `n/${name}`);
+  return route.wildcard === undefined ? names : [...names, `w/${route.wildcard.slice(2)}`];
+}

@@ -1,0 +1,59 @@
+/** What an edge is started with: cloud-init's user data. JSON is YAML, so that it can be read back by a program. */
+import type { EdgeSettings } from "./agent/settings.ts";
+
+export function edgeSettings(parts: Pick<EdgeSettings, "cell" | "region" | "bucket" | "publicKeys">): EdgeSettings {
+  return {
+    ...parts,
+    runDir: "/run/landfall",
+    stateDir: "/var/lib/landfall",
+    nginx: {
+      command: "nginx",
+      modules: ["/usr/lib64/nginx/modules/ngx_stream_js_module.so"],
+      workers: 2,
+      connections: 65_536,
+    },
+  };
+}
+
+const nginxRepository = `[nginx]
+name=nginx
+baseurl=https://nginx.org/packages/amzn/2023/$basearch/
+gpgcheck=1
+gpgkey=https://nginx.org/keys/nginx_signing.key
+enabled=1
+`;
+
+export function userData(settings: EdgeSettings, service: string): string {
+  const file = (path: string, content: string) => ({ path, content, permissions: "0644" });
+  const agent = `s3://${settings.bucket}/agent/agent.mjs`;
+  return `#cloud-config\n${JSON.stringify(
+    {
+      write_files: [
+        file("/etc/landfall/edge.json", JSON.stringify(settings)),
+        file("/etc/systemd/system/landfall-agent.service", service),
+        file("/etc/yum.repos.d/nginx.repo", nginxRepository),
+        file("/etc/sysctl.d/90-landfall.conf", "net.ipv4.ip_local_port_range = 32768 60999\nnet.core.somaxconn = 4096\n"),
+      ],
+      runcmd: [
+        "useradd --system --shell /usr/sbin/nologin landfall",
+        "dnf install -y nginx nginx-module-njs nodejs24",
+        "systemctl disable --now nginx",
+        "sysctl --system",
+        `mkdir -p /opt/landfall && aws s3 cp ${agent} /opt/landfall/agent.mjs --region ${settings.region}`,
+        "systemctl daemon-reload && systemctl enable --now landfall-agent",
+      ],
+    },
+    null,
+    1,
+  )}\n`;
+}
+
+/** The settings in user data made above. */
+export function settingsIn(data: string): unknown {
+  const { write_files: files } = JSON.parse(data.slice(data.indexOf("\n"))) as {
+    write_files: { path: string; content: string }[];
+  };
+  const found = files.find(({ path }) => path === "/etc/landfall/edge.json");
+  if (found === undefined) throw new Error("the user data has no /etc/landfall/edge.json");
+  return JSON.parse(found.content);
+}

@@ -1,0 +1,10 @@
+/** Leaves a task token to be answered when every edge that counts serves the batch; then looks whether that is so already. */
+import { storeWait } from "../aws/ledger/edges.ts";
+import { AwaitAcksInput } from "../schemas/workflows.ts";
+import { evaluateWaits } from "./shell/acks.ts";
+import { handler as shell } from "./shell/handler.ts";
+
+export const handler = shell(AwaitAcksInput, async ({ batchId, cell, token }) => {
+  await storeWait(cell, { batchId, token });
+  await evaluateWaits(cell, Date.now());
+});

@@ -1,0 +1,14 @@
+/** Failover's first step: takes a health event down, if there is one, and says how far the accelerator is from desired. */
+import { recordSignal } from "../aws/ledger/edges.ts";
+import { FailoverInput } from "../schemas/workflows.ts";
+import { evaluateFailover } from "./shell/failover.ts";
+import { handler as shell, logger } from "./shell/handler.ts";
+
+export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
+  if (signal !== undefined) {
+    await recordSignal({ ...signal, at: Date.parse(at ?? "") || Date.now() });
+    logger.info("health signal", { ...signal });
+  }
+  const { changes, held } = await evaluateFailover(cell);
+  return { cell, changes: changes.length, held };
+});

@@ -1,0 +1,26 @@
+import { readCoverage } from "../../aws/ledger/batches.ts";
+import { readEdges, readWaits, removeWait } from "../../aws/ledger/edges.ts";
+import { completeTask } from "../../aws/workflows.ts";
+import { evaluateWait } from "../../core/rollout/acks.ts";
+
+/**
+ * Looks at every wait of the cell and ends those that are satisfied. Called after every ack, nack, new wait and change
+ * of membership: whoever comes last sees that it is complete.
+ */
+export async function evaluateWaits(cell: string, now: number): Promise<void> {
+  const waits = await readWaits(cell);
+  if (waits.length === 0) return;
+  const [edges, coverage] = await Promise.all([
+    readEdges(cell),
+    readCoverage(
+      cell,
+      waits.map(({ batchId }) => batchId),
+    ),
+  ]);
+  for (const { batchId, token } of waits) {
+    const covered = coverage.get(batchId);
+    if (covered === undefined || !evaluateWait(covered.generation, edges, now).satisfied) continue;
+    await completeTask(token, { generation: covered.generation });
+    await removeWait(cell, batchId);
+  }
+}

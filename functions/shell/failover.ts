@@ -1,0 +1,18 @@
+import { observeAccelerator } from "../../aws/accelerator.ts";
+import { readEdges, readSignals } from "../../aws/ledger/edges.ts";
+import { cellOf, loadSettings } from "../../aws/settings.ts";
+import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
+import { changesBetween, planAccelerator } from "../../core/failover/plan.ts";
+
+/** Reads everything that failover decides on, and decides: what there is to change now, and what is held back. */
+export async function evaluateFailover(cellName: string) {
+  const { fleet } = await loadSettings();
+  const cell = cellOf(fleet, cellName);
+  const [observed, edges, signals] = await Promise.all([
+    observeAccelerator(cell.listenerArn),
+    readEdges(cellName),
+    readSignals(cellName),
+  ]);
+  const desired = planAccelerator(edgeFacts(edges, signals), degradedRegions(signals), observed);
+  return { cell, changes: changesBetween(desired, observed), held: desired.held };
+}

@@ -1,0 +1,29 @@
+/** The shell that every function wears: parse at the door, log with a fixed shape, measure nothing twice. */
+import { Logger } from "@aws-lambda-powertools/logger";
+import { injectLambdaContext } from "@aws-lambda-powertools/logger/middleware";
+import middy from "@middy/core";
+import type { Context } from "aws-lambda";
+import type * as z from "zod";
+
+export const logger = new Logger({ serviceName: "landfall" });
+
+/**
+ * A Lambda handler around `run`.
+ * @throws what `run` throws, by its own name; and `InvalidInputError` when the event does not fit `schema`
+ */
+export const handler = <S extends z.ZodType, Output>(
+  schema: S,
+  run: (input: z.output<S>, context: Context) => Promise<Output>,
+) =>
+  middy<unknown, Output>()
+    .use(injectLambdaContext(logger))
+    .handler(async (event, context) => {
+      const input = schema.safeParse(event);
+      if (!input.success) throw new InvalidInputError(input.error.message);
+      return run(input.data, context);
+    });
+
+/** The event is not what this function takes; no retry helps. */
+export class InvalidInputError extends Error {
+  override readonly name = "InvalidInputError";
+}

@@ -1,0 +1,71 @@
+/** What the platform team runs, per stage: regions, cells, slots, ranges. The one file to edit before a deployment. */
+import { readFileSync } from "node:fs";
+import path from "node:path";
+
+export interface StageFleet {
+  homeRegion: string;
+  regions: string[];
+  cells: { name: string; regions: string[]; edgesPerRegion: number; portBase: number; portCount: number; tlsCount: number }[];
+  /** Backends may only be here. */
+  backendRanges: string[];
+  /** Parents of the platform's own: tenants get names below them, never wildcards. */
+  platformDomains: string[];
+  endpointDomain: string;
+  instanceType: string;
+  /** Ports that edges listen on for TLS and for the health check. */
+  edgeTlsPort: number;
+  healthPort: number;
+}
+
+const regions = ["us-west-2", "eu-west-3", "ap-northeast-1"];
+
+/** The fleet of a laptop: loopback instead of a VPC, and a few hundred ports. Pods get addresses in 100 + region. */
+const local: StageFleet = {
+  homeRegion: "us-west-2",
+  regions,
+  cells: [{ name: "c1", regions, edgesPerRegion: 2, portBase: 10000, portCount: 200, tlsCount: 100_000 }],
+  backendRanges: ["127.77.100.0/24", "127.77.101.0/24", "127.77.102.0/24"],
+  platformDomains: ["tenants.localhost.example"],
+  endpointDomain: "landfall.localhost.example",
+  instanceType: "t4g.small",
+  edgeTlsPort: 8443,
+  healthPort: 8080,
+};
+
+/** An example to start from: the addresses and names are yours to fill in. */
+const deployed: StageFleet = {
+  ...local,
+  cells: [{ name: "c1", regions, edgesPerRegion: 2, portBase: 10000, portCount: 20000, tlsCount: 100_000 }],
+  backendRanges: ["10.0.0.0/8"],
+  platformDomains: ["tenants.example.com"],
+  endpointDomain: "landfall.example.com",
+};
+
+export const localStage = "local";
+
+export function fleetOf(stage: string): StageFleet {
+  const fleet = stage === localStage ? local : deployed;
+  if (stage !== localStage && fleet.backendRanges.some((range) => range.startsWith("127.") || range.startsWith("::1")))
+    throw new Error(`stage ${stage} allows loopback addresses as backends: an edge would serve itself`);
+  return fleet;
+}
+
+/** Every region of the fleet with all of them, nearest first, by the measured round trips. */
+export function nearestRegions(fleet: StageFleet, root: string): Record<string, string[]> {
+  const table = readFileSync(path.join(root, "data/aws-inter-region-rtt.csv"), "utf8");
+  const rtt = new Map<string, number>();
+  for (const line of table.split("\n")) {
+    const [from, to, ms] = line.split(",");
+    if (to === undefined || !Number.isFinite(Number(ms))) continue;
+    rtt.set(`${from} ${to}`, Number(ms)).set(`${to} ${from}`, Number(ms));
+  }
+  const distance = (from: string, to: string) => {
+    if (from === to) return 0;
+    const ms = rtt.get(`${from} ${to}`);
+    if (ms === undefined) throw new Error(`data/aws-inter-region-rtt.csv has no round trip from ${from} to ${to}`);
+    return ms;
+  };
+  return Object.fromEntries(
+    fleet.regions.map((from) => [from, fleet.regions.toSorted((a, b) => distance(from, a) - distance(from, b))]),
+  );
+}

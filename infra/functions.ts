@@ -1,0 +1,108 @@
+import { named } from "./names";
+
+interface Parts {
+  tenants: aws.dynamodb.Table;
+  ledger: aws.dynamodb.Table;
+  bus: aws.cloudwatch.EventBus;
+  key: aws.kms.Key;
+  snapshots: Record<string, aws.s3.Bucket>;
+  rolloutMachineArn: $util.Input<string>;
+}
+
+interface Options {
+  permissions: { actions: string[]; resources: $util.Input<string>[] }[];
+  environment?: Record<string, $util.Input<string>>;
+  timeoutSeconds?: number;
+}
+
+/** Every function with exactly the rights it uses; `link` would grant whole services. */
+export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachineArn }: Parts) {
+  const environment = {
+    LANDFALL_STAGE: $app.stage,
+    LANDFALL_TENANTS_TABLE: tenants.name,
+    LANDFALL_LEDGER_TABLE: ledger.name,
+    LANDFALL_BUS: bus.name,
+    LANDFALL_SIGNING_KEY: key.arn,
+  };
+  const make = (logical: string, file: string, { permissions, environment: own, timeoutSeconds = 30 }: Options) =>
+    new sst.aws.Function(logical, {
+      name: named(file),
+      handler: `functions/${file}.handler`,
+      runtime: "nodejs24.x" as never, // newer than this SST's list of names
+      architecture: "arm64",
+      memory: "512 MB",
+      timeout: `${timeoutSeconds} seconds`,
+      environment: { ...environment, ...own },
+      permissions,
+      logging: { retention: "1 month" },
+    });
+
+  const readSettings = { actions: ["ssm:GetParameters"], resources: [`arn:aws:ssm:*:*:parameter/landfall/${$app.stage}/*`] };
+  const readTenants = { actions: ["dynamodb:GetItem"], resources: [tenants.arn] };
+  const onLedger = (...actions: string[]) => ({
+    actions: actions.map((action) => `dynamodb:${action}`),
+    resources: [ledger.arn],
+  });
+  const putEvents = { actions: ["events:PutEvents"], resources: [bus.arn] };
+  const complete = { actions: ["states:SendTaskSuccess"], resources: ["*"] };
+  const objects = Object.values(snapshots);
+  const readAccelerator = { actions: ["globalaccelerator:ListEndpointGroups"], resources: ["*"] };
+
+  return {
+    startRollout: make("StartRollout", "start-rollout", {
+      environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
+      permissions: [
+        onLedger("UpdateItem"),
+        { actions: ["states:StartExecution"], resources: [rolloutMachineArn] },
+      ],
+    }),
+    admitTenants: make("AdmitTenants", "admit-tenants", {
+      timeoutSeconds: 120,
+      permissions: [readSettings, readTenants, onLedger("GetItem", "PutItem", "UpdateItem")],
+    }),
+    publishCell: make("PublishCell", "publish-cell", {
+      timeoutSeconds: 60,
+      permissions: [
+        readSettings,
+        onLedger("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
+        {
+          actions: ["s3:GetObject", "s3:PutObject"],
+          resources: objects.map((bucket) => $interpolate`${bucket.arn}/*`),
+        },
+        // Without it S3 answers 403 for an object that is not there, and the first manifest could not be told apart.
+        { actions: ["s3:ListBucket"], resources: objects.map((bucket) => bucket.arn) },
+        { actions: ["kms:Sign"], resources: [key.arn] },
+      ],
+    }),
+    awaitAcks: make("AwaitAcks", "await-acks", {
+      permissions: [onLedger("Query", "PutItem", "DeleteItem", "BatchGetItem"), complete],
+    }),
+    settleRollout: make("SettleRollout", "settle-rollout", {
+      timeoutSeconds: 120,
+      permissions: [onLedger("GetItem", "Query", "BatchGetItem", "UpdateItem", "DeleteItem"), putEvents],
+    }),
+    recordEdgeReport: make("RecordEdgeReport", "record-edge-report", {
+      permissions: [onLedger("GetItem", "Query", "BatchGetItem", "PutItem", "DeleteItem"), complete, putEvents],
+    }),
+    observeAccelerator: make("ObserveAccelerator", "observe-accelerator", {
+      permissions: [readSettings, onLedger("Query", "UpdateItem"), readAccelerator],
+    }),
+    applyAccelerator: make("ApplyAccelerator", "apply-accelerator", {
+      permissions: [
+        readSettings,
+        onLedger("Query", "UpdateItem"),
+        readAccelerator,
+        {
+          actions: ["globalaccelerator:CreateEndpointGroup", "globalaccelerator:UpdateEndpointGroup"],
+          resources: ["*"],
+        },
+        // Adding an EC2 endpoint makes the service look the instance up on the caller's behalf.
+        { actions: ["ec2:DescribeInstances", "ec2:DescribeSubnets", "ec2:DescribeRegions"], resources: ["*"] },
+      ],
+    }),
+    confirmAccelerator: make("ConfirmAccelerator", "confirm-accelerator", {
+      permissions: [readSettings, onLedger("Query"), readAccelerator],
+    }),
+  };
+}
+export type Functions = ReturnType<typeof functions>;

@@ -1,0 +1,73 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { nearestRegions, type StageFleet } from "./fleet";
+import { pascal } from "./names";
+
+/** What the controller reads from SSM, and the structure that edges start with, in every region's bucket. */
+export function settings(
+  fleet: StageFleet,
+  parts: {
+    root: string;
+    listeners: Record<string, aws.globalaccelerator.Listener>;
+    snapshots: Record<string, aws.s3.Bucket>;
+    publicKeys: $util.Input<Record<string, string>>;
+  },
+) {
+  const { root, listeners, snapshots, publicKeys } = parts;
+  const nearest = nearestRegions(fleet, root);
+  const parameter = (logical: string, name: string, value: $util.Input<string>) =>
+    new aws.ssm.Parameter(logical, {
+      name: `/landfall/${$app.stage}/${name}`,
+      type: "String",
+      tier: "Intelligent-Tiering",
+      value,
+    });
+  const description = {
+    stage: $app.stage,
+    homeRegion: fleet.homeRegion,
+    buckets: Object.fromEntries(fleet.regions.map((region) => [region, snapshots[region].bucket])),
+    nearest,
+    cells: fleet.cells.map(({ edgesPerRegion: _, ...cell }) => ({
+      ...cell,
+      listenerArn: listeners[cell.name].arn,
+      tlsPort: 443,
+      edgeTlsPort: fleet.edgeTlsPort,
+      healthPort: fleet.healthPort,
+    })),
+    backendRanges: fleet.backendRanges,
+    platformDomains: fleet.platformDomains,
+    endpointDomain: fleet.endpointDomain,
+  };
+  const structure = structureOf(fleet, root, nearest);
+  const hash = createHash("sha256").update(structure).digest("hex");
+  for (const region of fleet.regions)
+    new aws.s3.BucketObjectv2(
+      `Structure${pascal(region)}`,
+      { bucket: snapshots[region].bucket, region, key: `objects/${hash}`, content: structure, contentType: "application/json" },
+      { retainOnDelete: true },
+    );
+  return {
+    fleet: parameter("FleetParameter", "fleet", $jsonStringify(description)),
+    structure: parameter("StructureParameter", "structure", hash),
+    mode: parameter("ModeParameter", "mode", "enforce"),
+    freeze: parameter("FreezeParameter", "freeze", "off"),
+    publicKeys: parameter("PublicKeysParameter", "public-keys", $jsonStringify(publicKeys)),
+  };
+}
+
+/** Canonical bytes: keys in order, because the bytes' hash is the structure's name. */
+function structureOf(fleet: StageFleet, root: string, nearest: Record<string, string[]>): string {
+  const read = (file: string) => readFileSync(path.join(root, "edge/structure", file), "utf8");
+  const [cell] = fleet.cells;
+  return `${JSON.stringify({
+    backendRanges: fleet.backendRanges,
+    edgeTlsPort: fleet.edgeTlsPort,
+    healthPort: fleet.healthPort,
+    nearest: Object.fromEntries(Object.keys(nearest).sort().map((region) => [region, nearest[region]])),
+    nginxConf: read("nginx.conf"),
+    portBase: cell.portBase,
+    portCount: cell.portCount,
+    router: read("router.js"),
+  })}\n`;
+}

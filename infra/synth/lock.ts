@@ -1,0 +1,52 @@
+/** `infra.lock.json`: every resource that sst.config.ts makes, normalised, in order. */
+import type { Evaluation } from "./evaluate.ts";
+
+/** What changes with every build or run, and says nothing about the infrastructure. */
+function normalise(value: unknown, key = ""): unknown {
+  if (key === "code" || key === "s3Key" || key === "sourceCodeHash") return "<code>";
+  if (typeof value === "string") return isContentKey(value) ? value : value.replace(randomSuffix, "$1");
+  if (Array.isArray(value)) return value.map((item) => normalise(item));
+  if (value === null || typeof value !== "object") return value;
+  const { tags: _tags, __defaults: _defaults, ...members } = value as Record<string, unknown>;
+  const kept = hasOwnTags(value) ? { ...members, tags: _tags } : members;
+  return Object.fromEntries(
+    Object.entries(kept)
+      .filter(([, member]) => member !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, member]) => [name, normalise(member, name)]),
+  );
+}
+
+/** SST ends the names of the roles it makes in random letters. */
+const randomSuffix = /(\b[\w-]+Role)-[a-z]{8}\b/g;
+
+/** The structure's name is its hash, which edges check: it stays. */
+const isContentKey = (text: string) => /^(objects\/)?[0-9a-f]{64}$/.test(text);
+/** Auto Scaling's tags are a list of the program's own; SST's are its app and stage everywhere. */
+const hasOwnTags = (value: object) => Array.isArray((value as { tags?: unknown }).tags);
+
+/** What SST brings for itself and no part of Landfall needs locally. */
+const isSst = (type: string) => type.startsWith("sst:") || type.startsWith("random:") || type.startsWith("command:");
+
+export function lockOf({ resources, handlers }: Evaluation): string {
+  const byKey = new Map(
+    resources
+      .filter(({ type, inputs }) => !isSst(type) && !isCode(type, inputs))
+      .map(({ type, name, region, inputs }) => {
+        const handler = type === "aws:lambda/function:Function" ? handlerOf(name, handlers) : undefined;
+        return [`${type} ${name}`, { region, ...(handler === undefined ? {} : { handler }), inputs: normalise(inputs) }] as const;
+      }),
+  );
+  const sorted = Object.fromEntries([...byKey].sort(([a], [b]) => (a < b ? -1 : 1)));
+  return `${JSON.stringify({ resources: sorted }, null, 1)}\n`;
+}
+
+/** The zipped code that SST uploads for each function. */
+const isCode = (type: string, inputs: Record<string, unknown>) =>
+  type.startsWith("aws:s3/bucketObject") && String(inputs.bucket).startsWith("sst-asset");
+
+function handlerOf(name: string, handlers: Map<string, string>): string {
+  const found = [...handlers].find(([id]) => name === `${id}Function` || name === id);
+  if (found === undefined) throw new Error(`no handler was built for ${name} (have ${[...handlers.keys()].join(", ")})`);
+  return found[1];
+}

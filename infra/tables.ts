@@ -1,0 +1,38 @@
+import { named } from "./names";
+
+/** Tenants belongs to those who write tenant records; Ledger to the controller alone. */
+export function tables() {
+  const protect = { protect: $app.stage === "production" };
+  const tenants = new aws.dynamodb.Table(
+    "Tenants",
+    {
+      name: named("tenants"),
+      billingMode: "PAY_PER_REQUEST",
+      hashKey: "tenantId",
+      attributes: [{ name: "tenantId", type: "S" }],
+      streamEnabled: true,
+      streamViewType: "NEW_AND_OLD_IMAGES",
+      pointInTimeRecovery: { enabled: true },
+      deletionProtectionEnabled: $app.stage === "production",
+    },
+    protect,
+  );
+  const ledger = new aws.dynamodb.Table(
+    "Ledger",
+    {
+      name: named("ledger"),
+      billingMode: "PAY_PER_REQUEST",
+      hashKey: "pk",
+      rangeKey: "sk",
+      attributes: [
+        { name: "pk", type: "S" },
+        { name: "sk", type: "S" },
+      ],
+      ttl: { attributeName: "expires", enabled: true },
+      pointInTimeRecovery: { enabled: true },
+      deletionProtectionEnabled: $app.stage === "production",
+    },
+    protect,
+  );
+  return { tenants, ledger };
+}

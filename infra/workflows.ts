@@ -1,0 +1,106 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import type { StageFleet } from "./fleet";
+import type { Functions } from "./functions";
+import { named } from "./names";
+
+/** The ARN that a machine will have: functions that start it, and the machine that calls them, name each other. */
+export const machineArn = (name: string, region: string, accountId: $util.Input<string>) =>
+  $interpolate`arn:aws:states:${region}:${accountId}:stateMachine:${named(name)}`;
+
+/** A role that `service` assumes, with one inline policy. */
+export function serviceRole(
+  logical: string,
+  service: string,
+  statements: aws.iam.GetPolicyDocumentOutputArgs["statements"],
+) {
+  const role = new aws.iam.Role(`${logical}Role`, {
+    name: named(`${logical}`.toLowerCase()),
+    assumeRolePolicy: JSON.stringify({
+      Version: "2012-10-17",
+      Statement: [{ Effect: "Allow", Action: "sts:AssumeRole", Principal: { Service: `${service}.amazonaws.com` } }],
+    }),
+  });
+  const policy = aws.iam.getPolicyDocumentOutput({ statements }).json;
+  new aws.iam.RolePolicy(`${logical}Policy`, { role: role.name, policy });
+  return role;
+}
+
+/** State machines: the ASL of stepflows/ with its ${Placeholders} filled with function ARNs. */
+export function workflows(fleet: StageFleet, fns: Functions, root: string) {
+  const arns: Record<string, $util.Output<string>> = {
+    AdmitTenants: fns.admitTenants.arn,
+    PublishCell: fns.publishCell.arn,
+    AwaitAcks: fns.awaitAcks.arn,
+    SettleRollout: fns.settleRollout.arn,
+    ObserveAccelerator: fns.observeAccelerator.arn,
+    ApplyAccelerator: fns.applyAccelerator.arn,
+    ConfirmAccelerator: fns.confirmAccelerator.arn,
+  };
+  const machine = (logical: string, file: string) => {
+    const text = readFileSync(path.join(root, `stepflows/${file}.asl.json`), "utf8");
+    const used = [...new Set([...text.matchAll(/\$\{(\w+)\}/g)].map((match) => match[1]))].sort();
+    const missing = used.filter((name) => !(name in arns));
+    if (missing.length > 0) throw new Error(`stepflows/${file}.asl.json names ${missing.join(", ")}, which infra/ does not make`);
+    const role = serviceRole(logical, "states", [
+      { actions: ["lambda:InvokeFunction"], resources: used.map((name) => arns[name]) },
+    ]);
+    return new aws.sfn.StateMachine(logical, {
+      name: named(file),
+      roleArn: role.arn,
+      definition: $resolve(Object.fromEntries(used.map((name) => [name, arns[name]]))).apply((known) =>
+        text.replace(/\$\{(\w+)\}/g, (_, name: string) => known[name]),
+      ),
+    });
+  };
+  const rollout = machine("TenantRollout", "tenant-rollout");
+  const failover = machine("Failover", "failover");
+  const reconcile = machine("Reconcile", "reconcile");
+  const schedulerRole = serviceRole("ReconcileSchedule", "scheduler", [
+    { actions: ["states:StartExecution"], resources: [reconcile.arn] },
+  ]);
+  new aws.scheduler.Schedule("ReconcileEveryMinute", {
+    name: named("reconcile"),
+    scheduleExpression: "rate(1 minutes)",
+    flexibleTimeWindow: { mode: "OFF" },
+    target: {
+      arn: reconcile.arn,
+      roleArn: schedulerRole.arn,
+      input: JSON.stringify({ cells: fleet.cells.map((cell) => cell.name) }),
+    },
+  });
+  return { rollout, failover, reconcile };
+}
+
+/** The Tenants stream to its function: small batches, a short window, bounded retries, and a place for what failed. */
+export function streamMapping(
+  tenants: aws.dynamodb.Table,
+  fn: Functions["startRollout"],
+  failures: aws.s3.Bucket,
+) {
+  new aws.iam.RolePolicy("StartRolloutStream", {
+    role: fn.nodes.role!.name,
+    policy: aws.iam.getPolicyDocumentOutput({
+      statements: [
+        {
+          actions: ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"],
+          resources: [tenants.streamArn],
+        },
+        { actions: ["s3:PutObject", "s3:ListBucket"], resources: [failures.arn, $interpolate`${failures.arn}/*`] },
+      ],
+    }).json,
+  });
+  return new aws.lambda.EventSourceMapping("TenantsStream", {
+    eventSourceArn: tenants.streamArn,
+    functionName: fn.arn,
+    startingPosition: "TRIM_HORIZON",
+    batchSize: 1000,
+    maximumBatchingWindowInSeconds: 0,
+    functionResponseTypes: ["ReportBatchItemFailures"],
+    bisectBatchOnFunctionError: true,
+    maximumRetryAttempts: 10,
+    maximumRecordAgeInSeconds: 3600,
+    parallelizationFactor: 1,
+    destinationConfig: { onFailure: { destinationArn: failures.arn } },
+  });
+}

@@ -1,0 +1,36 @@
+/** The fleet: what the platform team runs. Written by infra/, read from SSM by the controller. */
+import * as z from "zod";
+import { Hostname, Port, Region } from "./tenant.ts";
+
+/** A cell: one accelerator with one listener, its edges in every region, and a number of slots. */
+export const Cell = z.strictObject({
+  name: z.string().regex(/^[a-z0-9-]{1,32}$/),
+  listenerArn: z.string(),
+  regions: z.array(Region).min(1),
+  /** Raw slots own TCP port `portBase + n`, n below `portCount`; tls slots are numbered from `portCount` on. */
+  portBase: Port,
+  portCount: z.number().int().min(1).max(20000),
+  tlsCount: z.number().int().min(1),
+  /** The public TLS port, and the unprivileged one that edges listen on for it. */
+  tlsPort: Port,
+  edgeTlsPort: Port,
+  healthPort: Port,
+});
+export type Cell = z.infer<typeof Cell>;
+
+export const Fleet = z.strictObject({
+  stage: z.string(),
+  homeRegion: Region,
+  /** Each region's snapshot bucket. */
+  buckets: z.record(Region, z.string()),
+  /** Each region's other regions, nearest first, itself included as the first. */
+  nearest: z.record(Region, z.array(Region)),
+  cells: z.array(Cell).min(1),
+  /** Backends may only be in these ranges (CIDR). */
+  backendRanges: z.array(z.string()),
+  /** Parents that the platform owns; tenants may have names below them, never wildcards. */
+  platformDomains: z.array(Hostname),
+  /** The stable name that tenants' own DNS points at is `<cell>.<endpointDomain>`. */
+  endpointDomain: Hostname,
+});
+export type Fleet = z.infer<typeof Fleet>;

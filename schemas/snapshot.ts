@@ -1,0 +1,63 @@
+/** What edges pull: the signed manifest, the routes in 64 bucket objects, and the structure. */
+import * as z from "zod";
+import { Port, Region } from "./tenant.ts";
+
+export const bucketCount = 64;
+const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+
+/** What an edge needs to serve a slot. Backends are `address:port`, IPv6 in brackets, in the tenant's own order. */
+export const Route = z.strictObject({
+  slot: z.number().int().min(0),
+  tenantId: z.string(),
+  protocol: z.string(),
+  /** The tenant's generation that this route renders; a route never changes without a greater one. */
+  generation: z.number().int().min(1),
+  hostnames: z.array(z.string()),
+  wildcard: z.string().optional(),
+  /** TCP port of a raw slot; a tls slot has none and is reached by server name. */
+  port: Port.optional(),
+  backends: z.record(Region, z.array(z.string())),
+});
+export type Route = z.infer<typeof Route>;
+
+export const RouteBucket = z.strictObject({ routes: z.array(Route) });
+export type RouteBucket = z.infer<typeof RouteBucket>;
+
+/** nginx.conf, router, agent settings: what changes only by a staged rollout. */
+export const Structure = z.strictObject({
+  /** Template with `{{name}}` placeholders that the agent fills with what only this edge knows. */
+  nginxConf: z.string(),
+  router: z.string(),
+  nearest: z.record(Region, z.array(Region)),
+  backendRanges: z.array(z.string()),
+  edgeTlsPort: Port,
+  healthPort: Port,
+  portBase: Port,
+  portCount: z.number().int(),
+});
+export type Structure = z.infer<typeof Structure>;
+
+export const Manifest = z.strictObject({
+  cell: z.string(),
+  generation: z.number().int().min(1),
+  /** Identity of the ledger that made it; a ledger restored from a backup does not get to reuse generations. */
+  incarnation: z.string(),
+  keyIds: z.array(z.string()).min(1),
+  /** SHA-256 of each route bucket, in bucket order. */
+  routes: z.array(Sha256).length(bucketCount),
+  structure: z.strictObject({ default: Sha256, overrides: z.record(z.string(), Sha256) }),
+});
+export type Manifest = z.infer<typeof Manifest>;
+
+/** The manifest's exact bytes as text, and signatures over `signedMessage(sha256(bytes))` by key id, base64. */
+export const SignedManifest = z.strictObject({
+  manifest: z.string(),
+  signatures: z.record(z.string(), z.string()),
+});
+export type SignedManifest = z.infer<typeof SignedManifest>;
+
+/** KMS signs at most 4,096 bytes, less than a manifest: so what is signed names the manifest's hash, and its purpose. */
+export const signedMessage = (sha256: string) => `landfall-manifest-v1\n${sha256}\n`;
+
+export const manifestKey = (cell: string) => `cells/${cell}/manifest.json`;
+export const objectKey = (sha256: string) => `objects/${sha256}`;

@@ -1,0 +1,88 @@
+/** The tenant record: the contract between the people and programs that write tenants and Landfall. */
+import ipaddr from "ipaddr.js";
+import * as z from "zod";
+
+const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
+const hostnamePattern = new RegExp(`^(?:${label}\\.)+${label}$`);
+
+/** A DNS name of two or more labels, ASCII, lower case after parsing, without a trailing dot. */
+export const Hostname = z
+  .string()
+  .transform((name) => name.toLowerCase().replace(/\.$/, ""))
+  .refine((name) => name.length <= 253, "is longer than 253 characters")
+  .refine((name) => hostnamePattern.test(name), "is not a DNS name: use labels of a-z, 0-9 and '-', as in proxy.acme.com")
+  .refine((name) => !/\.[0-9]+$/.test(name), "looks like an IP address: use a DNS name");
+
+/** `*.parent`, one label deep. */
+export const Wildcard = z
+  .string()
+  .transform((name) => name.toLowerCase().replace(/\.$/, ""))
+  .refine((name) => name.startsWith("*."), "must begin with '*.', as in *.acme.com")
+  .refine(
+    (name) => name.length <= 253 && hostnamePattern.test(name.slice(2)),
+    "must be '*.' and a DNS name, as in *.acme.com",
+  );
+
+/** A region's name, as AWS writes it. Whether the fleet has it is admission's question. */
+export const Region = z.string().regex(/^[a-z]{2}(-[a-z]+)+-[0-9]$/, "is not a region name, such as us-west-2");
+
+export const Port = z.number().int("must be a whole number").min(1, "must be 1 or more").max(65535, "must be 65535 or less");
+
+/** A literal address in its one canonical form: no octal, no mapped IPv4, no zone. */
+export const IpAddress = z
+  .string()
+  .refine((text) => ipaddr.IPv4.isValidFourPartDecimal(text) || (text.includes(":") && ipaddr.IPv6.isValid(text)), {
+    message: "is not an IP address: write it as 10.0.1.15 or fd00::15, names are not resolved",
+    abort: true,
+  })
+  .refine((text) => !text.includes("%"), "has a zone: leave out the part from '%' on")
+  .transform((text) => ipaddr.parse(text).toString())
+  .refine((text) => !/^::ffff:/.test(text), "is an IPv4 address mapped into IPv6: write the IPv4 address");
+
+export const TenantId = z
+  .string()
+  .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "must be 1 to 63 characters of a-z, 0-9 and '-', not at the ends");
+
+/** `tls` is routed by server name; any other protocol is raw and gets a port of its own. */
+export const Protocol = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a protocol name such as tls, ssh or postgres");
+
+export const TenantRecord = z
+  .strictObject({
+    tenantId: TenantId,
+    hostnames: z.array(Hostname).max(20, "has more than 20 names"),
+    wildcard: Wildcard.optional(),
+    homeRegion: Region,
+    multiRegion: z.boolean().optional(),
+    protocols: z
+      .record(Protocol, Port)
+      .refine((map) => Object.keys(map).length > 0, "is empty: name at least one protocol, as in { tls: 3080 }")
+      .refine((map) => Object.keys(map).length <= 8, "has more than 8 protocols"),
+    backends: z.record(
+      Region,
+      z.array(IpAddress).min(1, "is empty: give at least one address").max(16, "has more than 16 addresses"),
+    ),
+    suspended: z.boolean().optional(),
+  })
+  .superRefine((record, context) => {
+    const fault = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+    if (!Object.hasOwn(record.backends, record.homeRegion))
+      fault(["backends"], `has no addresses in the home region ${record.homeRegion}: add them, or change homeRegion`);
+    if (Object.hasOwn(record.protocols, "tls") && record.hostnames.length === 0 && record.wildcard === undefined)
+      fault(["hostnames"], "is empty: tls is routed by server name, so give a hostname or a wildcard");
+    if (new Set(record.hostnames).size !== record.hostnames.length) fault(["hostnames"], "names the same host twice");
+  });
+
+export type TenantRecord = z.infer<typeof TenantRecord>;
+
+/** Each fault of a record as one line a person can act on: `backends.us-west-2[0]: is not an IP address …`. */
+export function faultsOf(error: z.ZodError): string[] {
+  return error.issues
+    .map((issue) => {
+      const path = issue.path.reduce<string>(
+        (text, key) => (typeof key === "number" ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)),
+        "",
+      );
+      return `${path || "record"}: ${issue.message}`;
+    })
+    .sort();
+}

@@ -1,0 +1,15 @@
+/** Inputs and outputs of the workflows' tasks. They carry ids, never records: a state takes 256 KiB at most. */
+import * as z from "zod";
+import { EdgeHealth } from "./events.ts";
+
+export const BatchId = z.string().regex(/^[A-Za-z0-9_-]{1,80}$/);
+
+export const RolloutInput = z.object({ batchId: BatchId });
+/** Cells whose routes the batch changed, in order. */
+export const Admitted = z.object({ batchId: BatchId, cells: z.array(z.string()) });
+export const PublishInput = z.object({ cell: z.string() });
+export const AwaitAcksInput = z.object({ batchId: BatchId, cell: z.string(), token: z.string() });
+export const SettleInput = z.object({ batchId: BatchId });
+
+/** One evaluation of one accelerator: with a health event and its time (ISO 8601), or a tick without. */
+export const FailoverInput = z.object({ cell: z.string(), signal: EdgeHealth.optional(), at: z.string().optional() });

@@ -1,0 +1,76 @@
+// Sets up what a fresh machine lacks, then runs a script under the pinned Node. Written for the Node that the machine
+// has (20 or later). `exec` in the npm scripts matters: without it, SIGTERM to npm orphans the child.
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = path.dirname(fileURLToPath(import.meta.url));
+const pinned = path.join(root, "node_modules/node/bin/node");
+
+installPackages();
+const needs = process.argv[2] === "--nginx";
+if (needs) installNginx();
+const [script, ...args] = process.argv.slice(needs ? 3 : 2);
+if (script !== undefined) run(script, args);
+
+/** Once per lock file; an `npm ci` that was interrupted leaves no stamp and is done again. */
+function installPackages() {
+  const stamp = path.join(root, "node_modules/.landfall-setup");
+  const lock = createHash("sha256").update(readFileSync(path.join(root, "package-lock.json"))).digest("hex");
+  if (existsSync(pinned) && existsSync(stamp) && readFileSync(stamp, "utf8") === lock) return;
+  // npm's own variables (this runs inside `npm run`) would make the inner npm act as the outer one.
+  const keep = (name) => !name.startsWith("npm_") || name.startsWith("npm_config_registry") || name.startsWith("npm_config_cache");
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => keep(name)));
+  const npm = (...words) => spawnSync("npm", words, { cwd: root, stdio: ["ignore", 2, 2], env }).status === 0;
+  if (!npm("ci", "--include=dev", "--no-audit", "--no-fund")) fail("`npm ci` failed: see above");
+  // With ignore-scripts, npm leaves Node 24 out without a word.
+  if (!existsSync(pinned) && !(npm("rebuild", "node", "--ignore-scripts=false") && existsSync(pinned)))
+    fail("Node 24 is missing: run `npm rebuild node --ignore-scripts=false`");
+  writeFileSync(stamp, lock);
+}
+
+/** nginx with its stream and njs modules: through apt as root on Debian, otherwise one line that says what to install. */
+function installNginx() {
+  if (hasNginx()) return;
+  const packages = ["nginx", "libnginx-mod-stream", "libnginx-mod-stream-js"];
+  const apt = (...words) => spawnSync("apt-get", ["-qq", ...words], { stdio: ["ignore", 2, 2], env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } });
+  if (process.getuid() !== 0 || apt("--version").error !== undefined)
+    fail(`nginx with its stream and njs modules is missing: install it, on Debian with \`apt-get install ${packages.join(" ")}\``);
+  apt("update");
+  if (apt("install", "-y", "--no-install-recommends", ...packages).status !== 0 || !hasNginx())
+    fail(`apt-get could not install ${packages.join(", ")}`);
+}
+
+function hasNginx() {
+  const folders = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules"];
+  const njs = folders.some((folder) => existsSync(path.join(folder, "ngx_stream_js_module.so")));
+  return njs && spawnSync("nginx", ["-v"], { stdio: "ignore", env: nginxEnv() }).status === 0;
+}
+
+/** Debian has nginx where only root's PATH looks. */
+function nginxEnv() {
+  return { ...process.env, PATH: `${process.env.PATH}${path.delimiter}/usr/sbin` };
+}
+
+function run(script, args) {
+  const bin = path.join(root, "node_modules/.bin");
+  const child = spawn(pinned, [path.resolve(root, script), ...args], {
+    stdio: ["inherit", "inherit", "inherit", "ipc"],
+    env: { ...nginxEnv(), PATH: `${path.dirname(pinned)}${path.delimiter}${bin}${path.delimiter}${nginxEnv().PATH}` },
+  });
+  process.on("SIGINT", () => {}); // the terminal sent it to the whole group
+  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  const parent = process.ppid; // an npm that was killed outright tells nobody
+  setInterval(() => {
+    if (process.ppid !== parent) child.kill("SIGTERM");
+  }, 500).unref();
+  child.on("close", (code, signal) => process.exit(code ?? 128 + constants.signals[signal]));
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}

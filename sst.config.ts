@@ -1,0 +1,45 @@
+/// <reference path="./.sst/platform/config.d.ts" />
+
+export default $config({
+  app(input) {
+    return {
+      name: "landfall",
+      removal: input?.stage === "production" ? "retain" : "remove",
+      protect: input?.stage === "production",
+      home: "aws",
+      providers: { aws: { region: "us-west-2" } },
+    };
+  },
+  async run() {
+    const { fleetOf } = await import("./infra/fleet");
+    const { tables } = await import("./infra/tables");
+    const { storage } = await import("./infra/storage");
+    const { signing } = await import("./infra/signing");
+    const { buses, subscriptions } = await import("./infra/bus");
+    const { functions } = await import("./infra/functions");
+    const { machineArn, streamMapping, workflows } = await import("./infra/workflows");
+    const { accelerators } = await import("./infra/accelerator");
+    const { settings } = await import("./infra/settings");
+    const { edges } = await import("./infra/edges");
+    const { agentBundle } = await import("./infra/agent");
+
+    const root = $cli.paths.root;
+    const fleet = fleetOf($app.stage);
+    const { accountId } = aws.getCallerIdentityOutput();
+    const { tenants, ledger } = tables();
+    const { snapshots, failures } = storage(fleet, accountId);
+    const { key, publicKey } = signing();
+    const { bus } = buses(fleet);
+    const rolloutMachineArn = machineArn("tenant-rollout", fleet.homeRegion, accountId);
+    const fns = functions({ tenants, ledger, bus, key, snapshots, rolloutMachineArn });
+    const machines = workflows(fleet, fns, root);
+    streamMapping(tenants, fns.startRollout, failures);
+    subscriptions(bus, fns, machines);
+    const listeners = accelerators(fleet);
+    const publicKeys = $resolve({ arn: key.arn, publicKey }).apply(({ arn, publicKey }) => ({ [arn]: publicKey }));
+    settings(fleet, { root, listeners, snapshots, publicKeys });
+    agentBundle(fleet, snapshots, root);
+    edges(fleet, { root, snapshots, publicKeys });
+    return { tenants: tenants.name, ledger: ledger.name, bus: bus.name };
+  },
+});
