@@ -41,6 +41,6 @@ while (!stopping) {
   if (!stopping) await sleep(Math.max(10, rest));
 }
 health.close();
-if (tied) agent.nginx.stopNow();
+if (tied) await agent.nginx.stop();
 log.info("stopped");
 process.exit(0);

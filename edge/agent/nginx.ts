@@ -1,5 +1,5 @@
 /** The edge's nginx: started once, reloaded only for a new structure, asked whether its workers serve. */
-import { execFile, spawnSync } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
@@ -10,15 +10,18 @@ import { readIfThere } from "./files.ts";
 const run = promisify(execFile);
 const probeMs = 1000;
 const reloadMs = 10_000;
+const stopMs = 2000;
 
 export class Nginx {
   readonly #dir: string;
   readonly #command: string;
+  readonly #errors: string;
   #structure: string | undefined;
 
   constructor(dir: string, command: string) {
     this.#dir = dir;
     this.#command = command;
+    this.#errors = path.join(dir, "logs/error.log");
     for (const name of ["", "logs", "tmp"]) mkdirSync(path.join(dir, name), { recursive: true, mode: 0o755 });
   }
 
@@ -80,28 +83,33 @@ export class Nginx {
     return pid !== undefined && process.kill(pid, signal);
   }
 
-  /** Ends nginx and its sessions, at once, without waiting for anything but its end. */
-  stopNow(): void {
-    const pid = this.pid();
-    if (pid === undefined) return;
-    process.kill(pid, "SIGTERM");
-    for (let tries = 0; tries < 50 && this.pid() !== undefined; tries++) spawnSync("sleep", ["0.02"]);
+  /** Ends nginx and its sessions at once, and waits for its end. */
+  async stop(): Promise<void> {
+    if (!this.signal("SIGTERM")) return;
+    for (const until = Date.now() + stopMs; Date.now() < until && this.pid() !== undefined; ) await sleep(10);
   }
 
   async #startOrReload(id: string): Promise<void> {
     if (this.pid() === undefined) {
       rmSync(path.join(this.#dir, "probe.sock"), { force: true }); // a killed nginx leaves it, and then can't bind it
-      await this.#exec("-c", path.join(this.#dir, "nginx.conf"));
+      this.#start();
     } else this.signal("SIGHUP");
     for (const until = Date.now() + reloadMs; Date.now() < until; await sleep(50))
       if ((await this.probe())?.structure === id) return;
     throw new Error(`nginx does not run structure ${id} after ${reloadMs} ms: ${this.#lastError()}`);
   }
 
+  /** Not a daemon, so that whoever is its parent reaps it; on its own, so that it outlives this process. */
+  #start(): void {
+    const args = ["-p", this.#dir, "-e", this.#errors, "-c", path.join(this.#dir, "nginx.conf"), "-g", "daemon off;"];
+    const master = spawn(this.#command, args, { detached: true, stdio: "ignore" });
+    master.on("error", () => {}); // the probe finds that it does not run
+    master.unref();
+  }
+
   async #exec(...args: string[]): Promise<void> {
-    const errors = path.join(this.#dir, "logs/error.log");
     try {
-      await run(this.#command, ["-p", this.#dir, "-e", errors, ...args], { timeout: 30_000 });
+      await run(this.#command, ["-p", this.#dir, "-e", this.#errors, ...args], { timeout: 30_000 });
     } catch (error) {
       const said = String((error as { stderr?: string }).stderr ?? error).trim();
       throw new Error(`nginx refuses: ${said.split("\n").slice(-3).join(" ").slice(0, 500)}`, { cause: error });
@@ -109,7 +117,7 @@ export class Nginx {
   }
 
   #lastError(): string {
-    return readIfThere(path.join(this.#dir, "logs/error.log"))?.trim().split("\n").at(-1)?.slice(0, 300) ?? "no error log";
+    return readIfThere(this.#errors)?.trim().split("\n").at(-1)?.slice(0, 300) ?? "no error log";
   }
 }
 

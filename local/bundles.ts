@@ -1,0 +1,32 @@
+/** The functions and the agent, bundled as they are for a deployment. */
+import path from "node:path";
+import { type BuildOptions, build } from "esbuild";
+
+const root = path.resolve(import.meta.dirname, "..");
+/** Without it a bundle loads, and fails at its first dynamic require. */
+const banner = { js: "import { createRequire as __cr } from 'node:module'; const require = __cr(import.meta.url);" };
+const common: BuildOptions = {
+  bundle: true,
+  minify: true,
+  keepNames: true, // an error's class name is part of a workflow
+  platform: "node",
+  target: "node24",
+  format: "esm",
+  mainFields: ["module", "main"],
+  banner,
+  logLevel: "error",
+};
+
+/** `functions/x.handler` → its bundle's file. */
+export async function bundleFunctions(handlers: string[], outdir: string): Promise<Map<string, string>> {
+  const files = [...new Set(handlers.map((handler) => handler.replace(/\.\w+$/, "")))];
+  const entryPoints = files.map((file) => path.join(root, `${file}.ts`));
+  await build({ ...common, entryPoints, outdir, outExtension: { ".js": ".mjs" } });
+  return new Map(handlers.map((handler) => [handler, path.join(outdir, `${path.basename(handler).replace(/\.\w+$/, "")}.mjs`)]));
+}
+
+export async function bundleAgent(outfile: string): Promise<void> {
+  await build({ ...common, entryPoints: [path.join(root, "edge/agent/main.ts")], outfile });
+}
+
+if (import.meta.main) await bundleAgent(path.join(root, "dist/agent.mjs"));

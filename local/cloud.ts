@@ -1,0 +1,242 @@
+/** The embedded cloud: infra.lock.json booted on one machine, behind AWS's own protocols. */
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { account } from "../infra/synth/mocks.ts";
+import { bundleAgent, bundleFunctions } from "./bundles.ts";
+import { type BootContext, bootResources } from "./boot.ts";
+import { controls, type Pod } from "./controls.ts";
+import { describeEndpoints, type Endpoints } from "./endpoints.ts";
+import { Gateway } from "./gateway/gateway.ts";
+import { Iam } from "./gateway/iam.ts";
+import { type Latency, profiles, wait } from "./latency.ts";
+import { readLock } from "./lock.ts";
+import { defaultNetwork, Geography } from "./network/geography.ts";
+import { Network } from "./network/network.ts";
+import { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
+import { Compute } from "./services/compute.ts";
+import { DynamoDb } from "./services/dynamodb.ts";
+import { Events } from "./services/events/events.ts";
+import { Kms } from "./services/kms.ts";
+import { Lambda } from "./services/lambda/lambda.ts";
+import type { StreamMapping } from "./services/lambda/stream-mapping.ts";
+import { S3 } from "./services/s3.ts";
+import { Scheduler } from "./services/scheduler.ts";
+import { Ssm } from "./services/ssm.ts";
+import { StatesError } from "./services/states/expressions.ts";
+import { States } from "./services/states/states.ts";
+import { sts } from "./services/sts.ts";
+
+export interface CloudOptions {
+  profile?: Latency["name"];
+  /** The gateway's port; 0 takes a free one. */
+  port?: number;
+  /** Logs, and `endpoints.json` when the caller writes it. */
+  dir: string;
+  /** How many edges each group starts; the lock's own number when absent. */
+  edgesPerGroup?: number;
+  onFault?: (error: unknown, what: string) => void;
+}
+
+const host = "127.0.0.1";
+export const administrator = { accessKeyId: "landfall", secretAccessKey: "landfall" };
+
+export class Cloud {
+  readonly endpoints: () => Endpoints;
+  readonly context: BootContext;
+  readonly pods: Pod[];
+  readonly #close: (() => Promise<void> | void)[];
+
+  private constructor(context: BootContext, endpoints: () => Endpoints, pods: Pod[], close: Cloud["close"]) {
+    this.context = context;
+    this.endpoints = endpoints;
+    this.pods = pods;
+    this.#close = close;
+  }
+
+  /** Boots everything, and stops what it started when something fails. */
+  static async boot(options: CloudOptions): Promise<Cloud> {
+    const close: (() => Promise<void> | void)[] = [];
+    try {
+      return await Cloud.#boot(options, close);
+    } catch (error) {
+      await closeAll(close);
+      throw error;
+    }
+  }
+
+  static async #boot(options: CloudOptions, close: Cloud["close"]): Promise<Cloud> {
+    const latency = profiles[options.profile ?? "none"];
+    const { dir, onFault = (error, what) => console.error(`${what}:`, error) } = options;
+    rmSync(path.join(dir, "logs"), { recursive: true, force: true });
+    mkdirSync(path.join(dir, "logs"), { recursive: true });
+    const claimed = await claimNetwork();
+    close.push(claimed.release);
+    const lock = readLock(claimed.network);
+    // nginx's workers are another user: a place that everybody can read, whatever the rights of the project's folder.
+    const scratch = mkdtempSync(path.join(os.tmpdir(), "landfall-"));
+    chmodSync(scratch, 0o755);
+    close.push(() => rmSync(scratch, { recursive: true, force: true }));
+    const home = lock.all("aws:dynamodb/table:Table")[0]!.region;
+    const regions = [...new Set([home, ...fleetRegions(lock)])];
+    const geography = new Geography(claimed.network, regions);
+    const network = new Network(claimed.network, regions, (error) => onFault(error, "network"));
+    close.push(() => network.stop());
+
+    const iam = new Iam();
+    iam.addKey(administrator.accessKeyId, `arn:aws:iam::${account}:root`);
+    const database = await DynamoDb.start();
+    close.push(() => database.stop());
+    const compute = new Compute();
+    const accelerator = new GlobalAccelerator({
+      account,
+      latency,
+      addressOf: geography.acceleratorAddress,
+      instanceAddress: (id) => compute.addressOf(id),
+      apply: (listeners) => network.configure(listeners),
+      onFault,
+    });
+    network.onHealth = (group, endpoint, state) => accelerator.setHealth(group, endpoint, state);
+    const lambda = new Lambda();
+    close.push(() => lambda.stop());
+    const states = new States({
+      account,
+      transitionMs: latency.transitionMs,
+      invoke: (role, name, payload) => invokeForMachine(iam, lambda, role, name, payload),
+    });
+    close.push(() => states.stop());
+    const deliver = (arn: string, input: string, role: string | undefined) => deliverTo({ iam, lambda, states }, arn, input, role);
+    const events = new Events({ account, latency, deliver, onFault });
+    close.push(() => events.stop());
+    const scheduler = new Scheduler({ account, deliver, onFault });
+    close.push(() => scheduler.stop());
+    const s3 = new S3();
+    const ssm = new Ssm(account);
+    const kms = new Kms();
+
+    const places = new Map<string, string>(); // caller's ARN → region
+    const pods: Pod[] = [];
+    const gateway = new Gateway({
+      account,
+      iam,
+      services: [
+        database.service(iam),
+        s3.service(),
+        ssm.service(),
+        kms.service(),
+        sts,
+        lambda.service(),
+        events.service(),
+        scheduler.service(),
+        states.service(),
+        accelerator.service(),
+        compute.ec2(),
+        compute.autoScaling(),
+      ],
+      own: controls({ geography, network, pods, endpoints: () => endpoints() }),
+      travel: async (caller, region) => {
+        const from = places.get(caller);
+        if (latency.regional && from !== undefined && from !== region) await wait(geography.regionRtt(from, region));
+      },
+      onFault,
+    });
+    const port = await gateway.listen(options.port ?? 0, host);
+    close.push(() => gateway.close());
+    const endpoint = `http://${host}:${port}`;
+
+    const build = path.join(scratch, "build");
+    const handlers = lock.all("aws:lambda/function:Function").map(({ handler }) => handler!);
+    const agentBundle = path.join(build, "agent.mjs");
+    const [bundles] = await Promise.all([bundleFunctions(handlers, path.join(build, "functions")), bundleAgent(agentBundle)]);
+    const mappings: StreamMapping[] = [];
+    const context: BootContext = {
+      lock,
+      account,
+      endpoint,
+      scratch,
+      logs: path.join(dir, "logs"),
+      latency,
+      geography,
+      bundles,
+      agentBundle,
+      edgesPerGroup: options.edgesPerGroup,
+      places,
+      mappings,
+      onFault,
+      services: { iam, database, s3, ssm, kms, lambda, states, events, scheduler, accelerator, compute },
+    };
+    close.push(async () => {
+      await Promise.all(mappings.map((mapping) => mapping.stop()));
+    });
+    close.push(async () => {
+      await Promise.all(compute.edges.map((edge) => edge.stop()));
+    });
+    const endpoints = () => describeEndpoints(context);
+    await bootResources(context);
+    return new Cloud(context, endpoints, pods, close);
+  }
+
+  /** Stops everything, the last started first. Safe to call twice. */
+  async stop(): Promise<void> {
+    await closeAll(this.#close);
+  }
+
+  get close() {
+    return this.#close;
+  }
+}
+
+async function closeAll(close: (() => Promise<void> | void)[]): Promise<void> {
+  for (let next = close.pop(); next !== undefined; next = close.pop()) {
+    try {
+      await next();
+    } catch (error) {
+      console.error("while stopping:", error);
+    }
+  }
+}
+
+const fleetRegions = (lock: ReturnType<typeof readLock>): string[] => {
+  const fleet = lock.all("aws:ssm/parameter:Parameter").find(({ inputs }) => String(inputs.name).endsWith("/fleet"))!;
+  return Object.keys((JSON.parse(String(fleet.inputs.value)) as { buckets: object }).buckets);
+};
+
+/** The first loopback network that no other cloud has, held by a listening socket. */
+async function claimNetwork(): Promise<{ network: number; release: () => Promise<void> }> {
+  for (let network = defaultNetwork; network < 127; network++) {
+    const server = net.createServer();
+    const bound = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(4565, `127.${network}.0.1`, () => resolve(true));
+    });
+    if (bound) return { network, release: () => new Promise((resolve) => server.close(() => resolve())) };
+  }
+  throw new Error("fifty embedded clouds run on this machine already: stop one");
+}
+
+/** As Step Functions invokes a function: for the machine's role, and with the error's own name. */
+async function invokeForMachine(iam: Iam, lambda: Lambda, role: string, name: string, payload: unknown): Promise<unknown> {
+  const fn = lambda.get(name);
+  iam.check(role, "lambda:InvokeFunction", [fn.config.arn]);
+  const result = await fn.invoke(JSON.stringify(payload));
+  if (!("error" in result)) return JSON.parse(result.payload) as unknown;
+  throw new StatesError(result.error.errorType, JSON.stringify(result.error));
+}
+
+/** As EventBridge and Scheduler reach a target: for the target's role where it has one. */
+async function deliverTo(
+  { iam, lambda, states }: { iam: Iam; lambda: Lambda; states: States },
+  arn: string,
+  input: string,
+  role: string | undefined,
+): Promise<void> {
+  if (arn.includes(":stateMachine:")) {
+    iam.check(role ?? "nobody", "states:StartExecution", [arn]);
+    states.startExecution(arn, crypto.randomUUID(), input);
+    return;
+  }
+  if (!arn.includes(":function:")) throw new Error(`${arn} is not a kind of target that is implemented here`);
+  const result = await lambda.invoke(arn, input);
+  if ("error" in result) throw new Error(`${arn} failed: ${result.error.errorType}: ${result.error.errorMessage}`);
+}

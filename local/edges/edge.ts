@@ -1,0 +1,126 @@
+/** One edge: what an instance is on EC2, here a directory, an agent process, and the nginx that the agent runs. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { EdgeSettings } from "../../edge/agent/settings.ts";
+
+export interface EdgeConfig {
+  id: string;
+  cell: string;
+  region: string;
+  address: string;
+  dir: string;
+  /** What user data says. */
+  settings: EdgeSettings;
+  agentBundle: string;
+  environment: Record<string, string>;
+  onFault(error: unknown, what: string): void;
+}
+
+const restartMs = 200;
+const stopMs = 10_000;
+
+export class LocalEdge {
+  readonly config: EdgeConfig;
+  state: "running" | "stopped" | "terminated" = "stopped";
+  #agent: ChildProcess | undefined;
+
+  constructor(config: EdgeConfig) {
+    this.config = config;
+  }
+
+  get agentPid(): number | undefined {
+    return this.#agent?.pid;
+  }
+
+  /** nginx's master, when it runs. */
+  get pid(): number | undefined {
+    const file = path.join(this.config.dir, "run/nginx.pid");
+    const pid = existsSync(file) ? Number(readFileSync(file, "utf8")) : 0;
+    return pid > 1 && existsSync(`/proc/${pid}`) ? pid : undefined;
+  }
+
+  /** Powers it on. It boots from what its disk has. */
+  start(): void {
+    if (this.state === "terminated") throw new Error(`${this.config.id} is terminated`);
+    this.state = "running";
+    const { dir, settings } = this.config;
+    // What the user data says, with this machine's paths: Debian's modules, and nginx's own user when root starts it.
+    const local: EdgeSettings = {
+      ...settings,
+      runDir: path.join(dir, "run"),
+      stateDir: path.join(dir, "state"),
+      nginx: {
+        ...settings.nginx,
+        ...nginxHere(),
+        ...(process.getuid?.() === 0 ? { user: "nobody nogroup" } : {}),
+        workers: 1,
+        connections: 8192,
+      },
+    };
+    mkdirSync(dir, { recursive: true, mode: 0o755 });
+    writeFileSync(path.join(dir, "edge.json"), JSON.stringify(local));
+    this.#spawn();
+  }
+
+  /** systemd's part: an agent that dies is started again. */
+  #spawn(): void {
+    const { dir, id, address, agentBundle, environment } = this.config;
+    const log = openSync(path.join(dir, "agent.log"), "a");
+    const agent = spawn(process.execPath, ["--max-semi-space-size=2", "--max-old-space-size=64", agentBundle], {
+      cwd: dir,
+      env: { ...environment, LANDFALL_SETTINGS: path.join(dir, "edge.json"), LANDFALL_EDGE_ID: id, LANDFALL_ADDRESS: address },
+      stdio: ["ignore", log, log, "ipc"],
+      detached: true, // Ctrl-C is for the cloud, which ends its edges in order
+    });
+    closeSync(log);
+    this.#agent = agent;
+    agent.on("error", (error) => this.config.onFault(error, `agent of ${id}`));
+    agent.on("exit", () => {
+      if (this.#agent === agent) this.#agent = undefined;
+      if (this.state === "running") setTimeout(() => this.state === "running" && this.#spawn(), restartMs);
+    });
+  }
+
+  /** Pulls the plug: agent, nginx and every session are gone at once. */
+  powerOff(state: "stopped" | "terminated"): void {
+    this.state = state;
+    this.#agent?.kill("SIGKILL");
+    const master = this.pid;
+    if (master !== undefined) for (const pid of [...childrenOf(master), master]) kill(pid);
+  }
+
+  /** Ends it in order. */
+  async stop(): Promise<void> {
+    const agent = this.#agent;
+    if (this.state === "running") this.state = "stopped";
+    if (agent !== undefined && agent.exitCode === null) {
+      const ended = new Promise((resolve) => agent.once("exit", resolve));
+      agent.kill("SIGTERM");
+      await Promise.race([ended, sleep(stopMs, undefined, { ref: false })]);
+    }
+    this.powerOff(this.state === "terminated" ? "terminated" : "stopped");
+    rmSync(path.join(this.config.dir, "run"), { recursive: true, force: true });
+  }
+}
+
+function nginxHere(): Pick<EdgeSettings["nginx"], "command" | "modules"> {
+  const folder = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"].find((candidate) => existsSync(path.join(candidate, "ngx_stream_js_module.so")));
+  if (folder === undefined) throw new Error("nginx's njs module is missing: on Debian, apt-get install nginx libnginx-mod-stream libnginx-mod-stream-js");
+  const modules = ["ngx_stream_module.so", "ngx_stream_js_module.so"].map((file) => path.join(folder, file));
+  return { command: "nginx", modules: modules.filter((file) => existsSync(file)) };
+}
+
+function childrenOf(pid: number): number[] {
+  const file = `/proc/${pid}/task/${pid}/children`;
+  return existsSync(file) ? readFileSync(file, "utf8").split(" ").map(Number).filter((child) => child > 1) : [];
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}

@@ -1,0 +1,123 @@
+/** The one endpoint: knows the caller by the access key, and the service and region by the credential's scope. */
+import { randomUUID } from "node:crypto";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+import { credentialScope, readRequest, type WireRequest, type WireResponse } from "./http.ts";
+import type { Iam } from "./iam.ts";
+import { awsJson } from "./protocols/json.ts";
+import type { Protocol } from "./protocols/protocol.ts";
+import { awsQuery, ec2Query } from "./protocols/query.ts";
+import { restJson } from "./protocols/rest-json.ts";
+import { restXml } from "./protocols/rest-xml.ts";
+import { requiredMembers } from "./schema.ts";
+import { AwsError, type Call, type Service } from "./service.ts";
+
+const protocols: Record<Service["protocol"], Protocol> = { awsJson, restJson, restXml, awsQuery, ec2Query };
+
+/** A service that speaks for itself, such as DynamoDB, which is passed on. */
+export interface RawService {
+  signingName: string;
+  answer(request: WireRequest, call: Call): Promise<WireResponse>;
+}
+
+export interface GatewayOptions {
+  account: string;
+  iam: Iam;
+  services: (Service | RawService)[];
+  /** Paths outside AWS, such as the cloud's own controls. */
+  own: (request: WireRequest) => Promise<WireResponse | undefined>;
+  /** Waits as long as the caller is away from the region, in the profile that models it. */
+  travel: (caller: string, region: string) => Promise<void>;
+  onFault: (error: unknown, what: string) => void;
+}
+
+export class Gateway {
+  readonly #options: GatewayOptions;
+  readonly #services: Map<string, Service | RawService>;
+  readonly #server: http.Server;
+
+  constructor(options: GatewayOptions) {
+    this.#options = options;
+    this.#services = new Map(options.services.map((service) => [service.signingName, service]));
+    this.#server = http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => void this.#serve(request, response));
+  }
+
+  async listen(port: number, host: string): Promise<number> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(port, host, resolve);
+    });
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #serve(incoming: http.IncomingMessage, outgoing: http.ServerResponse): Promise<void> {
+    try {
+      const request = await readRequest(incoming);
+      const answer = (await this.#options.own(request)) ?? (await this.#answer(request));
+      outgoing.writeHead(answer.status, { ...answer.headers, "content-length": headLength(request, answer) });
+      outgoing.end(request.method === "HEAD" ? undefined : answer.body);
+    } catch (error) {
+      this.#options.onFault(error, "gateway");
+      if (!outgoing.headersSent) outgoing.writeHead(500);
+      outgoing.end();
+    }
+  }
+
+  async #answer(request: WireRequest): Promise<WireResponse> {
+    const requestId = randomUUID();
+    const scope = credentialScope(request);
+    const service = this.#services.get(scope?.service ?? "");
+    if (scope === undefined || service === undefined) {
+      const message = scope === undefined ? "the request is not signed" : `the service ${scope.service} is not part of this cloud`;
+      return awsJson.fail(new AwsError(scope === undefined ? "MissingAuthenticationToken" : "UnknownService", message, 403), requestId, request);
+    }
+    const { account, iam, travel } = this.#options;
+    const protocol = "answer" in service ? awsJson : protocols[service.protocol];
+    try {
+      const caller = iam.callerOf(scope.accessKey);
+      await travel(caller, scope.region);
+      const call: Call = { region: scope.region, account, caller, requestId };
+      return "answer" in service ? await service.answer(request, call) : await this.#handle(request, service, protocol, call);
+    } catch (error) {
+      return protocol.fail(this.#asAwsError(error, service.signingName), requestId, request);
+    }
+  }
+
+  async #handle(request: WireRequest, service: Service, protocol: Protocol, call: Call): Promise<WireResponse> {
+    const found = protocol.match(request, service);
+    const handler = found && service.handlers[found.operation.name];
+    if (found === undefined || handler === undefined) {
+      const asked = found?.operation.name ?? request.headers["x-amz-target"] ?? `${request.method} ${request.path}`;
+      const [name, status] = service.protocol === "restXml" ? ["NotImplemented", 501] : ["UnknownOperationException", 400];
+      throw new AwsError(name as string, `${service.signingName} ${asked} is not part of this cloud`, status as number);
+    }
+    const { operation } = found;
+    const input = (await protocol.read(request, operation, found.labels)) ?? {};
+    const missing = requiredMembers(operation.input).filter((name) => input[name] === undefined);
+    if (missing.length > 0) throw new AwsError("ValidationException", `${operation.name} requires ${missing.join(", ")}`);
+    const action = service.actionOf?.(operation.name) ?? `${service.signingName}:${operation.name}`;
+    this.#options.iam.check(call.caller, action, service.resourcesOf?.(operation.name, input, call) ?? ["*"]);
+    const output = (await handler(input as never, call)) ?? {};
+    return protocol.write(output as Record<string, unknown>, operation, call.requestId, service);
+  }
+
+  /** SDK exceptions and our own keep their names; anything else is our fault, said so and logged. */
+  #asAwsError(error: unknown, service: string): AwsError {
+    if (error instanceof AwsError) return error;
+    const known = error as { name?: string; message?: string; $fault?: string; $metadata?: unknown };
+    if (known.$fault !== undefined) {
+      const { name: _n, message: _m, $fault, $metadata: _d, stack: _s, ...members } = error as Record<string, unknown>;
+      return new AwsError(known.name ?? "InternalFailure", known.message ?? "", $fault === "server" ? 500 : 400, members);
+    }
+    this.#options.onFault(error, service);
+    return new AwsError("InternalFailure", `the embedded ${service} failed: ${String(error)}`, 500);
+  }
+}
+
+const headLength = (request: WireRequest, answer: WireResponse) =>
+  request.method === "HEAD" ? Number(answer.headers["content-length"] ?? 0) : Buffer.byteLength(answer.body);

@@ -1,0 +1,53 @@
+/** A service of the embedded cloud: typed handlers in AWS's own shapes, behind the schemas that its SDK client publishes. */
+
+/** Who calls, and where. */
+export interface Call {
+  region: string;
+  account: string;
+  /** ARN of the caller's role or user. */
+  caller: string;
+  requestId: string;
+}
+
+/** Handlers by operation. One that is missing answers with AWS's error for an unknown operation. */
+export type Handlers<Sdk> = {
+  [Key in keyof Sdk as Key extends `${infer Operation}Command` ? Operation : never]?: Sdk[Key] extends abstract new (
+    ...options: never
+  ) => { readonly input: infer Input }
+    ? (input: NonNullable<Input>, call: Call) => Promise<object | void> | object | void
+    : never;
+};
+
+export type Handler = (input: never, call: Call) => Promise<object | void> | object | void;
+
+export interface Service {
+  /** The name in a credential's scope: `states`, `s3`, … */
+  signingName: string;
+  protocol: "awsJson" | "restJson" | "restXml" | "awsQuery" | "ec2Query";
+  sdk: Record<string, unknown>;
+  handlers: Record<string, Handler | undefined>;
+  /** IAM's word for an operation where it is not `signingName:Operation`. */
+  actionOf?: (operation: string) => string;
+  /** ARNs that a call acts on; `*` when the service knows no finer. */
+  resourcesOf?: (operation: string, input: Record<string, unknown>, call: Call) => string[];
+}
+
+export interface ServiceOptions<Sdk> extends Omit<Service, "sdk" | "handlers"> {
+  sdk: Sdk;
+  handlers: Handlers<Sdk>;
+}
+
+export const service = <Sdk extends object>(options: ServiceOptions<Sdk>): Service => options as unknown as Service;
+
+/** An error as AWS sends it: `name` is its code. */
+export class AwsError extends Error {
+  override readonly name: string;
+  readonly status: number;
+  readonly members: Record<string, unknown>;
+  constructor(name: string, message: string, status = 400, members: Record<string, unknown> = {}) {
+    super(message);
+    this.name = name;
+    this.status = status;
+    this.members = members;
+  }
+}

@@ -1,0 +1,44 @@
+/** Two latency profiles. `none` adds nothing; `aws` adds what AWS adds, in one table, each with its source. */
+import { setTimeout as sleep } from "node:timers/promises";
+
+export interface Latency {
+  name: "none" | "aws";
+  /** Stream record to function, ms. */
+  streamMs: number;
+  /** One Step Functions transition, ms. */
+  transitionMs: number;
+  /** PutEvents to target, ms. */
+  busMs: number;
+  /** First start of a function, ms. */
+  coldStartMs: number;
+  /** Calls to another region take their round trip. */
+  regional: boolean;
+  /** Global Accelerator: a write until weights take effect, and until DEPLOYED, ms. */
+  acceleratorEffectMs: number;
+  acceleratorDeployedMs: number;
+}
+
+export const profiles: Record<Latency["name"], Latency> = {
+  none: {
+    name: "none",
+    streamMs: 0,
+    transitionMs: 0,
+    busMs: 0,
+    coldStartMs: 0,
+    regional: false,
+    acceleratorEffectMs: 0,
+    acceleratorDeployedMs: 0,
+  },
+  aws: {
+    name: "aws",
+    streamMs: 250, // Lambda polls a stream's shard four times a second (Lambda developer guide)
+    transitionMs: 40, // assumed
+    busMs: 200, // assumed; AWS reported a p99 of 235 ms in 2024
+    coldStartMs: 300, // assumed, for a bundle under 2 MB on nodejs
+    regional: true, // data/aws-inter-region-rtt.csv
+    acceleratorEffectMs: 5000, // assumed
+    acceleratorDeployedMs: 30_000, // assumed; AWS says minutes for a new accelerator, "about 30 seconds" for failover
+  },
+};
+
+export const wait = (ms: number): Promise<void> => (ms > 0 ? sleep(ms) : Promise.resolve());

@@ -1,0 +1,151 @@
+/** DynamoDB and its streams: dynoxide's binary, behind the gateway, so that policies hold for every call. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import http from "node:http";
+import { createRequire } from "node:module";
+import net from "node:net";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { WireRequest, WireResponse } from "../gateway/http.ts";
+import type { RawService } from "../gateway/gateway.ts";
+import type { Iam } from "../gateway/iam.ts";
+import type { Call } from "../gateway/service.ts";
+
+/** dynoxide writes its own region and account into ARNs. */
+const engineArn = "arn:aws:dynamodb:dynoxide:000000000000:";
+const startMs = 10_000;
+
+export class DynamoDb {
+  readonly #child: ChildProcess | undefined;
+  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 128 });
+  /** Told the table's name after each write, so that a stream's poller need not wait for its next turn. */
+  onWrite: (table: string) => void = () => {};
+  /** Where the engine itself listens; only the gateway and the stream pollers go there. */
+  readonly endpoint: string;
+
+  private constructor(endpoint: string, child?: ChildProcess) {
+    this.endpoint = endpoint;
+    this.#child = child;
+  }
+
+  /** Starts the engine; or uses LANDFALL_DYNAMODB_ENDPOINT where there is no binary for this machine. */
+  static async start(): Promise<DynamoDb> {
+    const given = process.env.LANDFALL_DYNAMODB_ENDPOINT;
+    if (given !== undefined) return new DynamoDb(given);
+    const binary = path.join(path.dirname(require.resolve("@dynoxide/linux-x64/package.json")), "dynoxide");
+    if (!existsSync(binary)) throw new Error("no DynamoDB engine for this machine: start DynamoDB Local and set LANDFALL_DYNAMODB_ENDPOINT");
+    const port = await freePort();
+    const args = ["serve", "--host", "127.0.0.1", "--port", String(port)];
+    // A killed parent tells nobody: the kernel ends the engine with it.
+    // Its own group: Ctrl-C reaches the whole of ours, and the engine must be the last to go.
+    const options = { stdio: "ignore", detached: true } as const;
+    const child = existsSync("/usr/bin/setpriv")
+      ? spawn("/usr/bin/setpriv", ["--pdeathsig", "KILL", binary, ...args], options)
+      : spawn(binary, args, options);
+    const database = new DynamoDb(`http://127.0.0.1:${port}`, child);
+    await database.#ready();
+    return database;
+  }
+
+  async #ready(): Promise<void> {
+    for (const until = Date.now() + startMs; Date.now() < until; await sleep(10)) {
+      if (this.#child?.exitCode !== null) break;
+      try {
+        await fetch(this.endpoint, { signal: AbortSignal.timeout(500) });
+        return;
+      } catch {} // not listening yet
+    }
+    throw new Error("the DynamoDB engine did not start");
+  }
+
+  stop(): void {
+    this.#agent.destroy();
+    this.#child?.kill("SIGKILL");
+  }
+
+  service(iam: Iam): RawService {
+    return { signingName: "dynamodb", answer: (request, call) => this.#answer(request, call, iam) };
+  }
+
+  async #answer(request: WireRequest, call: Call, iam: Iam): Promise<WireResponse> {
+    const operation = request.headers["x-amz-target"]?.split(".").at(-1) ?? "";
+    const text = request.body.toString("utf8");
+    const access = accessOf(operation, text, call);
+    for (const { action, resource } of access) iam.check(call.caller, action, [resource]);
+    const own = `arn:aws:dynamodb:${call.region}:${call.account}:`;
+    const answer = await this.#pass({ ...request, body: Buffer.from(text.replaceAll(own, engineArn)) });
+    if (answer.status === 200 && /Put|Update|Delete|Write/.test(operation))
+      for (const { resource } of access) this.onWrite(resource.slice(resource.lastIndexOf("/") + 1));
+    const body = String(answer.body);
+    return body.includes(engineArn) ? { ...answer, body: body.replaceAll(engineArn, own) } : answer;
+  }
+
+  #pass(request: WireRequest): Promise<WireResponse> {
+    return new Promise((resolve, reject) => {
+      const { authorization, "x-amz-target": target, "x-amz-date": date, "content-type": type } = request.headers;
+      const outgoing = http.request(
+        this.endpoint,
+        {
+          method: "POST",
+          agent: this.#agent,
+          headers: { authorization, "x-amz-date": date, "x-amz-target": target, "content-type": type, "content-length": request.body.length },
+        },
+        (incoming) => {
+          const chunks: Buffer[] = [];
+          incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
+          incoming.on("end", () =>
+            resolve({
+              status: incoming.statusCode ?? 500,
+              // without the engine's checksum: it is of the bytes before ARNs are rewritten, and AWS CLI checks it
+              headers: { "content-type": "application/x-amz-json-1.0" },
+              body: Buffer.concat(chunks).toString("utf8"),
+            }),
+          );
+          incoming.on("error", reject);
+        },
+      );
+      outgoing.on("error", reject);
+      outgoing.end(request.body);
+    });
+  }
+}
+
+const require = createRequire(import.meta.url);
+
+const transactActions: Record<string, string> = {
+  Put: "PutItem",
+  Update: "UpdateItem",
+  Delete: "DeleteItem",
+  ConditionCheck: "ConditionCheckItem",
+  Get: "GetItem",
+};
+
+/** What a request does to which table, in IAM's words. */
+function accessOf(operation: string, text: string, call: Call): { action: string; resource: string }[] {
+  const arn = (table: string) => (table.startsWith("arn:") ? table : `arn:aws:dynamodb:${call.region}:${call.account}:table/${table}`);
+  const on = (table: string, action: string) => ({ action: `dynamodb:${action}`, resource: arn(table) });
+  const body = JSON.parse(text || "{}") as {
+    TableName?: string;
+    StreamArn?: string;
+    RequestItems?: Record<string, unknown>;
+    TransactItems?: Record<string, { TableName: string }>[];
+  };
+  if (body.TransactItems !== undefined)
+    return body.TransactItems.flatMap((item) =>
+      Object.entries(item).map(([kind, { TableName }]) => on(TableName, transactActions[kind] ?? kind)),
+    );
+  if (body.RequestItems !== undefined) return Object.keys(body.RequestItems).map((table) => on(table, operation));
+  if (body.StreamArn !== undefined) return [{ action: `dynamodb:${operation}`, resource: body.StreamArn }];
+  return [body.TableName === undefined ? { action: `dynamodb:${operation}`, resource: "*" } : on(body.TableName, operation)];
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as net.AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,133 @@
+/** EventBridge's event patterns. An operator that is not implemented is refused, not ignored. */
+import ipaddr from "ipaddr.js";
+
+export type EventPattern = { [field: string]: unknown };
+
+export class InvalidPatternError extends Error {
+  override readonly name = "InvalidEventPatternException";
+}
+
+/** @throws InvalidPatternError */
+export function parsePattern(text: string): EventPattern {
+  let pattern: unknown;
+  try {
+    pattern = JSON.parse(text);
+  } catch {
+    throw new InvalidPatternError("Event pattern is not valid. Reason: it is not JSON");
+  }
+  checkPattern(pattern, []);
+  return pattern as EventPattern;
+}
+
+const operators: Record<string, (operand: unknown, value: unknown) => boolean> = {
+  prefix: (operand, value) =>
+    typeof value === "string" &&
+    (typeof operand === "string"
+      ? value.startsWith(operand)
+      : value.toLowerCase().startsWith(ignoredCase(operand))),
+  suffix: (operand, value) =>
+    typeof value === "string" &&
+    (typeof operand === "string" ? value.endsWith(operand) : value.toLowerCase().endsWith(ignoredCase(operand))),
+  "equals-ignore-case": (operand, value) => typeof value === "string" && value.toLowerCase() === String(operand).toLowerCase(),
+  wildcard: (operand, value) => typeof value === "string" && wildcard(String(operand)).test(value),
+  numeric: (operand, value) => typeof value === "number" && numeric(operand as (string | number)[], value),
+  cidr: (operand, value) => typeof value === "string" && inCidr(String(operand), value),
+  "anything-but": (operand, value) => value !== undefined && !excluded(operand, value),
+};
+
+const ignoredCase = (operand: unknown) => String((operand as Record<string, unknown>)["equals-ignore-case"]).toLowerCase();
+
+function wildcard(text: string): RegExp {
+  const source = text.replace(/\\\*|\\\\|\*|[.+^${}()|[\]?]/g, (found) =>
+    found === "*" ? ".*" : found === "\\*" ? "\\*" : found === "\\\\" ? "\\\\" : `\\${found}`,
+  );
+  return new RegExp(`^${source}$`, "s");
+}
+
+function numeric(rules: (string | number)[], value: number): boolean {
+  const compare: Record<string, (limit: number) => boolean> = {
+    "=": (limit) => value === limit,
+    "<": (limit) => value < limit,
+    "<=": (limit) => value <= limit,
+    ">": (limit) => value > limit,
+    ">=": (limit) => value >= limit,
+  };
+  for (let i = 0; i < rules.length; i += 2) if (compare[String(rules[i])]?.(Number(rules[i + 1])) !== true) return false;
+  return true;
+}
+
+function inCidr(range: string, value: string): boolean {
+  if (!ipaddr.isValid(value)) return false;
+  const [base, bits] = ipaddr.parseCIDR(range);
+  const address = ipaddr.parse(value);
+  return base.kind() === address.kind() && address.match(base, bits);
+}
+
+function excluded(operand: unknown, value: unknown): boolean {
+  if (Array.isArray(operand)) return operand.includes(value);
+  if (operand === null || typeof operand !== "object") return operand === value;
+  return Object.entries(operand).some(([name, inner]) =>
+    (Array.isArray(inner) ? inner : [inner]).some((one) => operators[name]?.(one, value) === true),
+  );
+}
+
+function checkPattern(pattern: unknown, path: string[]): void {
+  const refuse = (reason: string): never => {
+    throw new InvalidPatternError(`Event pattern is not valid. Reason: ${reason} at ${path.join(".") || "the top"}`);
+  };
+  if (pattern === null || typeof pattern !== "object" || Array.isArray(pattern)) refuse("it must be an object");
+  if (Object.keys(pattern as object).length === 0) refuse("it is empty");
+  for (const [field, rule] of Object.entries(pattern as EventPattern)) {
+    if (field === "$or" && Array.isArray(rule)) {
+      if (rule.length < 2) refuse("$or needs two branches or more");
+      rule.forEach((branch) => checkPattern(branch, [...path, field]));
+    } else if (Array.isArray(rule)) {
+      if (rule.length === 0) refuse(`${field} has no values`);
+      rule.forEach((one) => checkRule(one, refuse));
+    } else if (rule !== null && typeof rule === "object") checkPattern(rule, [...path, field]);
+    else refuse(`${field} must be an object or an array`);
+  }
+}
+
+function checkRule(rule: unknown, refuse: (reason: string) => never): void {
+  if (rule === null || typeof rule !== "object") return;
+  const [[name, operand] = ["", undefined], ...more] = Object.entries(rule);
+  if (more.length > 0) refuse("a rule has one operator");
+  if (name === "exists") {
+    if (typeof operand !== "boolean") refuse("exists takes true or false");
+    return;
+  }
+  if (!Object.hasOwn(operators, name)) refuse(`unrecognized match type ${name}`);
+  if (name === "numeric") {
+    const rules = Array.isArray(operand) ? operand : refuse("numeric takes an array");
+    const pairs = rules.every((part: unknown, i: number) => (i % 2 === 0 ? /^(=|<=?|>=?)$/.test(String(part)) : typeof part === "number"));
+    if (rules.length === 0 || rules.length % 2 !== 0 || !pairs) refuse("numeric takes pairs of an operator and a number");
+  }
+  if (name === "cidr" && !ipaddr.isValidCIDR(String(operand))) refuse("cidr takes an address range");
+}
+
+/** Whether an event (or a stream record) fits. Fields of the pattern must all fit; an array in the event fits by any item. */
+export function matchesPattern(pattern: EventPattern, event: unknown): boolean {
+  const fields = event !== null && typeof event === "object" ? (event as Record<string, unknown>) : {};
+  return Object.entries(pattern).every(([field, rule]) => {
+    if (field === "$or" && Array.isArray(rule)) return rule.some((branch) => matchesPattern(branch as EventPattern, event));
+    const value = fields[field];
+    if (!Array.isArray(rule)) {
+      return Array.isArray(value)
+        ? value.some((item) => matchesPattern(rule as EventPattern, item))
+        : matchesPattern(rule as EventPattern, value);
+    }
+    const values = Array.isArray(value) ? value : [value];
+    return rule.some((one) => values.some((item) => fits(one, item)) || (isExists(one, false) && value === undefined));
+  });
+}
+
+const isExists = (rule: unknown, wanted: boolean) =>
+  rule !== null && typeof rule === "object" && (rule as { exists?: unknown }).exists === wanted;
+
+function fits(rule: unknown, value: unknown): boolean {
+  if (rule === null || typeof rule !== "object") return rule === value;
+  const [name = "", operand] = Object.entries(rule)[0] ?? [];
+  if (name === "exists") return (operand === true) === (value !== undefined && (value === null || typeof value !== "object"));
+  return operators[name]?.(operand, value) === true;
+}

@@ -1,0 +1,65 @@
+/** KMS: asymmetric Ed25519 keys that sign, verify and show their public half. */
+import { generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
+import * as sdk from "@aws-sdk/client-kms";
+import { AwsError, service } from "../gateway/service.ts";
+
+/** KMS takes a raw message of at most this many bytes; longer ones are hashed by the caller. */
+const rawMessageMost = 4096;
+const algorithm = "ED25519_SHA_512";
+
+export class Kms {
+  readonly #keys = new Map<string, { privateKey: KeyObject; publicKey: KeyObject }>();
+
+  createKey(arn: string): void {
+    this.#keys.set(arn, generateKeyPairSync("ed25519"));
+  }
+
+  /** SPKI in base64. */
+  publicKey(arn: string): string {
+    return this.#key(arn).publicKey.export({ format: "der", type: "spki" }).toString("base64");
+  }
+
+  #key(id: string | undefined) {
+    const found = [...this.#keys].find(([arn]) => arn === id || arn.endsWith(`:key/${id}`));
+    if (found === undefined) throw new sdk.NotFoundException({ message: `Key '${id}' does not exist`, $metadata: {} });
+    return { arn: found[0], ...found[1] };
+  }
+
+  service() {
+    const message = (input: { Message?: Uint8Array | undefined; SigningAlgorithm?: string | undefined; MessageType?: string | undefined }) => {
+      if (input.SigningAlgorithm !== algorithm || (input.MessageType ?? "RAW") !== "RAW")
+        throw new sdk.InvalidKeyUsageException({ message: `only ${algorithm} over RAW messages is implemented here`, $metadata: {} });
+      if ((input.Message?.length ?? 0) > rawMessageMost)
+        throw new AwsError("ValidationException", `1 validation error detected: Value at 'message' failed to satisfy constraint: Member must have length less than or equal to ${rawMessageMost}`);
+      return Buffer.from(input.Message ?? []);
+    };
+    return service<typeof sdk>({
+      signingName: "kms",
+      protocol: "awsJson",
+      sdk,
+      resourcesOf: (_, { KeyId }) => (KeyId === undefined ? ["*"] : [this.#key(String(KeyId)).arn]),
+      handlers: {
+        Sign: (input) => {
+          const { arn, privateKey } = this.#key(input.KeyId);
+          return { KeyId: arn, SigningAlgorithm: algorithm, Signature: sign(null, message(input), privateKey) };
+        },
+        Verify: (input) => {
+          const { arn, publicKey } = this.#key(input.KeyId);
+          if (!verify(null, message(input), publicKey, Buffer.from(input.Signature ?? [])))
+            throw new sdk.KMSInvalidSignatureException({ message: "", $metadata: {} });
+          return { KeyId: arn, SignatureValid: true, SigningAlgorithm: algorithm };
+        },
+        GetPublicKey: ({ KeyId }) => {
+          const { arn, publicKey } = this.#key(KeyId);
+          return {
+            KeyId: arn,
+            PublicKey: publicKey.export({ format: "der", type: "spki" }),
+            KeySpec: "ECC_NIST_EDWARDS25519",
+            KeyUsage: "SIGN_VERIFY",
+            SigningAlgorithms: [algorithm],
+          };
+        },
+      },
+    });
+  }
+}

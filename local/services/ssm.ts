@@ -1,0 +1,85 @@
+/** Parameter Store: put, get by name and by path, delete. */
+import * as sdk from "@aws-sdk/client-ssm";
+import { service } from "../gateway/service.ts";
+
+interface Parameter {
+  name: string;
+  type: "String" | "StringList" | "SecureString";
+  value: string;
+  version: number;
+  at: Date;
+}
+
+export class Ssm {
+  /** By region and name: parameters are regional. */
+  readonly #parameters = new Map<string, Parameter>();
+  readonly #account: string;
+
+  constructor(account: string) {
+    this.#account = account;
+  }
+
+  put(region: string, name: string, value: string, type: Parameter["type"] = "String"): number {
+    const version = (this.#parameters.get(`${region} ${name}`)?.version ?? 0) + 1;
+    this.#parameters.set(`${region} ${name}`, { name, type, value, version, at: new Date() });
+    return version;
+  }
+
+  service() {
+    const arn = (region: string, name: string) => `arn:aws:ssm:${region}:${this.#account}:parameter/${name.replace(/^\//, "")}`;
+    const shown = (region: string, { name, type, value, version, at }: Parameter) => ({
+      Name: name,
+      Type: type,
+      Value: value,
+      Version: version,
+      LastModifiedDate: at,
+      ARN: arn(region, name),
+      DataType: "text",
+    });
+    const find = (region: string, name: string) => {
+      const parameter = this.#parameters.get(`${region} ${name}`);
+      if (parameter === undefined) throw new sdk.ParameterNotFound({ message: `Parameter ${name} not found.`, $metadata: {} });
+      return parameter;
+    };
+    return service<typeof sdk>({
+      signingName: "ssm",
+      protocol: "awsJson",
+      sdk,
+      resourcesOf: (_, input, { region }) =>
+        [input.Name, ...((input.Names as string[] | undefined) ?? []), input.Path]
+          .filter((name) => name !== undefined)
+          .map((name) => arn(region, String(name))),
+      handlers: {
+        PutParameter: ({ Name, Value, Type, Overwrite }, { region }) => {
+          if (this.#parameters.has(`${region} ${Name}`) && Overwrite !== true)
+            throw new sdk.ParameterAlreadyExists({ message: "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.", $metadata: {} });
+          return { Version: this.put(region, Name!, Value!, Type ?? "String"), Tier: "Standard" };
+        },
+        GetParameter: ({ Name }, { region }) => ({ Parameter: shown(region, find(region, Name!)) }),
+        GetParameters: ({ Names = [] }, { region }) => {
+          const found = Names.flatMap((name) => this.#parameters.get(`${region} ${name}`) ?? []);
+          return {
+            Parameters: found.map((parameter) => shown(region, parameter)),
+            InvalidParameters: Names.filter((name) => !this.#parameters.has(`${region} ${name}`)),
+          };
+        },
+        GetParametersByPath: ({ Path, Recursive }, { region }) => {
+          const base = Path!.endsWith("/") ? Path! : `${Path}/`;
+          const below = [...this.#parameters]
+            .filter(([key, { name }]) => key.startsWith(`${region} `) && name.startsWith(base))
+            .map(([, parameter]) => parameter)
+            .filter(({ name }) => Recursive === true || !name.slice(base.length).includes("/"));
+          return { Parameters: below.sort((a, b) => (a.name < b.name ? -1 : 1)).map((p) => shown(region, p)) };
+        },
+        DeleteParameter: ({ Name }, { region }) => {
+          this.#parameters.delete(`${region} ${find(region, Name!).name}`);
+        },
+        DescribeParameters: (_, { region }) => ({
+          Parameters: [...this.#parameters]
+            .filter(([key]) => key.startsWith(`${region} `))
+            .map(([, { value: _value, ...parameter }]) => ({ Name: parameter.name, Type: parameter.type, Version: parameter.version, LastModifiedDate: parameter.at })),
+        }),
+      },
+    });
+  }
+}

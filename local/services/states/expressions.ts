@@ -1,0 +1,60 @@
+/** JSONata in a state: templates of values and `{% expressions %}`, with $states, variables, and AWS's own functions. */
+import { createHash, randomUUID } from "node:crypto";
+import jsonata, { type Expression } from "jsonata";
+import { isExpression } from "./definition.ts";
+
+/** An error with the name that Retry and Catch match. */
+export class StatesError extends Error {
+  override readonly name: string;
+  constructor(name: string, cause: string) {
+    super(cause);
+    this.name = name;
+  }
+}
+
+const compiled = new Map<string, Expression>();
+const compiledMost = 2000;
+const own = {
+  uuid: () => randomUUID(),
+  parse: (text: string) => JSON.parse(text) as unknown,
+  hash: (data: unknown, algorithm = "SHA-256") =>
+    createHash(algorithm.replace("-", "").toLowerCase()).update(typeof data === "string" ? data : JSON.stringify(data)).digest("hex"),
+  range: (from: number, to: number, step = 1) => Array.from({ length: Math.max(0, Math.floor((to - from) / step) + 1) }, (_, i) => from + i * step),
+  partition: (list: unknown[], size: number) => Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size)),
+};
+
+export interface Bindings {
+  states: Record<string, unknown>;
+  variables: Record<string, unknown>;
+}
+
+/** @throws StatesError States.QueryEvaluationError */
+export async function evaluate(template: unknown, bindings: Bindings): Promise<unknown> {
+  if (isExpression(template)) return evaluateOne(template, bindings);
+  if (Array.isArray(template)) return Promise.all(template.map((item) => evaluate(item, bindings)));
+  if (template === null || typeof template !== "object") return template;
+  const entries = await Promise.all(Object.entries(template).map(async ([key, item]) => [key, await evaluate(item, bindings)] as const));
+  return Object.fromEntries(entries);
+}
+
+async function evaluateOne(text: string, { states, variables }: Bindings): Promise<unknown> {
+  let value: unknown;
+  try {
+    value = await compile(text).evaluate({}, { ...variables, ...own, states, eval: undefined });
+  } catch (error) {
+    throw new StatesError("States.QueryEvaluationError", `${text} failed: ${(error as Error).message}`);
+  }
+  if (value === undefined) throw new StatesError("States.QueryEvaluationError", `${text} returned nothing (undefined)`);
+  if (typeof value === "function") throw new StatesError("States.QueryEvaluationError", `${text} returned a function`);
+  return JSON.parse(JSON.stringify(value)) as unknown; // JSONata's arrays carry marks of their own
+}
+
+function compile(text: string): Expression {
+  let expression = compiled.get(text);
+  if (expression === undefined) {
+    if (compiled.size >= compiledMost) compiled.clear();
+    expression = jsonata(text.slice(2, -2));
+    compiled.set(text, expression);
+  }
+  return expression;
+}
