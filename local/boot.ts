@@ -11,6 +11,7 @@ import type { Iam } from "./gateway/iam.ts";
 import type { Latency } from "./latency.ts";
 import type { Lock, LockedResource } from "./lock.ts";
 import type { Geography } from "./network/geography.ts";
+import type { Network } from "./network/network.ts";
 import type { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
 import type { Compute } from "./services/compute.ts";
 import type { DynamoDb } from "./services/dynamodb.ts";
@@ -31,6 +32,7 @@ export interface BootContext {
   logs: string;
   latency: Latency;
   geography: Geography;
+  network: Network;
   bundles: Map<string, string>;
   agentBundle: string;
   edgesPerGroup: number | undefined;

@@ -158,6 +158,7 @@ export class Cloud {
       logs: path.join(dir, "logs"),
       latency,
       geography,
+      network,
       bundles,
       agentBundle,
       edgesPerGroup: options.edgesPerGroup,

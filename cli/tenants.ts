@@ -1,0 +1,147 @@
+/** `landfall tenant …`: writes tenant records, and shows what became of them. */
+import { readFileSync } from "node:fs";
+import { DeleteCommand, PutCommand, paginateScan } from "@aws-sdk/lib-dynamodb";
+import Table from "cli-table3";
+import pc from "picocolors";
+import type { TenantRow } from "../core/admission/tenant-row.ts";
+import { faultsOf, TenantRecord } from "../schemas/tenant.ts";
+import { UsageError } from "./connect.ts";
+
+/** Loaded late: aws/ reads its environment, which `connect` sets. */
+const aws = async () => ({
+  ...(await import("../aws/documents.ts")),
+  ...(await import("../aws/settings.ts")),
+  ...(await import("../aws/tenants.ts")),
+  ...(await import("../aws/ledger/admission.ts")),
+  ...(await import("../aws/ledger/status.ts")),
+});
+
+export async function putTenant(file: string): Promise<void> {
+  const { documents, environment, loadSettings } = await aws();
+  const input = readRecordFile(file);
+  const parsed = TenantRecord.safeParse(input);
+  if (!parsed.success) throw new UsageError(`${file} is not a tenant record:\n${faultsOf(parsed.error).map((fault) => `  ${fault}`).join("\n")}`);
+  const { validateRecord } = await import("../core/admission/validate.ts");
+  const validated = validateRecord(input, (await loadSettings()).fleet);
+  if (!validated.ok) throw new UsageError(`${file} can't be served by this fleet:\n${validated.reasons.map((fault) => `  ${fault}`).join("\n")}`);
+  await documents.send(new PutCommand({ TableName: environment.LANDFALL_TENANTS_TABLE, Item: validated.record }));
+  console.log(`${validated.record.tenantId} written; follow it with: npm run landfall -- tenant show ${validated.record.tenantId}`);
+}
+
+function readRecordFile(file: string): unknown {
+  let text: string;
+  try {
+    text = readFileSync(file === "-" ? 0 : file, "utf8");
+  } catch (error) {
+    throw new UsageError(`${file} can't be read: ${(error as Error).message}`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`${file} is not JSON: ${(error as Error).message}`);
+  }
+}
+
+export async function removeTenant(tenantId: string): Promise<void> {
+  const { documents, environment } = await aws();
+  const { Attributes } = await documents.send(
+    new DeleteCommand({ TableName: environment.LANDFALL_TENANTS_TABLE, Key: { tenantId }, ReturnValues: "ALL_OLD" }),
+  );
+  if (Attributes === undefined) throw new UsageError(`there is no tenant ${tenantId}`);
+  console.log(`${tenantId} removed`);
+}
+
+export interface TenantView {
+  tenantId: string;
+  state: string;
+  reasons: string[];
+  generation: number;
+  observedGeneration: number;
+  served: string;
+  regions: string[];
+  missing: string[];
+  cell: string | undefined;
+  endpoint: string | undefined;
+  hostnames: string[];
+  wildcard: string | undefined;
+  /** Protocol → port on the endpoint's addresses. */
+  ports: Record<string, number>;
+  /** From the start of the rollout to its settling, ms. */
+  rolloutMs: number | undefined;
+}
+
+/** A tenant's record, ledger row and status as one value; undefined when nothing is known of it. */
+export async function viewTenant(tenantId: string): Promise<TenantView | undefined> {
+  const { loadSettings, cellOf, readRecord, readTenantRow, readStatus } = await aws();
+  const [record, row, status, { fleet }] = await Promise.all([readRecord(tenantId), readTenantRow(tenantId), readStatus(tenantId), loadSettings()]);
+  if (record === undefined && row === undefined) return undefined;
+  const cell = row === undefined ? undefined : cellOf(fleet, row.cell);
+  const served = row?.admitted?.record;
+  return {
+    tenantId,
+    state: row?.state ?? "New",
+    reasons: row?.reasons ?? [],
+    generation: row?.generation ?? 0,
+    observedGeneration: status?.observedGeneration ?? 0,
+    served: servedWord(row, status?.observedGeneration, status?.served),
+    regions: status?.regions ?? [],
+    missing: status?.missing ?? [],
+    cell: row?.cell,
+    endpoint: cell === undefined ? undefined : `${cell.name}.${fleet.endpointDomain}`,
+    hostnames: served?.hostnames ?? [],
+    wildcard: served?.wildcard,
+    ports: cell === undefined || served === undefined ? {} : portsOf(Object.keys(served.protocols), row!.slots, cell),
+    rolloutMs: status === undefined ? undefined : status.settledAt - status.startedAt,
+  };
+}
+
+/** What users get now. A rejected change leaves what was served before. */
+function servedWord(row: TenantRow | undefined, observed: number | undefined, word: string | undefined): string {
+  if (row === undefined || row.admitted === undefined) return "no";
+  if (observed !== undefined && observed >= row.admitted.generation) return row.state === "Suspended" ? "suspended" : (word ?? "no");
+  return "rolling out";
+}
+
+const portsOf = (protocols: string[], slots: Record<string, number>, cell: { tlsPort: number; portBase: number }) =>
+  Object.fromEntries(protocols.sort().map((protocol) => [protocol, protocol === "tls" ? cell.tlsPort : cell.portBase + slots[protocol]!]));
+
+export async function showTenant(tenantId: string, asJson: boolean): Promise<void> {
+  const view = await viewTenant(tenantId);
+  if (view === undefined) throw new UsageError(`there is no tenant ${tenantId}`);
+  if (asJson) return console.log(JSON.stringify(view));
+  const lines: [string, string][] = [
+    ["tenant", view.tenantId],
+    ["state", stateInColour(view.state)],
+    ["generation", `${view.generation}, observed ${view.observedGeneration}`],
+    ["served", `${view.served}${view.regions.length > 0 ? ` (${view.regions.join(", ")})` : ""}`],
+    ["endpoint", view.endpoint ?? "-"],
+    ["names", [...view.hostnames, view.wildcard ?? []].flat().join(", ") || "-"],
+    ["ports", Object.entries(view.ports).map(([protocol, port]) => `${protocol} ${port}`).join(", ") || "-"],
+    ["rollout", view.rolloutMs === undefined ? "-" : `${view.rolloutMs} ms`],
+    ...view.reasons.map((reason): [string, string] => ["reason", pc.yellow(reason)]),
+    ...view.missing.map((edge): [string, string] => ["missing", edge]),
+  ];
+  for (const [name, value] of lines) console.log(`${name.padEnd(12)}${value}`);
+}
+
+const stateInColour = (state: string) => (state === "Admitted" ? pc.green(state) : state === "Rejected" ? pc.red(state) : state);
+
+export async function listTenants(asJson: boolean): Promise<void> {
+  const { documents, environment } = await aws();
+  const ids: string[] = [];
+  const pages = paginateScan({ client: documents }, { TableName: environment.LANDFALL_TENANTS_TABLE, ProjectionExpression: "tenantId" });
+  for await (const page of pages) ids.push(...(page.Items ?? []).map((item) => String(item.tenantId)));
+  const views: TenantView[] = [];
+  for (const id of ids.sort()) {
+    const view = await viewTenant(id);
+    if (view !== undefined) views.push(view);
+  }
+  if (asJson) return console.log(JSON.stringify(views));
+  if (views.length === 0) return console.log("no tenants: write one with npm run landfall -- tenant put examples/tenant.json");
+  const table = new Table({ head: ["tenant", "state", "served", "generation", "ports", "names"], style: { head: [], border: [] } });
+  for (const view of views) {
+    const ports = Object.entries(view.ports).map(([protocol, port]) => `${protocol} ${port}`).join(", ");
+    table.push([view.tenantId, view.state, view.served, view.generation, ports, view.hostnames.join(", ")]);
+  }
+  console.log(table.toString());
+}

@@ -1,0 +1,87 @@
+/** `npm run demo`: Landfall's whole story on one machine, in the terminal. `-- --json` adds one last line with every figure. */
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import pc from "picocolors";
+import { connectTo } from "../../cli/connect.ts";
+import { Cloud } from "../cloud.ts";
+import { profiles } from "../latency.ts";
+import { untilStopped } from "../signals.ts";
+import { must, StepFailed, Story } from "./story.ts";
+
+const { values } = parseArgs({ options: { json: { type: "boolean" }, profile: { type: "string", default: "none" } } });
+const profile = values.profile as keyof typeof profiles;
+if (!(profile in profiles)) {
+  console.error(`--profile is ${Object.keys(profiles).join(" or ")}, not ${profile}`);
+  process.exit(2);
+}
+
+const began = Date.now();
+const seconds = () => `${((Date.now() - began) / 1000).toFixed(1)} s`.padStart(7);
+const say = (text: string) => console.log(text);
+const dir = path.resolve(import.meta.dirname, "../../.local");
+let cloud: Cloud | undefined;
+let story: Story | undefined;
+const figures: Record<string, unknown> = { profile };
+
+async function step(title: string, work: () => Promise<string>): Promise<void> {
+  say(`${pc.dim(seconds())}  ${pc.bold(title)}`);
+  say(`         ${pc.green("✓")} ${await work()}`);
+}
+
+async function tell(): Promise<void> {
+  await step("The cloud boots from infra.lock.json", async () => {
+    cloud = await Cloud.boot({ dir, profile });
+    connectTo(cloud.endpoints());
+    const { viewTenant } = await import("../../cli/tenants.ts");
+    const { viewStatus } = await import("../../cli/status.ts");
+    story = new Story(cloud, { tenant: viewTenant, status: viewStatus }, say);
+    return story.ready();
+  });
+  const { servers, tenants, cities, edgeDies, regionOut, deletion } = bound(story!);
+  await step("Tenants run their own proxies", servers);
+  await step("Tenant records are written", tenants);
+  await step("Users connect from six cities and press keys", cities);
+  await step("An edge dies under traffic", edgeDies);
+  await step("A region is taken out by a health event, and brought back", regionOut);
+  await step("A tenant is deleted", deletion);
+  Object.assign(figures, story!.figures);
+  await step("Everything is shut down", shutDown);
+}
+
+const bound = (told: Story) => ({
+  servers: () => told.servers(),
+  tenants: () => told.tenants(),
+  cities: () => told.cities(),
+  edgeDies: () => told.edgeDies(),
+  regionOut: () => told.regionOut(),
+  deletion: () => told.deletion(),
+});
+
+async function shutDown(): Promise<string> {
+  const pids = (cloud?.endpoints().edges ?? []).flatMap(({ pid, agentPid }) => [pid, agentPid]).filter((pid) => pid !== undefined);
+  story?.close();
+  await cloud?.stop();
+  const left = pids.filter((pid) => existsSync(`/proc/${pid}`));
+  must(left.length === 0, `no process is left (${left.join(", ")} are)`);
+  return `${pids.length} processes ended, none left`;
+}
+
+const outcome = await Promise.race([
+  tell().then(
+    () => 0,
+    (error: unknown) => {
+      say(`         ${pc.red("✗")} ${error instanceof StepFailed ? error.message : String((error as Error).stack)}`);
+      return 1;
+    },
+  ),
+  untilStopped().then((signal) => {
+    say(`\n${signal}: shutting down`);
+    return 130;
+  }),
+]);
+if (outcome !== 0) await shutDown().catch((error) => console.error(error));
+Object.assign(figures, { seconds: Math.round((Date.now() - began) / 100) / 10, ok: outcome === 0 });
+if (outcome === 0) say(`${pc.dim(seconds())}  ${pc.green("Every step held.")} Keep it running with: npm run dev`);
+if (values.json) console.log(JSON.stringify(figures));
+process.exit(outcome);
