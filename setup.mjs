@@ -19,10 +19,13 @@ if (script !== undefined) run(script, args);
 /** Once per lock file; an `npm ci` that was interrupted leaves no stamp and is done again. */
 function installPackages() {
   const stamp = path.join(root, "node_modules/.landfall-setup");
-  const lock = createHash("sha256").update(readFileSync(path.join(root, "package-lock.json"))).digest("hex");
+  const lock = createHash("sha256")
+    .update(readFileSync(path.join(root, "package-lock.json")))
+    .digest("hex");
   if (existsSync(pinned) && existsSync(stamp) && readFileSync(stamp, "utf8") === lock) return;
   // npm's own variables (this runs inside `npm run`) would make the inner npm act as the outer one.
-  const keep = (name) => !name.startsWith("npm_") || name.startsWith("npm_config_registry") || name.startsWith("npm_config_cache");
+  const keep = (name) =>
+    !name.startsWith("npm_") || name.startsWith("npm_config_registry") || name.startsWith("npm_config_cache");
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => keep(name)));
   const npm = (...words) => spawnSync("npm", words, { cwd: root, stdio: ["ignore", 2, 2], env }).status === 0;
   if (!npm("ci", "--include=dev", "--no-audit", "--no-fund")) fail("`npm ci` failed: see above");
@@ -36,9 +39,15 @@ function installPackages() {
 function installNginx() {
   if (hasNginx()) return;
   const packages = ["nginx", "libnginx-mod-stream", "libnginx-mod-stream-js"];
-  const apt = (...words) => spawnSync("apt-get", ["-qq", ...words], { stdio: ["ignore", 2, 2], env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } });
+  const apt = (...words) =>
+    spawnSync("apt-get", ["-qq", ...words], {
+      stdio: ["ignore", 2, 2],
+      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    });
   if (process.getuid() !== 0 || apt("--version").error !== undefined)
-    fail(`nginx with its stream and njs modules is missing: install it, on Debian with \`apt-get install ${packages.join(" ")}\``);
+    fail(
+      `nginx with its stream and njs modules is missing: install it, on Debian with \`apt-get install ${packages.join(" ")}\``,
+    );
   apt("update");
   if (apt("install", "-y", "--no-install-recommends", ...packages).status !== 0 || !hasNginx())
     fail(`apt-get could not install ${packages.join(", ")}`);

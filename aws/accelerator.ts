@@ -9,7 +9,11 @@ import type { Change, Observed } from "../core/failover/plan.ts";
 import type { Cell } from "../schemas/fleet.ts";
 
 /** One attempt: a write that the SDK repeats after the lease is gone would be a late one. */
-const client = new GlobalAcceleratorClient({ region: "us-west-2", maxAttempts: 1, requestHandler: { requestTimeout: 5000 } });
+const client = new GlobalAcceleratorClient({
+  region: "us-west-2",
+  maxAttempts: 1,
+  requestHandler: { requestTimeout: 5000 },
+});
 
 export async function observeAccelerator(listenerArn: string): Promise<Observed> {
   const groups: Observed["groups"] = [];

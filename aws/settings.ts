@@ -50,6 +50,7 @@ async function readSettings(): Promise<Settings> {
 
 export function cellOf(fleet: Fleet, name: string) {
   const cell = fleet.cells.find((candidate) => candidate.name === name);
-  if (cell === undefined) throw new Error(`cell ${name} is not in the fleet (${fleet.cells.map((c) => c.name).join(", ")})`);
+  if (cell === undefined)
+    throw new Error(`cell ${name} is not in the fleet (${fleet.cells.map((c) => c.name).join(", ")})`);
   return cell;
 }

@@ -11,7 +11,10 @@ export class UsageError extends Error {
 }
 
 export function localEndpoints(): Endpoints {
-  if (!existsSync(endpointsFile)) throw new UsageError("no embedded cloud runs here: start one with `npm run dev`, or name a deployed stage with --stage");
+  if (!existsSync(endpointsFile))
+    throw new UsageError(
+      "no embedded cloud runs here: start one with `npm run dev`, or name a deployed stage with --stage",
+    );
   return JSON.parse(readFileSync(endpointsFile, "utf8")) as Endpoints;
 }
 

@@ -1,6 +1,7 @@
 /** `landfall local …`: what only the embedded cloud has. */
-import { localEndpoints, UsageError } from "./connect.ts";
+
 import type { Pod, PodRequest } from "../local/controls.ts";
+import { localEndpoints, UsageError } from "./connect.ts";
 
 export interface PodOptions {
   region: string;
@@ -19,7 +20,10 @@ export async function openPod({ region, target, port, address }: PodOptions): Pr
     ...(port === undefined ? {} : { port: Number(port) }),
     ...(address === undefined ? {} : { address }),
   };
-  const answer = await fetch(`${localEndpoints().aws.endpoint}/_landfall/pods`, { method: "POST", body: JSON.stringify(request) });
+  const answer = await fetch(`${localEndpoints().aws.endpoint}/_landfall/pods`, {
+    method: "POST",
+    body: JSON.stringify(request),
+  });
   const body = (await answer.json()) as Pod & { error?: string };
   if (body.error !== undefined) throw new UsageError(body.error);
   console.log(`${body.address}:${body.port}`);

@@ -26,8 +26,16 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
   const { fleet } = await loadSettings();
   return Promise.all(
     fleet.cells.map(async ({ name, listenerArn }) => {
-      const [commit, rows, { groups }] = await Promise.all([readCommit(name), readEdges(name), observeAccelerator(listenerArn)]);
-      const endpoints = new Map(groups.flatMap((group) => group.endpoints.map((endpoint) => [endpoint.edgeId, { ...endpoint, dial: group.dial }])));
+      const [commit, rows, { groups }] = await Promise.all([
+        readCommit(name),
+        readEdges(name),
+        observeAccelerator(listenerArn),
+      ]);
+      const endpoints = new Map(
+        groups.flatMap((group) =>
+          group.endpoints.map((endpoint) => [endpoint.edgeId, { ...endpoint, dial: group.dial }]),
+        ),
+      );
       const edges = rows.map((row) => {
         const endpoint = endpoints.get(row.edgeId);
         return {
@@ -42,7 +50,11 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
           nack: row.nack?.reason,
         };
       });
-      return { cell: name, generation: commit?.generation ?? 0, edges: edges.sort((a, b) => (a.region + a.edgeId < b.region + b.edgeId ? -1 : 1)) };
+      return {
+        cell: name,
+        generation: commit?.generation ?? 0,
+        edges: edges.sort((a, b) => (a.region + a.edgeId < b.region + b.edgeId ? -1 : 1)),
+      };
     }),
   );
 }
@@ -52,7 +64,10 @@ export async function showStatus(asJson: boolean): Promise<void> {
   if (asJson) return console.log(JSON.stringify(cells));
   for (const { cell, generation, edges } of cells) {
     console.log(`cell ${cell}, generation ${generation}`);
-    const table = new Table({ head: ["edge", "region", "generation", "serving", "report", "weight", "dial", "health"], style: { head: [], border: [] } });
+    const table = new Table({
+      head: ["edge", "region", "generation", "serving", "report", "weight", "dial", "health"],
+      style: { head: [], border: [] },
+    });
     for (const edge of edges)
       table.push([
         edge.edgeId,

@@ -20,12 +20,22 @@ export async function putTenant(file: string): Promise<void> {
   const { documents, environment, loadSettings } = await aws();
   const input = readRecordFile(file);
   const parsed = TenantRecord.safeParse(input);
-  if (!parsed.success) throw new UsageError(`${file} is not a tenant record:\n${faultsOf(parsed.error).map((fault) => `  ${fault}`).join("\n")}`);
+  if (!parsed.success)
+    throw new UsageError(
+      `${file} is not a tenant record:\n${faultsOf(parsed.error)
+        .map((fault) => `  ${fault}`)
+        .join("\n")}`,
+    );
   const { validateRecord } = await import("../core/admission/validate.ts");
   const validated = validateRecord(input, (await loadSettings()).fleet);
-  if (!validated.ok) throw new UsageError(`${file} can't be served by this fleet:\n${validated.reasons.map((fault) => `  ${fault}`).join("\n")}`);
+  if (!validated.ok)
+    throw new UsageError(
+      `${file} can't be served by this fleet:\n${validated.reasons.map((fault) => `  ${fault}`).join("\n")}`,
+    );
   await documents.send(new PutCommand({ TableName: environment.LANDFALL_TENANTS_TABLE, Item: validated.record }));
-  console.log(`${validated.record.tenantId} written; follow it with: npm run landfall -- tenant show ${validated.record.tenantId}`);
+  console.log(
+    `${validated.record.tenantId} written; follow it with: npm run landfall -- tenant show ${validated.record.tenantId}`,
+  );
 }
 
 function readRecordFile(file: string): unknown {
@@ -73,7 +83,12 @@ export interface TenantView {
 /** A tenant's record, ledger row and status as one value; undefined when nothing is known of it. */
 export async function viewTenant(tenantId: string): Promise<TenantView | undefined> {
   const { loadSettings, cellOf, readRecord, readTenantRow, readStatus } = await aws();
-  const [record, row, status, { fleet }] = await Promise.all([readRecord(tenantId), readTenantRow(tenantId), readStatus(tenantId), loadSettings()]);
+  const [record, row, status, { fleet }] = await Promise.all([
+    readRecord(tenantId),
+    readTenantRow(tenantId),
+    readStatus(tenantId),
+    loadSettings(),
+  ]);
   if (record === undefined && row === undefined) return undefined;
   const cell = row === undefined ? undefined : cellOf(fleet, row.cell);
   const served = row?.admitted?.record;
@@ -98,12 +113,17 @@ export async function viewTenant(tenantId: string): Promise<TenantView | undefin
 /** What users get now. A rejected change leaves what was served before. */
 function servedWord(row: TenantRow | undefined, observed: number | undefined, word: string | undefined): string {
   if (row === undefined || row.admitted === undefined) return "no";
-  if (observed !== undefined && observed >= row.admitted.generation) return row.state === "Suspended" ? "suspended" : (word ?? "no");
+  if (observed !== undefined && observed >= row.admitted.generation)
+    return row.state === "Suspended" ? "suspended" : (word ?? "no");
   return "rolling out";
 }
 
 const portsOf = (protocols: string[], slots: Record<string, number>, cell: { tlsPort: number; portBase: number }) =>
-  Object.fromEntries(protocols.sort().map((protocol) => [protocol, protocol === "tls" ? cell.tlsPort : cell.portBase + slots[protocol]!]));
+  Object.fromEntries(
+    protocols
+      .sort()
+      .map((protocol) => [protocol, protocol === "tls" ? cell.tlsPort : cell.portBase + slots[protocol]!]),
+  );
 
 export async function showTenant(tenantId: string, asJson: boolean): Promise<void> {
   const view = await viewTenant(tenantId);
@@ -116,7 +136,12 @@ export async function showTenant(tenantId: string, asJson: boolean): Promise<voi
     ["served", `${view.served}${view.regions.length > 0 ? ` (${view.regions.join(", ")})` : ""}`],
     ["endpoint", view.endpoint ?? "-"],
     ["names", [...view.hostnames, view.wildcard ?? []].flat().join(", ") || "-"],
-    ["ports", Object.entries(view.ports).map(([protocol, port]) => `${protocol} ${port}`).join(", ") || "-"],
+    [
+      "ports",
+      Object.entries(view.ports)
+        .map(([protocol, port]) => `${protocol} ${port}`)
+        .join(", ") || "-",
+    ],
     ["rollout", view.rolloutMs === undefined ? "-" : `${view.rolloutMs} ms`],
     ...view.reasons.map((reason): [string, string] => ["reason", pc.yellow(reason)]),
     ...view.missing.map((edge): [string, string] => ["missing", edge]),
@@ -124,12 +149,16 @@ export async function showTenant(tenantId: string, asJson: boolean): Promise<voi
   for (const [name, value] of lines) console.log(`${name.padEnd(12)}${value}`);
 }
 
-const stateInColour = (state: string) => (state === "Admitted" ? pc.green(state) : state === "Rejected" ? pc.red(state) : state);
+const stateInColour = (state: string) =>
+  state === "Admitted" ? pc.green(state) : state === "Rejected" ? pc.red(state) : state;
 
 export async function listTenants(asJson: boolean): Promise<void> {
   const { documents, environment } = await aws();
   const ids: string[] = [];
-  const pages = paginateScan({ client: documents }, { TableName: environment.LANDFALL_TENANTS_TABLE, ProjectionExpression: "tenantId" });
+  const pages = paginateScan(
+    { client: documents },
+    { TableName: environment.LANDFALL_TENANTS_TABLE, ProjectionExpression: "tenantId" },
+  );
   for await (const page of pages) ids.push(...(page.Items ?? []).map((item) => String(item.tenantId)));
   const views: TenantView[] = [];
   for (const id of ids.sort()) {
@@ -137,10 +166,16 @@ export async function listTenants(asJson: boolean): Promise<void> {
     if (view !== undefined) views.push(view);
   }
   if (asJson) return console.log(JSON.stringify(views));
-  if (views.length === 0) return console.log("no tenants: write one with npm run landfall -- tenant put examples/tenant.json");
-  const table = new Table({ head: ["tenant", "state", "served", "generation", "ports", "names"], style: { head: [], border: [] } });
+  if (views.length === 0)
+    return console.log("no tenants: write one with npm run landfall -- tenant put examples/tenant.json");
+  const table = new Table({
+    head: ["tenant", "state", "served", "generation", "ports", "names"],
+    style: { head: [], border: [] },
+  });
   for (const view of views) {
-    const ports = Object.entries(view.ports).map(([protocol, port]) => `${protocol} ${port}`).join(", ");
+    const ports = Object.entries(view.ports)
+      .map(([protocol, port]) => `${protocol} ${port}`)
+      .join(", ");
     table.push([view.tenantId, view.state, view.served, view.generation, ports, view.hostnames.join(", ")]);
   }
   console.log(table.toString());

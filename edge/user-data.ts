@@ -32,7 +32,10 @@ export function userData(settings: EdgeSettings, service: string): string {
         file("/etc/landfall/edge.json", JSON.stringify(settings)),
         file("/etc/systemd/system/landfall-agent.service", service),
         file("/etc/yum.repos.d/nginx.repo", nginxRepository),
-        file("/etc/sysctl.d/90-landfall.conf", "net.ipv4.ip_local_port_range = 32768 60999\nnet.core.somaxconn = 4096\n"),
+        file(
+          "/etc/sysctl.d/90-landfall.conf",
+          "net.ipv4.ip_local_port_range = 32768 60999\nnet.core.somaxconn = 4096\n",
+        ),
       ],
       runcmd: [
         "useradd --system --shell /usr/sbin/nologin landfall",

@@ -1,7 +1,8 @@
 /** Admits a batch's tenants: what each record says now becomes claims, slots and routes in the ledger. */
+
+import { sha256 } from "../aws/hash.ts";
 import { applyAdmission, readTenantRow, reserveSlots } from "../aws/ledger/admission.ts";
 import { markDirty, type Outcome, readBatch, saveOutcomes } from "../aws/ledger/batches.ts";
-import { sha256 } from "../aws/hash.ts";
 import { cellOf, loadSettings } from "../aws/settings.ts";
 import { readRecord } from "../aws/tenants.ts";
 import { type AdmissionFacts, admit, refuse, slotsWanted } from "../core/admission/admit.ts";
@@ -13,7 +14,7 @@ import { canonicalJson } from "../core/canonical.ts";
 import { RowChangedError } from "../core/errors.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { RolloutInput } from "../schemas/workflows.ts";
-import { handler as shell, logger } from "./shell/handler.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
 
 /** Tenants admitted side by side; more only queue at DynamoDB. */
 const concurrency = 16;
@@ -63,7 +64,12 @@ interface Reserved {
 async function reserveFor(facts: AdmissionFacts[]): Promise<Map<string, Reserved>> {
   const reserved = new Map<string, Reserved>(facts.map(({ tenantId }) => [tenantId, { slots: {}, full: [] }]));
   const wanted = facts.flatMap((fact) =>
-    slotsWanted(fact).map((protocol) => ({ tenantId: fact.tenantId, cell: fact.cell, protocol, kind: kindOf(protocol) })),
+    slotsWanted(fact).map((protocol) => ({
+      tenantId: fact.tenantId,
+      cell: fact.cell,
+      protocol,
+      kind: kindOf(protocol),
+    })),
   );
   for (const group of Map.groupBy(wanted, ({ cell, kind }) => `${cell.name} ${kind}`).values()) {
     const { cell, kind } = group[0]!;

@@ -4,7 +4,7 @@ import { holdLease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { LeaseHeldError } from "../core/errors.ts";
 import { FailoverInput } from "../schemas/workflows.ts";
 import { evaluateFailover } from "./shell/failover.ts";
-import { handler as shell, logger } from "./shell/handler.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
 
 /** Longer than the function (30 s, infra/functions.ts) and a request (5 s, aws/accelerator.ts) together. */
 const leaseMs = 45_000;

@@ -2,7 +2,7 @@
 import { recordSignal } from "../aws/ledger/edges.ts";
 import { FailoverInput } from "../schemas/workflows.ts";
 import { evaluateFailover } from "./shell/failover.ts";
-import { handler as shell, logger } from "./shell/handler.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
   if (signal !== undefined) {

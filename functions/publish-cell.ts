@@ -12,21 +12,14 @@ import {
 import { type Lease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { signingKeyId, signManifest } from "../aws/signing.ts";
-import {
-  type Bucket,
-  getManifest,
-  getRoutes,
-  putManifest,
-  putObject,
-  rememberRoutes,
-} from "../aws/snapshots.ts";
+import { type Bucket, getManifest, getRoutes, putManifest, putObject, rememberRoutes } from "../aws/snapshots.ts";
 import { GateRefusedError, LeaseHeldError, LedgerBehindError } from "../core/errors.ts";
 import { gateRoutes } from "../core/publishing/gate.ts";
 import { bucketsToRender, manifestOf, manifestStep } from "../core/publishing/plan.ts";
 import { renderBucket, renderManifest } from "../core/publishing/render.ts";
 import type { RouteBucket } from "../schemas/snapshot.ts";
 import { PublishInput } from "../schemas/workflows.ts";
-import { handler as shell, logger } from "./shell/handler.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
 
 /** Longer than the function may run (60 s, infra/functions.ts): a publisher that lives never loses its lease. */
 const leaseMs = 70_000;
@@ -116,7 +109,9 @@ async function render(
 /** Every region on its own: one that fails is named at the end, and none waits for it. */
 async function copyToRegions(cell: string, buckets: Bucket[]): Promise<void> {
   const copies = await Promise.allSettled(buckets.map((bucket) => copyToRegion(cell, bucket)));
-  const failed = copies.flatMap((copy, index) => (copy.status === "rejected" ? [{ copy, bucket: buckets[index]! }] : []));
+  const failed = copies.flatMap((copy, index) =>
+    copy.status === "rejected" ? [{ copy, bucket: buckets[index]! }] : [],
+  );
   const behind = failed.find(({ copy }) => copy.reason instanceof LedgerBehindError);
   if (behind !== undefined) throw behind.copy.reason;
   for (const { copy, bucket } of failed)

@@ -4,7 +4,7 @@ import { readEdge, writeEdge } from "../aws/ledger/edges.ts";
 import { isReady, mergeReport } from "../core/rollout/acks.ts";
 import { detailTypes, EdgeReport, envelope } from "../schemas/events.ts";
 import { evaluateWaits } from "./shell/acks.ts";
-import { handler as shell, logger } from "./shell/handler.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
   const { cell, region, edgeId } = detail;
@@ -13,7 +13,8 @@ export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
   const { structure: _, ...facts } = detail;
   const edge = mergeReport(known?.edge, facts, now);
   await writeEdge(edge, known?.version ?? 0);
-  if (edge.appliedGeneration !== known?.edge.appliedGeneration || detail.nack !== undefined) await evaluateWaits(cell, now);
+  if (edge.appliedGeneration !== known?.edge.appliedGeneration || detail.nack !== undefined)
+    await evaluateWaits(cell, now);
   const ready = isReady(edge);
   if (ready !== (known !== undefined && isReady(known.edge))) {
     logger.info("edge readiness changed", { edgeId, region, ready });

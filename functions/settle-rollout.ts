@@ -7,7 +7,7 @@ import { evaluateWait, type WaitOutcome } from "../core/rollout/acks.ts";
 import { regionsOf, servedBy } from "../core/rollout/settle.ts";
 import { detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
-import { handler as shell, logger } from "./shell/handler.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(SettleInput, async ({ batchId }) => {
   const batch = await readBatch(batchId);
@@ -16,9 +16,11 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
   for (const [cell, tenants] of Map.groupBy(outcomes, (outcome) => outcome.cell)) {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
-    const wait = covered === undefined ? undefined : evaluateWait(covered.generation, await readEdges(cell), Date.now());
+    const wait =
+      covered === undefined ? undefined : evaluateWait(covered.generation, await readEdges(cell), Date.now());
     for (const outcome of tenants) {
-      if (outcome.changed && (outcome.state === "Rejected" || outcome.state === "Pending")) events.push(rejected(outcome));
+      if (outcome.changed && (outcome.state === "Rejected" || outcome.state === "Pending"))
+        events.push(rejected(outcome));
       if (covered === undefined || wait === undefined || !isServable(outcome)) continue;
       const status = statusOf(batch, outcome, covered, wait);
       await writeStatus(outcome.tenantId, status);

@@ -5,7 +5,7 @@ import { sha256 } from "../aws/hash.ts";
 import { createBatch } from "../aws/ledger/batches.ts";
 import { environment } from "../aws/settings.ts";
 import { startExecution } from "../aws/workflows.ts";
-import { handler as shell, logger } from "./shell/handler.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
 
 const StreamEvent = z.object({
   Records: z.array(

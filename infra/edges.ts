@@ -25,7 +25,10 @@ export function edges(
         { actions: ["s3:ListBucket"], resources: [bucket.arn] },
         { actions: ["events:PutEvents"], resources: [`arn:aws:events:${region}:*:event-bus/default`] },
       ]);
-      const profile = new aws.iam.InstanceProfile(`${logical}Profile`, { name: named(logical.toLowerCase()), role: role.name });
+      const profile = new aws.iam.InstanceProfile(`${logical}Profile`, {
+        name: named(logical.toLowerCase()),
+        role: role.name,
+      });
       const settings = $resolve({ bucket: bucket.bucket, publicKeys }).apply(({ bucket, publicKeys }) =>
         edgeSettings({ cell: cell.name, region, bucket, publicKeys }),
       );

@@ -5,7 +5,14 @@ import path from "node:path";
 export interface StageFleet {
   homeRegion: string;
   regions: string[];
-  cells: { name: string; regions: string[]; edgesPerRegion: number; portBase: number; portCount: number; tlsCount: number }[];
+  cells: {
+    name: string;
+    regions: string[];
+    edgesPerRegion: number;
+    portBase: number;
+    portCount: number;
+    tlsCount: number;
+  }[];
   /** Backends may only be here. */
   backendRanges: string[];
   /** Parents of the platform's own: tenants get names below them, never wildcards. */

@@ -37,7 +37,10 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       logging: { retention: "1 month" },
     });
 
-  const readSettings = { actions: ["ssm:GetParameters"], resources: [`arn:aws:ssm:*:*:parameter/landfall/${$app.stage}/*`] };
+  const readSettings = {
+    actions: ["ssm:GetParameters"],
+    resources: [`arn:aws:ssm:*:*:parameter/landfall/${$app.stage}/*`],
+  };
   const readTenants = { actions: ["dynamodb:GetItem"], resources: [tenants.arn] };
   const onLedger = (...actions: string[]) => ({
     actions: actions.map((action) => `dynamodb:${action}`),
@@ -51,10 +54,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
   return {
     startRollout: make("StartRollout", "start-rollout", {
       environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
-      permissions: [
-        onLedger("UpdateItem"),
-        { actions: ["states:StartExecution"], resources: [rolloutMachineArn] },
-      ],
+      permissions: [onLedger("UpdateItem"), { actions: ["states:StartExecution"], resources: [rolloutMachineArn] }],
     }),
     admitTenants: make("AdmitTenants", "admit-tenants", {
       timeoutSeconds: 120,

@@ -44,7 +44,13 @@ export function settings(
   for (const region of fleet.regions)
     new aws.s3.BucketObjectv2(
       `Structure${pascal(region)}`,
-      { bucket: snapshots[region].bucket, region, key: `objects/${hash}`, content: structure, contentType: "application/json" },
+      {
+        bucket: snapshots[region].bucket,
+        region,
+        key: `objects/${hash}`,
+        content: structure,
+        contentType: "application/json",
+      },
       { retainOnDelete: true },
     );
   return {
@@ -64,7 +70,11 @@ function structureOf(fleet: StageFleet, root: string, nearest: Record<string, st
     backendRanges: fleet.backendRanges,
     edgeTlsPort: fleet.edgeTlsPort,
     healthPort: fleet.healthPort,
-    nearest: Object.fromEntries(Object.keys(nearest).sort().map((region) => [region, nearest[region]])),
+    nearest: Object.fromEntries(
+      Object.keys(nearest)
+        .sort()
+        .map((region) => [region, nearest[region]]),
+    ),
     nginxConf: read("nginx.conf"),
     portBase: cell.portBase,
     portCount: cell.portCount,

@@ -41,7 +41,8 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
     const text = readFileSync(path.join(root, `stepflows/${file}.asl.json`), "utf8");
     const used = [...new Set([...text.matchAll(/\$\{(\w+)\}/g)].map((match) => match[1]))].sort();
     const missing = used.filter((name) => !(name in arns));
-    if (missing.length > 0) throw new Error(`stepflows/${file}.asl.json names ${missing.join(", ")}, which infra/ does not make`);
+    if (missing.length > 0)
+      throw new Error(`stepflows/${file}.asl.json names ${missing.join(", ")}, which infra/ does not make`);
     const role = serviceRole(logical, "states", [
       { actions: ["lambda:InvokeFunction"], resources: used.map((name) => arns[name]) },
     ]);
@@ -73,17 +74,18 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
 }
 
 /** The Tenants stream to its function: small batches, a short window, bounded retries, and a place for what failed. */
-export function streamMapping(
-  tenants: aws.dynamodb.Table,
-  fn: Functions["startRollout"],
-  failures: aws.s3.Bucket,
-) {
+export function streamMapping(tenants: aws.dynamodb.Table, fn: Functions["startRollout"], failures: aws.s3.Bucket) {
   new aws.iam.RolePolicy("StartRolloutStream", {
     role: fn.nodes.role!.name,
     policy: aws.iam.getPolicyDocumentOutput({
       statements: [
         {
-          actions: ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"],
+          actions: [
+            "dynamodb:DescribeStream",
+            "dynamodb:GetRecords",
+            "dynamodb:GetShardIterator",
+            "dynamodb:ListStreams",
+          ],
           resources: [tenants.streamArn],
         },
         { actions: ["s3:PutObject", "s3:ListBucket"], resources: [failures.arn, $interpolate`${failures.arn}/*`] },

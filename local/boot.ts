@@ -2,8 +2,8 @@
 import { createHash, randomUUID } from "node:crypto";
 import { createRequire } from "node:module";
 import path from "node:path";
-import type { PortRange } from "@aws-sdk/client-global-accelerator";
 import { CreateTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import type { PortRange } from "@aws-sdk/client-global-accelerator";
 import { EdgeSettings } from "../edge/agent/settings.ts";
 import { settingsIn } from "../edge/user-data.ts";
 import { LocalEdge } from "./edges/edge.ts";
@@ -87,8 +87,10 @@ export async function bootResources(context: BootContext): Promise<void> {
 function bootRoles({ lock, account, services: { iam } }: BootContext): void {
   const arn = (name: string) => `arn:aws:iam::${account}:role/${name}`;
   for (const { inputs } of lock.all("aws:iam/role:Role"))
-    for (const { policy } of (inputs.inlinePolicies as { policy: string }[] | undefined) ?? []) iam.addPolicy(arn(text(inputs.name)), policy);
-  for (const { inputs } of lock.all("aws:iam/rolePolicy:RolePolicy")) iam.addPolicy(arn(text(inputs.role)), text(inputs.policy));
+    for (const { policy } of (inputs.inlinePolicies as { policy: string }[] | undefined) ?? [])
+      iam.addPolicy(arn(text(inputs.name)), policy);
+  for (const { inputs } of lock.all("aws:iam/rolePolicy:RolePolicy"))
+    iam.addPolicy(arn(text(inputs.role)), text(inputs.policy));
 }
 
 /** An access key that is this role, held by somebody in this region. */
@@ -118,7 +120,12 @@ async function bootTables({ lock, services: { database } }: BootContext): Promis
         AttributeDefinitions: attributes.map(({ name, type }) => ({ AttributeName: name, AttributeType: type })),
         KeySchema: keys,
         ...(inputs.streamEnabled === true
-          ? { StreamSpecification: { StreamEnabled: true, StreamViewType: text(inputs.streamViewType) as "NEW_AND_OLD_IMAGES" } }
+          ? {
+              StreamSpecification: {
+                StreamEnabled: true,
+                StreamViewType: text(inputs.streamViewType) as "NEW_AND_OLD_IMAGES",
+              },
+            }
           : {}),
       }),
     );
@@ -127,9 +134,13 @@ async function bootTables({ lock, services: { database } }: BootContext): Promis
 }
 
 function bootBuckets({ lock, services: { s3 } }: BootContext): void {
-  const versioned = new Set(lock.all("aws:s3/bucketVersioning:BucketVersioning").map(({ inputs }) => text(inputs.bucket)));
-  for (const { inputs, region } of lock.all("aws:s3/bucket:Bucket")) s3.createBucket(text(inputs.bucket), region, versioned.has(text(inputs.bucket)));
-  for (const { inputs } of lock.all("aws:s3/bucketObjectv2:BucketObjectv2")) s3.put(text(inputs.bucket), text(inputs.key), text(inputs.content));
+  const versioned = new Set(
+    lock.all("aws:s3/bucketVersioning:BucketVersioning").map(({ inputs }) => text(inputs.bucket)),
+  );
+  for (const { inputs, region } of lock.all("aws:s3/bucket:Bucket"))
+    s3.createBucket(text(inputs.bucket), region, versioned.has(text(inputs.bucket)));
+  for (const { inputs } of lock.all("aws:s3/bucketObjectv2:BucketObjectv2"))
+    s3.put(text(inputs.bucket), text(inputs.key), text(inputs.content));
 }
 
 /** Puts the keys' public halves where synth could only name them. */
@@ -164,11 +175,14 @@ function bootFunctions(context: BootContext): void {
 }
 
 function bootBuses({ lock, services: { events } }: BootContext): void {
-  for (const { inputs, region } of lock.all("aws:cloudwatch/eventBus:EventBus")) events.createBus(region, text(inputs.name));
+  for (const { inputs, region } of lock.all("aws:cloudwatch/eventBus:EventBus"))
+    events.createBus(region, text(inputs.name));
   for (const { inputs, region } of lock.all("aws:cloudwatch/eventRule:EventRule"))
     events.putRule(region, optional(inputs.eventBusName) ?? "default", text(inputs.name), text(inputs.eventPattern));
   for (const { inputs, region } of lock.all("aws:cloudwatch/eventTarget:EventTarget")) {
-    const retry = inputs.retryPolicy as { maximumRetryAttempts?: number; maximumEventAgeInSeconds?: number } | undefined;
+    const retry = inputs.retryPolicy as
+      | { maximumRetryAttempts?: number; maximumEventAgeInSeconds?: number }
+      | undefined;
     events.putTarget(region, optional(inputs.eventBusName) ?? "default", text(inputs.rule), {
       Id: text(inputs.targetId),
       Arn: text(inputs.arn),
@@ -194,7 +208,11 @@ function bootAccelerators({ lock, account, services: { accelerator } }: BootCont
     const ranges = inputs.portRanges as { fromPort: number; toPort: number }[];
     const portRanges: PortRange[] = ranges.map(({ fromPort, toPort }) => ({ FromPort: fromPort, ToPort: toPort }));
     const parent = text(inputs.acceleratorArn);
-    const facts = { protocol: text(inputs.protocol) as "TCP", affinity: text(inputs.clientAffinity) as "NONE", portRanges };
+    const facts = {
+      protocol: text(inputs.protocol) as "TCP",
+      affinity: text(inputs.clientAffinity) as "NONE",
+      portRanges,
+    };
     accelerator.createListener(parent, facts, `${parent}/listener/${name.toLowerCase()}`);
   }
 }
@@ -204,7 +222,8 @@ function bootMappings(context: BootContext): void {
   for (const { inputs, region, name } of lock.all("aws:lambda/eventSourceMapping:EventSourceMapping")) {
     const streamArn = text(inputs.eventSourceArn);
     const table = /:table\/([^/]+)\//.exec(streamArn)?.[1] ?? "";
-    const failures = (inputs.destinationConfig as { onFailure?: { destinationArn?: string } } | undefined)?.onFailure?.destinationArn;
+    const failures = (inputs.destinationConfig as { onFailure?: { destinationArn?: string } } | undefined)?.onFailure
+      ?.destinationArn;
     const { filters = [] } = (inputs.filterCriteria as { filters?: { pattern: string }[] } | undefined) ?? {};
     const functionArn = text(inputs.functionName);
     const mapping = new StreamMapping(
@@ -219,7 +238,9 @@ function bootMappings(context: BootContext): void {
         retries: Number(inputs.maximumRetryAttempts),
         maxAgeMs: Number(inputs.maximumRecordAgeInSeconds) * 1000,
         bisect: inputs.bisectBatchOnFunctionError === true,
-        reportsFailures: ((inputs.functionResponseTypes as string[] | undefined) ?? []).includes("ReportBatchItemFailures"),
+        reportsFailures: ((inputs.functionResponseTypes as string[] | undefined) ?? []).includes(
+          "ReportBatchItemFailures",
+        ),
         filters: filters.map(({ pattern }) => JSON.parse(pattern)),
         delayMs: latency.streamMs,
       },
@@ -241,9 +262,16 @@ function bootMappings(context: BootContext): void {
 /** An Auto Scaling group's instances: real nginx and one agent each, from the launch template's own user data. */
 function bootEdges(context: BootContext): void {
   const { lock, services, geography } = context;
-  const templates = new Map(lock.all("aws:ec2/launchTemplate:LaunchTemplate").map((template) => [text(template.inputs.name), template]));
+  const templates = new Map(
+    lock.all("aws:ec2/launchTemplate:LaunchTemplate").map((template) => [text(template.inputs.name), template]),
+  );
   const profiles = new Map(
-    lock.all("aws:iam/instanceProfile:InstanceProfile").map(({ inputs }) => [`arn:aws:iam::${context.account}:instance-profile/${text(inputs.name)}`, text(inputs.role)]),
+    lock
+      .all("aws:iam/instanceProfile:InstanceProfile")
+      .map(({ inputs }) => [
+        `arn:aws:iam::${context.account}:instance-profile/${text(inputs.name)}`,
+        text(inputs.role),
+      ]),
   );
   const launched = new Map<string, number>();
   for (const group of lock.all("aws:autoscaling/group:Group")) {
@@ -271,7 +299,14 @@ function bootEdges(context: BootContext): void {
 
 const versionOf = createRequire(import.meta.url)("../package.json") as { version: string };
 
-function newEdge(context: BootContext, group: LockedResource, template: LockedResource, index: number, address: string, role: string): LocalEdge {
+function newEdge(
+  context: BootContext,
+  group: LockedResource,
+  template: LockedResource,
+  index: number,
+  address: string,
+  role: string,
+): LocalEdge {
   const data = Buffer.from(text(template.inputs.userData), "base64").toString("utf8");
   const settings = EdgeSettings.parse(settingsIn(withPublicKeys(context, data)));
   const id = `i-${createHash("sha256").update(`${group.name} ${index}`).digest("hex").slice(0, 17)}`;

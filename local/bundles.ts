@@ -22,7 +22,9 @@ export async function bundleFunctions(handlers: string[], outdir: string): Promi
   const files = [...new Set(handlers.map((handler) => handler.replace(/\.\w+$/, "")))];
   const entryPoints = files.map((file) => path.join(root, `${file}.ts`));
   await build({ ...common, entryPoints, outdir, outExtension: { ".js": ".mjs" } });
-  return new Map(handlers.map((handler) => [handler, path.join(outdir, `${path.basename(handler).replace(/\.\w+$/, "")}.mjs`)]));
+  return new Map(
+    handlers.map((handler) => [handler, path.join(outdir, `${path.basename(handler).replace(/\.\w+$/, "")}.mjs`)]),
+  );
 }
 
 export async function bundleAgent(outfile: string): Promise<void> {

@@ -4,8 +4,8 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { account } from "../infra/synth/mocks.ts";
-import { bundleAgent, bundleFunctions } from "./bundles.ts";
 import { type BootContext, bootResources } from "./boot.ts";
+import { bundleAgent, bundleFunctions } from "./bundles.ts";
 import { controls, type Pod } from "./controls.ts";
 import { describeEndpoints, type Endpoints } from "./endpoints.ts";
 import { Gateway } from "./gateway/gateway.ts";
@@ -106,7 +106,8 @@ export class Cloud {
       invoke: (role, name, payload) => invokeForMachine(iam, lambda, role, name, payload),
     });
     close.push(() => states.stop());
-    const deliver = (arn: string, input: string, role: string | undefined) => deliverTo({ iam, lambda, states }, arn, input, role);
+    const deliver = (arn: string, input: string, role: string | undefined) =>
+      deliverTo({ iam, lambda, states }, arn, input, role);
     const events = new Events({ account, latency, deliver, onFault });
     close.push(() => events.stop());
     const scheduler = new Scheduler({ account, deliver, onFault });
@@ -148,7 +149,10 @@ export class Cloud {
     const build = path.join(scratch, "build");
     const handlers = lock.all("aws:lambda/function:Function").map(({ handler }) => handler!);
     const agentBundle = path.join(build, "agent.mjs");
-    const [bundles] = await Promise.all([bundleFunctions(handlers, path.join(build, "functions")), bundleAgent(agentBundle)]);
+    const [bundles] = await Promise.all([
+      bundleFunctions(handlers, path.join(build, "functions")),
+      bundleAgent(agentBundle),
+    ]);
     const mappings: StreamMapping[] = [];
     const context: BootContext = {
       lock,
@@ -217,7 +221,13 @@ async function claimNetwork(): Promise<{ network: number; release: () => Promise
 }
 
 /** As Step Functions invokes a function: for the machine's role, and with the error's own name. */
-async function invokeForMachine(iam: Iam, lambda: Lambda, role: string, name: string, payload: unknown): Promise<unknown> {
+async function invokeForMachine(
+  iam: Iam,
+  lambda: Lambda,
+  role: string,
+  name: string,
+  payload: unknown,
+): Promise<unknown> {
   const fn = lambda.get(name);
   iam.check(role, "lambda:InvokeFunction", [fn.config.arn]);
   const result = await fn.invoke(JSON.stringify(payload));

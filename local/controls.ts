@@ -1,7 +1,7 @@
 /** The cloud's own controls, beside AWS's protocols: pods, and where everything is. */
 import * as z from "zod";
-import type { WireRequest, WireResponse } from "./gateway/http.ts";
 import type { Endpoints } from "./endpoints.ts";
+import type { WireRequest, WireResponse } from "./gateway/http.ts";
 import type { Geography } from "./network/geography.ts";
 import type { Network } from "./network/network.ts";
 
@@ -45,7 +45,8 @@ export const controls =
     const asked = `${request.method} ${request.path.slice(prefix.length)}`;
     try {
       if (asked === "GET status") return json(200, { ...ports.endpoints(), pods: ports.pods });
-      if (asked === "POST pods") return json(200, await openPod(PodRequest.parse(JSON.parse(request.body.toString())), ports));
+      if (asked === "POST pods")
+        return json(200, await openPod(PodRequest.parse(JSON.parse(request.body.toString())), ports));
       return json(404, { error: `there is no ${asked}` });
     } catch (error) {
       return json(400, { error: error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message });
@@ -53,13 +54,17 @@ export const controls =
   };
 
 /** Gives a real server an address in a region, for as long as the cloud runs. */
-export async function openPod(request: PodRequest, { geography, network, pods }: Omit<Ports, "endpoints">): Promise<Pod> {
+export async function openPod(
+  request: PodRequest,
+  { geography, network, pods }: Omit<Ports, "endpoints">,
+): Promise<Pod> {
   const { region, targetHost, targetPort } = request;
   const used = new Set(pods.filter((pod) => pod.region === region).map((pod) => pod.address));
   const port = request.port ?? targetPort;
   const address = request.address ?? geography.podAddress(region, used.size);
   const place = geography.placeOf(address);
-  if (request.address !== undefined && !used.has(address)) throw new Error(`${address} is not a pod of ${region}: leave the address out to get a new one`);
+  if (request.address !== undefined && !used.has(address))
+    throw new Error(`${address} is not a pod of ${region}: leave the address out to get a new one`);
   if (place.region !== region) throw new Error(`${address} is in ${place.region}, not in ${region}`);
   await network.openPod({ address, port, targetHost, targetPort });
   const pod = { region, address, port, target: `${targetHost}:${targetPort}` };

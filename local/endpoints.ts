@@ -9,9 +9,23 @@ export interface Endpoints {
   tables: { tenants: string; ledger: string };
   buckets: Record<string, string>;
   bus: string;
-  accelerators: { cell: string; arn: string; address: string; ports: Record<string, number>; slots: { base: number; count: number } }[];
+  accelerators: {
+    cell: string;
+    arn: string;
+    address: string;
+    ports: Record<string, number>;
+    slots: { base: number; count: number };
+  }[];
   locations: Record<string, string>;
-  edges: { id: string; region: string; cell: string; pid: number | undefined; agentPid: number | undefined; dir: string; address: string }[];
+  edges: {
+    id: string;
+    region: string;
+    cell: string;
+    pid: number | undefined;
+    agentPid: number | undefined;
+    dir: string;
+    address: string;
+  }[];
   publicKeys: Record<string, string>;
   dashboard: string;
 }
@@ -22,9 +36,12 @@ interface FleetParameter {
 }
 
 export function describeEndpoints({ lock, endpoint, geography, latency, services }: BootContext): Endpoints {
-  const table = (name: string) => String(lock.all("aws:dynamodb/table:Table").find((one) => one.name === name)?.inputs.name);
+  const table = (name: string) =>
+    String(lock.all("aws:dynamodb/table:Table").find((one) => one.name === name)?.inputs.name);
   const parameters = lock.all("aws:ssm/parameter:Parameter");
-  const fleet = JSON.parse(String(parameters.find(({ name }) => name === "FleetParameter")?.inputs.value)) as FleetParameter;
+  const fleet = JSON.parse(
+    String(parameters.find(({ name }) => name === "FleetParameter")?.inputs.value),
+  ) as FleetParameter;
   const keys = lock.all("aws:kms/key:Key").map(({ name, region }) => `arn:aws:kms:${region}:123456789012:key/${name}`);
   return {
     aws: { endpoint, region: geography.regions[0]!, ...administrator },

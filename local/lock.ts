@@ -68,7 +68,9 @@ export const lockFile = path.resolve(import.meta.dirname, "../infra.lock.json");
 export function relocate(text: string, network: number): string {
   if (network === defaultNetwork) return text;
   let moved = text.replaceAll(`127.${defaultNetwork}.`, `127.${network}.`);
-  const { resources } = JSON.parse(moved) as { resources: Record<string, { inputs: { key?: string; content?: string } }> };
+  const { resources } = JSON.parse(moved) as {
+    resources: Record<string, { inputs: { key?: string; content?: string } }>;
+  };
   for (const { inputs } of Object.values(resources)) {
     const named = /^objects\/([0-9a-f]{64})$/.exec(inputs.key ?? "")?.[1];
     if (named === undefined || inputs.content === undefined) continue;

@@ -21,7 +21,9 @@ const write = () => writeFileSync(file, `${JSON.stringify(cloud.endpoints(), nul
 write();
 const refresh = setInterval(write, 1000); // pids change when something is restarted
 const { aws, accelerators, edges } = cloud.endpoints();
-console.log(`Landfall's embedded cloud runs (profile ${profile}): ${edges.length} edges, accelerator ${accelerators[0]?.address}`);
+console.log(
+  `Landfall's embedded cloud runs (profile ${profile}): ${edges.length} edges, accelerator ${accelerators[0]?.address}`,
+);
 console.log(`AWS endpoint   ${aws.endpoint}   region ${aws.region}   access key and secret: ${aws.accessKeyId}`);
 console.log(`Everything     ${path.relative(process.cwd(), file)}`);
 console.log("Try            npm run landfall -- tenant put examples/tenant.json");

@@ -10,7 +10,10 @@ export const Hostname = z
   .string()
   .transform((name) => name.toLowerCase().replace(/\.$/, ""))
   .refine((name) => name.length <= 253, "is longer than 253 characters")
-  .refine((name) => hostnamePattern.test(name), "is not a DNS name: use labels of a-z, 0-9 and '-', as in proxy.acme.com")
+  .refine(
+    (name) => hostnamePattern.test(name),
+    "is not a DNS name: use labels of a-z, 0-9 and '-', as in proxy.acme.com",
+  )
   .refine((name) => !/\.[0-9]+$/.test(name), "looks like an IP address: use a DNS name");
 
 /** `*.parent`, one label deep. */
@@ -26,7 +29,11 @@ export const Wildcard = z
 /** A region's name, as AWS writes it. Whether the fleet has it is admission's question. */
 export const Region = z.string().regex(/^[a-z]{2}(-[a-z]+)+-[0-9]$/, "is not a region name, such as us-west-2");
 
-export const Port = z.number().int("must be a whole number").min(1, "must be 1 or more").max(65535, "must be 65535 or less");
+export const Port = z
+  .number()
+  .int("must be a whole number")
+  .min(1, "must be 1 or more")
+  .max(65535, "must be 65535 or less");
 
 /** A literal address in its one canonical form: no octal, no mapped IPv4, no zone. */
 export const IpAddress = z
@@ -44,7 +51,9 @@ export const TenantId = z
   .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "must be 1 to 63 characters of a-z, 0-9 and '-', not at the ends");
 
 /** `tls` is routed by server name; any other protocol is raw and gets a port of its own. */
-export const Protocol = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a protocol name such as tls, ssh or postgres");
+export const Protocol = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a protocol name such as tls, ssh or postgres");
 
 export const TenantRecord = z
   .strictObject({

@@ -15,7 +15,9 @@ type Write = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
 export type RouteItem = { route: Route } | { removed: { slot: number; tenantId: string; generation: number } };
 
 export async function readTenantRow(tenantId: string): Promise<TenantRow | undefined> {
-  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.tenant(tenantId), ConsistentRead: true }));
+  const { Item } = await documents.send(
+    new GetCommand({ TableName, Key: keys.tenant(tenantId), ConsistentRead: true }),
+  );
   return Item?.row as TenantRow | undefined;
 }
 
@@ -46,10 +48,13 @@ export async function applyAdmission(plan: AdmissionPlan, now: number): Promise<
     return { ok: true };
   } catch (error) {
     const failed = failedConditions(error);
-    if (failed === undefined) throw conflicts(error) ? new RowChangedError("the row is being written", { cause: error }) : error;
+    if (failed === undefined)
+      throw conflicts(error) ? new RowChangedError("the row is being written", { cause: error }) : error;
     const claims = failed.flatMap((index) => writes[index]?.claim ?? []);
     if (claims.length > 0 && !failed.includes(0)) return { ok: false, claims: claims.sort() };
-    throw new RowChangedError(`tenant ${plan.row.tenantId} changed since version ${plan.expectedVersion}`, { cause: error });
+    throw new RowChangedError(`tenant ${plan.row.tenantId} changed since version ${plan.expectedVersion}`, {
+      cause: error,
+    });
   }
 }
 

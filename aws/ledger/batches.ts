@@ -71,7 +71,8 @@ export async function readCoverage(cell: string, batchIds: string[]): Promise<Ma
     const { Responses, UnprocessedKeys } = await documents.send(
       new BatchGetCommand({ RequestItems: { [TableName]: { Keys, ConsistentRead: true } } }),
     );
-    if (Object.keys(UnprocessedKeys ?? {}).length > 0) throw new Error("DynamoDB left keys of a batch read unprocessed");
+    if (Object.keys(UnprocessedKeys ?? {}).length > 0)
+      throw new Error("DynamoDB left keys of a batch read unprocessed");
     for (const item of Responses?.[TableName] ?? [])
       covered.set(String(item.pk).slice("BATCH#".length), item as unknown as Coverage);
   }

@@ -32,7 +32,8 @@ export async function writeEdge(edge: EdgeRow, expectedVersion: number): Promise
       }),
     );
   } catch (error) {
-    if (isConditionFailed(error)) throw new RowChangedError(`edge ${edge.edgeId} reported twice at once`, { cause: error });
+    if (isConditionFailed(error))
+      throw new RowChangedError(`edge ${edge.edgeId} reported twice at once`, { cause: error });
     throw error;
   }
 }
@@ -58,7 +59,7 @@ export interface Signal extends EdgeHealth {
 }
 
 export const readSignals = async (cell: string): Promise<Signal[]> =>
-  (await queryAll<{ signal: Signal }>(keys.signals(cell))).map(({ signal }) => signal);
+  (await queryAll<{ lastSignal: Signal }>(keys.signals(cell))).map(({ lastSignal }) => lastSignal);
 
 /** Keeps the newest signal of each subject, whatever order they arrive in. */
 export async function recordSignal(signal: Signal): Promise<void> {
@@ -68,7 +69,7 @@ export async function recordSignal(signal: Signal): Promise<void> {
       new UpdateCommand({
         TableName,
         Key: keys.signal(signal.cell, subject),
-        UpdateExpression: "SET signal = :signal, signalAt = :at",
+        UpdateExpression: "SET lastSignal = :signal, signalAt = :at",
         ConditionExpression: "attribute_not_exists(pk) OR signalAt <= :at",
         ExpressionAttributeValues: { ":signal": signal, ":at": signal.at },
       }),

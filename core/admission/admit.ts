@@ -42,7 +42,6 @@ export function slotsWanted({ row, record, hash }: AdmissionFacts): string[] {
     .sort();
 }
 
-
 /** Decides what a tenant becomes. `fresh` are slots reserved for `slotsWanted`, by protocol. */
 export function admit(facts: AdmissionFacts, fresh: Record<string, number>): Admission {
   const { row, hash, record } = facts;
@@ -106,7 +105,12 @@ function nextRow({ tenantId, row, hash, record, cell }: AdmissionFacts): TenantR
     slots: {},
     claims: [],
   };
-  return { ...base, version: base.version + 1, generation: base.generation + 1, hash: record === undefined ? absent : hash };
+  return {
+    ...base,
+    version: base.version + 1,
+    generation: base.generation + 1,
+    hash: record === undefined ? absent : hash,
+  };
 }
 
 function plan(facts: AdmissionFacts, row: TenantRow): AdmissionPlan {

@@ -13,7 +13,8 @@ export function bucketOf(tenantId: string): number {
 
 export const isRaw = (protocol: string) => protocol !== "tls";
 
-const withPort = (address: string, port: number) => (address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`);
+const withPort = (address: string, port: number) =>
+  address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 
 /** The routes that serve a record, in slot order. A suspended tenant has none. Without multiRegion only home serves. */
 export function routesOf(record: TenantRecord, generation: number, slots: Record<string, number>, cell: Cell): Route[] {
@@ -25,7 +26,9 @@ export function routesOf(record: TenantRecord, generation: number, slots: Record
     .map(([protocol, port]) => {
       const slot = slots[protocol];
       if (slot === undefined) throw new Error(`tenant ${record.tenantId} has no slot for ${protocol}`);
-      const backends = Object.fromEntries(regions.map(([region, list]) => [region, list.map((a) => withPort(a, port))]));
+      const backends = Object.fromEntries(
+        regions.map(([region, list]) => [region, list.map((a) => withPort(a, port))]),
+      );
       const base = { slot, tenantId: record.tenantId, protocol, generation, backends };
       if (isRaw(protocol)) return { ...base, hostnames: [], port: cell.portBase + slot };
       const names = { hostnames: [...record.hostnames].sort(compare) };

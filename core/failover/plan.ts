@@ -27,7 +27,10 @@ export interface Observed {
   }[];
 }
 
-const byName = <T>(name: (item: T) => string) => (a: T, b: T) => (name(a) < name(b) ? -1 : 1);
+const byName =
+  <T>(name: (item: T) => string) =>
+  (a: T, b: T) =>
+    name(a) < name(b) ? -1 : 1;
 
 /**
  * The whole list with every weight explicit. A degraded edge gets weight 0 and a degraded region dial 0, unless that
@@ -87,7 +90,9 @@ export function changesBetween(desired: Desired, observed: Observed): Change[] {
     if (old === undefined) return [{ kind: "create", ...group, gain }];
     return sameGroup(old, group) ? [] : [{ kind: "update", arn: old.arn, ...group, gain }];
   });
-  return changes.toSorted((a, b) => b.gain - a.gain || (a.region < b.region ? -1 : 1)).map(({ gain: _, ...change }) => change);
+  return changes
+    .toSorted((a, b) => b.gain - a.gain || (a.region < b.region ? -1 : 1))
+    .map(({ gain: _, ...change }) => change);
 }
 
 const load = (group: { dial: number; endpoints: { weight: number }[] }) =>

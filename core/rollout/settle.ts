@@ -6,4 +6,5 @@ export function servedBy({ served, missing }: WaitOutcome): "all" | "partly" | "
   return missing.length === 0 ? "all" : "partly";
 }
 
-export const regionsOf = (edges: { region: string }[]): string[] => [...new Set(edges.map(({ region }) => region))].sort();
+export const regionsOf = (edges: { region: string }[]): string[] =>
+  [...new Set(edges.map(({ region }) => region))].sort();

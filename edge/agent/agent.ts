@@ -162,7 +162,8 @@ export class Agent {
     if (this.#structure === undefined) return;
     const answer = await this.nginx.probe();
     this.#serving = answer?.ready === "ready";
-    if (answer?.ready === "unreadable") throw new Error("nginx's workers can't read the routes: check the folder's rights");
+    if (answer?.ready === "unreadable")
+      throw new Error("nginx's workers can't read the routes: check the folder's rights");
     if (answer === undefined) await this.nginx.restart();
   }
 

@@ -28,7 +28,9 @@ process.on("disconnect", stop);
 const health = http.createServer((request, response) => {
   const found = request.url === "/healthz";
   const status = !found ? 404 : agent.serving && !stopping ? 200 : 503;
-  response.writeHead(status, { "content-type": "text/plain", connection: "close" }).end(`${status === 200 ? "ok" : "no"}\n`);
+  response
+    .writeHead(status, { "content-type": "text/plain", connection: "close" })
+    .end(`${status === 200 ? "ok" : "no"}\n`);
 });
 health.on("error", (error) => log.error({ err: error }, "health check can't listen"));
 

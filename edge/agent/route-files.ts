@@ -11,7 +11,9 @@ export interface RouteContext {
   portCount: number;
 }
 
-export type RouteFiles = { ok: true; slot: number; files: Map<string, string> } | { ok: false; slot: number; reason: string };
+export type RouteFiles =
+  | { ok: true; slot: number; files: Map<string, string> }
+  | { ok: false; slot: number; reason: string };
 
 const backendPattern = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):([0-9]{1,5})$/;
 

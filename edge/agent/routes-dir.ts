@@ -6,7 +6,9 @@ import { readIfThere, unfinished, writeAtomically } from "./files.ts";
 import { type RouteContext, routeFiles } from "./route-files.ts";
 
 /** A bucket as far as it must be whole: each route in it is judged on its own. */
-export const LooseBucket = z.object({ routes: z.array(z.looseObject({ slot: z.number().int(), tenantId: z.string() })) });
+export const LooseBucket = z.object({
+  routes: z.array(z.looseObject({ slot: z.number().int(), tenantId: z.string() })),
+});
 export type LooseBucket = z.infer<typeof LooseBucket>;
 
 export interface Rejected {
@@ -58,7 +60,8 @@ export class RoutesDir {
         if (files !== undefined) after.set(made.slot, files);
       }
       for (const [slot, files] of after) for (const [file, content] of files) this.#write(slot, file, content);
-      for (const [slot, files] of before) for (const file of files.keys()) if (!after.get(slot)?.has(file)) stale.push({ slot, file });
+      for (const [slot, files] of before)
+        for (const file of files.keys()) if (!after.get(slot)?.has(file)) stale.push({ slot, file });
       this.#buckets.set(bucket, after);
       this.#rejected.set(bucket, rejected);
     }

@@ -28,7 +28,17 @@ const header = `import { createRequire as __cr } from 'module';
 const require = __cr(import.meta.url);
 import { fileURLToPath as __fu } from "url";
 const __filename = __fu(import.meta.url); const __dirname = __fu(new URL(".", import.meta.url));`;
-const external = ["@pulumi/*", "undici", "@pulumiverse/*", "@sst-provider/*", "@aws-sdk/*", "esbuild", "archiver", "glob", "vite"];
+const external = [
+  "@pulumi/*",
+  "undici",
+  "@pulumiverse/*",
+  "@sst-provider/*",
+  "@aws-sdk/*",
+  "esbuild",
+  "archiver",
+  "glob",
+  "vite",
+];
 const settleMs = 60_000;
 
 export async function evaluate(root: string, stage: string): Promise<Evaluation> {
@@ -54,9 +64,13 @@ export async function evaluate(root: string, stage: string): Promise<Evaluation>
       return ((await import(pathToFileURL(file).href)) as { default: unknown }).default;
     };
     const config = JSON.stringify(path.join(root, "sst.config.ts"));
-    const app = (await load("app", `import mod from ${config}; export default await mod.app({ stage: ${JSON.stringify(stage)} });`, {
-      banner: "\nfunction $config(i){return i}",
-    })) as { name: string; providers: { aws: { region: string } } };
+    const app = (await load(
+      "app",
+      `import mod from ${config}; export default await mod.app({ stage: ${JSON.stringify(stage)} });`,
+      {
+        banner: "\nfunction $config(i){return i}",
+      },
+    )) as { name: string; providers: { aws: { region: string } } };
     const full = { removal: "retain", protect: false, ...app, stage };
     const paths = { home: scratch, root, work: scratch, platform };
     const providers = JSON.parse(readFileSync(path.join(root, ".sst/provider-lock.json"), "utf8")) as {
@@ -160,7 +174,8 @@ async function startRpc(root: string, scratch: string) {
           banner: { js: header },
         });
         const exported = Object.values(metafile.outputs)[0]?.exports ?? [];
-        if (!exported.includes(ext.slice(1))) throw new Error(`${input.handler}: no such export (it has ${exported.join(", ")})`);
+        if (!exported.includes(ext.slice(1)))
+          throw new Error(`${input.handler}: no such export (it has ${exported.join(", ")})`);
       } catch (error) {
         errors.push(new Error(`${input.handler} does not build: ${String(error)}`));
         return { errors: [String(error)] };
@@ -175,7 +190,9 @@ async function startRpc(root: string, scratch: string) {
     const { method, params } = JSON.parse(Buffer.concat(chunks).toString()) as { method: string; params: never[] };
     const answer = methods[method];
     if (answer === undefined) errors.push(new Error(`sst calls ${method}, which this synth does not answer`));
-    response.end(JSON.stringify(answer === undefined ? { error: `no method ${method}` } : { result: await answer(params[0]!) }));
+    response.end(
+      JSON.stringify(answer === undefined ? { error: `no method ${method}` } : { result: await answer(params[0]!) }),
+    );
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
@@ -205,16 +222,32 @@ async function runMocked(
   let calls = 0;
   await pulumi.runtime.setMocks(
     {
-      newResource({ type, name, inputs, id, custom }: { type: string; name: string; inputs: Resource["inputs"]; id?: string; custom: boolean }) {
+      newResource({
+        type,
+        name,
+        inputs,
+        id,
+        custom,
+      }: {
+        type: string;
+        name: string;
+        inputs: Resource["inputs"];
+        id?: string;
+        custom: boolean;
+      }) {
         const region = String(inputs.region ?? home);
         if (custom && !type.startsWith("pulumi:")) resources.push({ type, name, region, inputs });
         const physical = String(inputs.name ?? name);
-        return { id: id || physical, state: { name: physical, ...inputs, ...outputsOf(type, physical, inputs, region) } };
+        return {
+          id: id || physical,
+          state: { name: physical, ...inputs, ...outputsOf(type, physical, inputs, region) },
+        };
       },
       call({ token, inputs }: { token: string; inputs: Record<string, unknown> }) {
         calls++;
         const answer = answerCall(token, inputs, String(inputs.region ?? home));
-        if (answer === undefined) errors.push(new Error(`the program calls ${token}, which this synth does not answer`));
+        if (answer === undefined)
+          errors.push(new Error(`the program calls ${token}, which this synth does not answer`));
         return answer ?? inputs;
       },
     },

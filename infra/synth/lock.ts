@@ -38,7 +38,10 @@ export function lockOf({ resources, handlers }: Evaluation): string {
       .filter(({ type, inputs }) => !isSst(type) && !isCode(type, inputs))
       .map(({ type, name, region, inputs }) => {
         const handler = type === "aws:lambda/function:Function" ? handlerOf(name, handlers) : undefined;
-        return [`${type} ${name}`, { region, ...(handler === undefined ? {} : { handler }), inputs: normalise(inputs) }] as const;
+        return [
+          `${type} ${name}`,
+          { region, ...(handler === undefined ? {} : { handler }), inputs: normalise(inputs) },
+        ] as const;
       }),
   );
   const sorted = Object.fromEntries([...byKey].sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -51,6 +54,7 @@ const isCode = (type: string, inputs: Record<string, unknown>) =>
 
 function handlerOf(name: string, handlers: Map<string, string>): string {
   const found = [...handlers].find(([id]) => name === `${id}Function` || name === id);
-  if (found === undefined) throw new Error(`no handler was built for ${name} (have ${[...handlers.keys()].join(", ")})`);
+  if (found === undefined)
+    throw new Error(`no handler was built for ${name} (have ${[...handlers.keys()].join(", ")})`);
   return found[1];
 }

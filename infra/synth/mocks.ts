@@ -33,7 +33,9 @@ const short: Record<string, (name: string, inputs: Inputs, region: string) => In
 };
 
 export const outputsOf = (type: string, name: string, inputs: Inputs, region: string): Inputs =>
-  short[type]?.(name, inputs, region) ?? { arn: arn(type.split(/[:/]/)[1] ?? "aws", region, `${type.split(":").at(-1)}/${name}`) };
+  short[type]?.(name, inputs, region) ?? {
+    arn: arn(type.split(/[:/]/)[1] ?? "aws", region, `${type.split(":").at(-1)}/${name}`),
+  };
 
 interface Statement {
   effect?: string;
@@ -47,15 +49,23 @@ const policyDocument = ({ statements = [] }: { statements?: Statement[] }) => ({
     Effect: effect,
     Action: actions,
     Resource: resources,
-    ...(principals === undefined ? {} : { Principal: Object.fromEntries(principals.map((p) => [p.type, p.identifiers])) }),
+    ...(principals === undefined
+      ? {}
+      : { Principal: Object.fromEntries(principals.map((p) => [p.type, p.identifiers])) }),
   })),
 });
 
 const calls: Record<string, (inputs: Inputs, region: string) => Inputs> = {
   "aws:index/getRegion:getRegion": (_, region) => ({ id: region, region, name: region }),
   "aws:index/getPartition:getPartition": () => ({ partition: "aws", dnsSuffix: "amazonaws.com" }),
-  "aws:index/getCallerIdentity:getCallerIdentity": () => ({ accountId: account, arn: `arn:aws:iam::${account}:user/synth` }),
-  "aws:iam/getPolicyDocument:getPolicyDocument": (inputs) => ({ ...inputs, json: JSON.stringify(policyDocument(inputs)) }),
+  "aws:index/getCallerIdentity:getCallerIdentity": () => ({
+    accountId: account,
+    arn: `arn:aws:iam::${account}:user/synth`,
+  }),
+  "aws:iam/getPolicyDocument:getPolicyDocument": (inputs) => ({
+    ...inputs,
+    json: JSON.stringify(policyDocument(inputs)),
+  }),
   "aws:ssm/getParameter:getParameter": (inputs, region) => ({ ...inputs, value: `ami-${region}` }),
   // Only the deployed key knows its public half; whoever boots the lock fills it in.
   "aws:kms/getPublicKey:getPublicKey": ({ keyId }) => ({ keyId, publicKey: `{{publicKey ${String(keyId)}}}` }),
@@ -64,4 +74,5 @@ const calls: Record<string, (inputs: Inputs, region: string) => Inputs> = {
   "aws:ec2/getManagedPrefixList:getManagedPrefixList": (_, region) => ({ id: `pl-${region}` }),
 };
 
-export const answerCall = (token: string, inputs: Inputs, region: string): Inputs | undefined => calls[token]?.(inputs, region);
+export const answerCall = (token: string, inputs: Inputs, region: string): Inputs | undefined =>
+  calls[token]?.(inputs, region);

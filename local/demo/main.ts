@@ -59,7 +59,9 @@ const bound = (told: Story) => ({
 });
 
 async function shutDown(): Promise<string> {
-  const pids = (cloud?.endpoints().edges ?? []).flatMap(({ pid, agentPid }) => [pid, agentPid]).filter((pid) => pid !== undefined);
+  const pids = (cloud?.endpoints().edges ?? [])
+    .flatMap(({ pid, agentPid }) => [pid, agentPid])
+    .filter((pid) => pid !== undefined);
   story?.close();
   await cloud?.stop();
   const left = pids.filter((pid) => existsSync(`/proc/${pid}`));

@@ -1,13 +1,14 @@
 /** The demo's steps. Each prints what it does and throws when it does not hold. */
-import { EC2Client, StartInstancesCommand, StopInstancesCommand } from "@aws-sdk/client-ec2";
-import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
+
 import { setTimeout as sleep } from "node:timers/promises";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { EC2Client, StartInstancesCommand, StopInstancesCommand } from "@aws-sdk/client-ec2";
+import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
 import { DeleteCommand, DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
 import Table from "cli-table3";
-import type { TenantView } from "../../cli/tenants.ts";
 import type { CellView } from "../../cli/status.ts";
-import { type Cloud, administrator } from "../cloud.ts";
+import type { TenantView } from "../../cli/tenants.ts";
+import { administrator, type Cloud } from "../cloud.ts";
 import { openPod } from "../controls.ts";
 import { cities, withinRegionMs } from "../network/geography.ts";
 import { localPort } from "../services/accelerator/accelerator.ts";
@@ -68,7 +69,12 @@ export class Story {
     return this.#cloud.endpoints().accelerators[0]!;
   }
   #from = (city: string) => this.#cloud.endpoints().locations[city]!;
-  #tls = (name: string, host = this.#accelerator.address, port = localPort(443)): Destination => ({ host, port, servername: name, ca: this.#server.ca });
+  #tls = (name: string, host = this.#accelerator.address, port = localPort(443)): Destination => ({
+    host,
+    port,
+    servername: name,
+    ca: this.#server.ca,
+  });
 
   async #edgesIn(): Promise<CellView["edges"]> {
     return (await this.#views.status()).flatMap(({ edges }) => edges);
@@ -77,7 +83,11 @@ export class Story {
   /** Edges that serve and are healthy in the accelerator. */
   async ready(): Promise<string> {
     const count = this.#cloud.context.services.compute.edges.length;
-    await eventually(async () => (await this.#edgesIn()).filter(({ health, serving }) => serving && health === "HEALTHY").length === count, "every edge healthy in the accelerator");
+    await eventually(
+      async () =>
+        (await this.#edgesIn()).filter(({ health, serving }) => serving && health === "HEALTHY").length === count,
+      "every edge healthy in the accelerator",
+    );
     return `${count} edges in ${this.#geography.regions.length} regions, all healthy in the accelerator`;
   }
 
@@ -87,7 +97,10 @@ export class Story {
     this.#pods = {};
     const ports = { geography: this.#geography, network: this.#cloud.context.network, pods: this.#cloud.pods };
     for (const region of this.#geography.regions) {
-      const { address } = await openPod({ region, targetHost: "127.0.0.1", targetPort: this.#server.tlsPort, port: 3080 }, ports);
+      const { address } = await openPod(
+        { region, targetHost: "127.0.0.1", targetPort: this.#server.tlsPort, port: 3080 },
+        ports,
+      );
       await openPod({ region, address, targetHost: "127.0.0.1", targetPort: this.#server.rawPort, port: 3023 }, ports);
       this.#pods[region] = address;
     }
@@ -99,35 +112,65 @@ export class Story {
     const [homeRegion = ""] = this.#geography.regions;
     const base = { homeRegion, backends: { [homeRegion]: everywhere[homeRegion] } };
     const records = [
-      { ...base, tenantId: multi.id, hostnames: [multi.name], multiRegion: true, protocols: { tls: 3080, ssh: 3023 }, backends: everywhere },
+      {
+        ...base,
+        tenantId: multi.id,
+        hostnames: [multi.name],
+        multiRegion: true,
+        protocols: { tls: 3080, ssh: 3023 },
+        backends: everywhere,
+      },
       { ...base, tenantId: home.id, hostnames: [home.name], protocols: { tls: 3080 } },
-      { ...base, tenantId: "initech", hostnames: [], multiRegion: true, protocols: { postgres: 3023 }, backends: everywhere },
+      {
+        ...base,
+        tenantId: "initech",
+        hostnames: [],
+        multiRegion: true,
+        protocols: { postgres: 3023 },
+        backends: everywhere,
+      },
     ];
     const times: number[] = [];
     for (const record of records) {
       const began = Date.now();
       await this.#put(record);
-      await eventually(async () => (await this.#views.tenant(record.tenantId))?.served === "all", `${record.tenantId} served by every edge`);
+      await eventually(
+        async () => (await this.#views.tenant(record.tenantId))?.served === "all",
+        `${record.tenantId} served by every edge`,
+      );
       times.push(Date.now() - began);
       this.#say(`    ${record.tenantId.padEnd(9)} served by every edge after ${times.at(-1)} ms`);
     }
     this.figures.servedMs = Object.fromEntries(records.map(({ tenantId }, index) => [tenantId, times[index]]));
-    await this.#put({ ...base, tenantId: "umbrella", hostnames: ["not a name"], protocols: { tls: 3080 }, backends: { [homeRegion]: ["8.8.8.8"] } });
-    await eventually(async () => (await this.#views.tenant("umbrella"))?.state === "Rejected", "a bad record is rejected");
+    await this.#put({
+      ...base,
+      tenantId: "umbrella",
+      hostnames: ["not a name"],
+      protocols: { tls: 3080 },
+      backends: { [homeRegion]: ["8.8.8.8"] },
+    });
+    await eventually(
+      async () => (await this.#views.tenant("umbrella"))?.state === "Rejected",
+      "a bad record is rejected",
+    );
     const reasons = (await this.#views.tenant("umbrella"))?.reasons ?? [];
     must(reasons.length > 0, "a rejection has reasons");
     for (const reason of reasons) this.#say(`    umbrella  rejected: ${reason}`);
     return "three tenants served, one bad record rejected, nobody waited for it";
   }
 
-  #put = (Item: Record<string, unknown>) => this.#tables.send(new PutCommand({ TableName: this.#cloud.endpoints().tables.tenants, Item }));
+  #put = (Item: Record<string, unknown>) =>
+    this.#tables.send(new PutCommand({ TableName: this.#cloud.endpoints().tables.tenants, Item }));
 
   /** Keypress echo from six cities: one region for all, against Landfall. */
   async cities(): Promise<string> {
     const { regions } = this.#geography;
     const [homeRegion = ""] = regions;
     const ssh = (await this.#views.tenant(multi.id))!.ports.ssh!;
-    const table = new Table({ head: ["city", "lands in", "one region", "Landfall TLS", "Landfall raw", "path", "TLS / path"], style: { head: [], border: [] } });
+    const table = new Table({
+      head: ["city", "lands in", "one region", "Landfall TLS", "Landfall raw", "path", "TLS / path"],
+      style: { head: [], border: [] },
+    });
     const rows = await Promise.all(
       shown.map(async (name) => {
         const city = cities.find((candidate) => candidate.name === name)!;
@@ -135,25 +178,50 @@ export class Story {
         const one = await typeKeys(this.#tls(multi.name, this.#pods[homeRegion]!, 3080), from);
         const tls = await typeKeys(this.#tls(multi.name), from);
         const raw = await typeKeys({ host: this.#accelerator.address, port: ssh }, from);
-        const nearest = regions.toSorted((a, b) => this.#geography.regionRtt(city.region, a) - this.#geography.regionRtt(city.region, b))[0]!;
+        const nearest = regions.toSorted(
+          (a, b) => this.#geography.regionRtt(city.region, a) - this.#geography.regionRtt(city.region, b),
+        )[0]!;
         const pathMs = this.#geography.rtt(city, { region: nearest, lastMileMs: 0 }) + withinRegionMs;
-        must(tls.landed === nearest && raw.landed === nearest, `${name} lands in ${nearest} (it landed in ${tls.landed} and ${raw.landed})`);
-        return { city: name, landed: tls.landed, oneRegionMs: one.echoMs, tlsMs: tls.echoMs, rawMs: raw.echoMs, pathMs, ratio: tls.echoMs / pathMs };
+        must(
+          tls.landed === nearest && raw.landed === nearest,
+          `${name} lands in ${nearest} (it landed in ${tls.landed} and ${raw.landed})`,
+        );
+        return {
+          city: name,
+          landed: tls.landed,
+          oneRegionMs: one.echoMs,
+          tlsMs: tls.echoMs,
+          rawMs: raw.echoMs,
+          pathMs,
+          ratio: tls.echoMs / pathMs,
+        };
       }),
     );
     for (const row of rows)
-      table.push([row.city, row.landed, ...[row.oneRegionMs, row.tlsMs, row.rawMs, row.pathMs].map((ms) => `${ms.toFixed(1)} ms`), row.ratio.toFixed(2)]);
+      table.push([
+        row.city,
+        row.landed,
+        ...[row.oneRegionMs, row.tlsMs, row.rawMs, row.pathMs].map((ms) => `${ms.toFixed(1)} ms`),
+        row.ratio.toFixed(2),
+      ]);
     for (const line of table.toString().split("\n")) this.#say(`    ${line}`);
     this.figures.cities = rows;
     const far = rows.filter(({ landed }) => landed !== homeRegion);
-    must(far.every((row) => row.tlsMs < row.oneRegionMs && row.rawMs < row.oneRegionMs), "far users' keys come back sooner than through one region");
+    must(
+      far.every((row) => row.tlsMs < row.oneRegionMs && row.rawMs < row.oneRegionMs),
+      "far users' keys come back sooner than through one region",
+    );
     const homeOnly = await typeKeys(this.#tls(home.name), this.#from("tokyo"));
     must(homeOnly.landed !== homeRegion, "a tenant with one region is reached through the nearest edge too");
     return `far users: ${far.map((row) => `${row.city} ${row.oneRegionMs.toFixed(0)} → ${row.tlsMs.toFixed(0)} ms`).join(", ")}`;
   }
 
   /** New connections all the while, until `done`; when each began, and whether it was served. */
-  async #traffic(city: string, everyMs: number, done: () => boolean): Promise<{ at: number; landed: string | undefined }[]> {
+  async #traffic(
+    city: string,
+    everyMs: number,
+    done: () => boolean,
+  ): Promise<{ at: number; landed: string | undefined }[]> {
     const attempts: Promise<{ at: number; landed: string | undefined }>[] = [];
     while (!done()) {
       const at = Date.now();
@@ -192,7 +260,10 @@ export class Story {
     const lastMs = failed.length === 0 ? 0 : Math.max(...failed.map(({ at }) => at)) - killedAt;
     const early = attempts.filter(({ at, landed }) => landed === undefined && at < killedAt).length;
     must(early === 0, `no connection failed before the edge died (${early} did)`);
-    must(attempts.slice(-5).every(({ landed }) => landed !== undefined), "new connections are served again");
+    must(
+      attempts.slice(-5).every(({ landed }) => landed !== undefined),
+      "new connections are served again",
+    );
     this.figures.edgeDeath = { connections: attempts.length, failed: failed.length, lastFailureMs: lastMs };
     await client.send(new StartInstancesCommand({ InstanceIds: [victim] }));
     await eventually(async () => (await healthOf()) === "HEALTHY", "the edge is back");
@@ -207,8 +278,13 @@ export class Story {
     const signal = async (health: "degraded" | "healthy", lands: (landed: string) => boolean) => {
       const began = Date.now();
       const Detail = JSON.stringify({ cell: this.#accelerator.cell, region, health, reason: "demo" });
-      await client.send(new PutEventsCommand({ Entries: [{ Source: "landfall.edge", DetailType: "Edge Health", Detail }] }));
-      await eventually(async () => writes.some(({ at }) => at >= began), `the accelerator written after ${region} is ${health}`);
+      await client.send(
+        new PutEventsCommand({ Entries: [{ Source: "landfall.edge", DetailType: "Edge Health", Detail }] }),
+      );
+      await eventually(
+        async () => writes.some(({ at }) => at >= began),
+        `the accelerator written after ${region} is ${health}`,
+      );
       const writtenMs = writes.find(({ at }) => at >= began)!.at - began;
       let landed = "";
       await eventually(
@@ -225,20 +301,27 @@ export class Story {
     const out = await signal("degraded", (landed) => landed !== region);
     const back = await signal("healthy", (landed) => landed === region);
     client.destroy();
-    this.figures.regionOut = { outWrittenMs: out.writtenMs, backWrittenMs: back.writtenMs, landedMeanwhile: out.landed };
+    this.figures.regionOut = {
+      outWrittenMs: out.writtenMs,
+      backWrittenMs: back.writtenMs,
+      landedMeanwhile: out.landed,
+    };
     return `${region} out: weights and dials written after ${out.writtenMs} ms, tokyo lands in ${out.landed}; back after ${back.writtenMs} ms`;
   }
 
   async deletion(): Promise<string> {
     const began = Date.now();
-    await this.#tables.send(new DeleteCommand({ TableName: this.#cloud.endpoints().tables.tenants, Key: { tenantId: home.id } }));
-    const answers = () => Session.open(this.#tls(home.name), this.#from("paris"), 3000).then(
-      ({ session }) => {
-        session.close();
-        return true;
-      },
-      () => false,
+    await this.#tables.send(
+      new DeleteCommand({ TableName: this.#cloud.endpoints().tables.tenants, Key: { tenantId: home.id } }),
     );
+    const answers = () =>
+      Session.open(this.#tls(home.name), this.#from("paris"), 3000).then(
+        ({ session }) => {
+          session.close();
+          return true;
+        },
+        () => false,
+      );
     await eventually(async () => !(await answers()), "the deleted tenant's name answers nothing");
     const goneMs = Date.now() - began;
     must((await typeKeys(this.#tls(multi.name), this.#from("paris"), 1)).landed !== "", "the other tenants go on");

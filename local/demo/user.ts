@@ -39,7 +39,10 @@ export class Session {
   static async open(to: Destination, from: string, timeoutMs = 5000): Promise<{ session: Session; landed: string }> {
     const { host, port, servername, ca } = to;
     const plain = net.connect({ host, port, localAddress: from, noDelay: true });
-    const socket = servername === undefined ? plain : tls.connect({ socket: plain, servername, ...(ca === undefined ? {} : { ca }) });
+    const socket =
+      servername === undefined
+        ? plain
+        : tls.connect({ socket: plain, servername, ...(ca === undefined ? {} : { ca }) });
     const session = new Session(socket);
     plain.on("error", (error) => socket.destroy(error));
     const late = setTimeout(() => socket.destroy(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs);

@@ -70,7 +70,12 @@ export class LocalEdge {
     const log = openSync(path.join(dir, "agent.log"), "a");
     const agent = spawn(process.execPath, ["--max-semi-space-size=2", "--max-old-space-size=64", agentBundle], {
       cwd: dir,
-      env: { ...environment, LANDFALL_SETTINGS: path.join(dir, "edge.json"), LANDFALL_EDGE_ID: id, LANDFALL_ADDRESS: address },
+      env: {
+        ...environment,
+        LANDFALL_SETTINGS: path.join(dir, "edge.json"),
+        LANDFALL_EDGE_ID: id,
+        LANDFALL_ADDRESS: address,
+      },
       stdio: ["ignore", log, log, "ipc"],
       detached: true, // Ctrl-C is for the cloud, which ends its edges in order
     });
@@ -106,15 +111,25 @@ export class LocalEdge {
 }
 
 function nginxHere(): Pick<EdgeSettings["nginx"], "command" | "modules"> {
-  const folder = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"].find((candidate) => existsSync(path.join(candidate, "ngx_stream_js_module.so")));
-  if (folder === undefined) throw new Error("nginx's njs module is missing: on Debian, apt-get install nginx libnginx-mod-stream libnginx-mod-stream-js");
+  const folder = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"].find((candidate) =>
+    existsSync(path.join(candidate, "ngx_stream_js_module.so")),
+  );
+  if (folder === undefined)
+    throw new Error(
+      "nginx's njs module is missing: on Debian, apt-get install nginx libnginx-mod-stream libnginx-mod-stream-js",
+    );
   const modules = ["ngx_stream_module.so", "ngx_stream_js_module.so"].map((file) => path.join(folder, file));
   return { command: "nginx", modules: modules.filter((file) => existsSync(file)) };
 }
 
 function childrenOf(pid: number): number[] {
   const file = `/proc/${pid}/task/${pid}/children`;
-  return existsSync(file) ? readFileSync(file, "utf8").split(" ").map(Number).filter((child) => child > 1) : [];
+  return existsSync(file)
+    ? readFileSync(file, "utf8")
+        .split(" ")
+        .map(Number)
+        .filter((child) => child > 1)
+    : [];
 }
 
 function kill(pid: number): void {

@@ -39,7 +39,10 @@ export class Gateway {
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#services = new Map(options.services.map((service) => [service.signingName, service]));
-    this.#server = http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => void this.#serve(request, response));
+    this.#server = http.createServer(
+      { keepAliveTimeout: 60_000 },
+      (request, response) => void this.#serve(request, response),
+    );
   }
 
   async listen(port: number, host: string): Promise<number> {
@@ -73,8 +76,13 @@ export class Gateway {
     const scope = credentialScope(request);
     const service = this.#services.get(scope?.service ?? "");
     if (scope === undefined || service === undefined) {
-      const message = scope === undefined ? "the request is not signed" : `the service ${scope.service} is not part of this cloud`;
-      return awsJson.fail(new AwsError(scope === undefined ? "MissingAuthenticationToken" : "UnknownService", message, 403), requestId, request);
+      const message =
+        scope === undefined ? "the request is not signed" : `the service ${scope.service} is not part of this cloud`;
+      return awsJson.fail(
+        new AwsError(scope === undefined ? "MissingAuthenticationToken" : "UnknownService", message, 403),
+        requestId,
+        request,
+      );
     }
     const { account, iam, travel } = this.#options;
     const protocol = "answer" in service ? awsJson : protocols[service.protocol];
@@ -82,7 +90,9 @@ export class Gateway {
       const caller = iam.callerOf(scope.accessKey);
       await travel(caller, scope.region);
       const call: Call = { region: scope.region, account, caller, requestId };
-      return "answer" in service ? await service.answer(request, call) : await this.#handle(request, service, protocol, call);
+      return "answer" in service
+        ? await service.answer(request, call)
+        : await this.#handle(request, service, protocol, call);
     } catch (error) {
       return protocol.fail(this.#asAwsError(error, service.signingName), requestId, request);
     }
@@ -93,13 +103,15 @@ export class Gateway {
     const handler = found && service.handlers[found.operation.name];
     if (found === undefined || handler === undefined) {
       const asked = found?.operation.name ?? request.headers["x-amz-target"] ?? `${request.method} ${request.path}`;
-      const [name, status] = service.protocol === "restXml" ? ["NotImplemented", 501] : ["UnknownOperationException", 400];
+      const [name, status] =
+        service.protocol === "restXml" ? ["NotImplemented", 501] : ["UnknownOperationException", 400];
       throw new AwsError(name as string, `${service.signingName} ${asked} is not part of this cloud`, status as number);
     }
     const { operation } = found;
     const input = (await protocol.read(request, operation, found.labels)) ?? {};
     const missing = requiredMembers(operation.input).filter((name) => input[name] === undefined);
-    if (missing.length > 0) throw new AwsError("ValidationException", `${operation.name} requires ${missing.join(", ")}`);
+    if (missing.length > 0)
+      throw new AwsError("ValidationException", `${operation.name} requires ${missing.join(", ")}`);
     const action = service.actionOf?.(operation.name) ?? `${service.signingName}:${operation.name}`;
     this.#options.iam.check(call.caller, action, service.resourcesOf?.(operation.name, input, call) ?? ["*"]);
     const output = (await handler(input as never, call)) ?? {};
@@ -112,7 +124,12 @@ export class Gateway {
     const known = error as { name?: string; message?: string; $fault?: string; $metadata?: unknown };
     if (known.$fault !== undefined) {
       const { name: _n, message: _m, $fault, $metadata: _d, stack: _s, ...members } = error as Record<string, unknown>;
-      return new AwsError(known.name ?? "InternalFailure", known.message ?? "", $fault === "server" ? 500 : 400, members);
+      return new AwsError(
+        known.name ?? "InternalFailure",
+        known.message ?? "",
+        $fault === "server" ? 500 : 400,
+        members,
+      );
     }
     this.#options.onFault(error, service);
     return new AwsError("InternalFailure", `the embedded ${service} failed: ${String(error)}`, 500);

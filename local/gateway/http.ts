@@ -56,7 +56,9 @@ function unchunk(body: Buffer): Buffer {
 }
 
 /** What a caller signed with: access key, region and service, from the header or a presigned URL. */
-export function credentialScope(request: WireRequest): { accessKey: string; region: string; service: string } | undefined {
+export function credentialScope(
+  request: WireRequest,
+): { accessKey: string; region: string; service: string } | undefined {
   const header = /Credential=([^,\s]+)/.exec(request.headers.authorization ?? "")?.[1];
   const [accessKey, , region, service] = (header ?? request.query.get("X-Amz-Credential") ?? "").split("/");
   return accessKey && region && service ? { accessKey, region, service } : undefined;

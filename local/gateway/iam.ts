@@ -13,7 +13,10 @@ const patterns = new Map<string, RegExp>();
 function matches(pattern: string, text: string): boolean {
   let regexp = patterns.get(pattern);
   if (regexp === undefined) {
-    const source = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*").replace(/\?/g, ".");
+    const source = pattern
+      .replace(/[.+^${}()|[\]\\]/g, "\\$&")
+      .replace(/\*/g, ".*")
+      .replace(/\?/g, ".");
     regexp = new RegExp(`^${source}$`, "i");
     patterns.set(pattern, regexp);
   }
@@ -31,7 +34,9 @@ export class Iam {
 
   addPolicy(roleArn: string, document: string): void {
     const { Statement } = JSON.parse(document) as { Statement: Statement[] };
-    const odd = Statement.flatMap((statement) => Object.keys(statement)).find((key) => !["Effect", "Action", "Resource", "Sid"].includes(key));
+    const odd = Statement.flatMap((statement) => Object.keys(statement)).find(
+      (key) => !["Effect", "Action", "Resource", "Sid"].includes(key),
+    );
     if (odd !== undefined) throw new Error(`a policy of ${roleArn} uses ${odd}, which is not implemented here`);
     this.#statements.set(roleArn, [...(this.#statements.get(roleArn) ?? []), ...Statement]);
   }

@@ -33,7 +33,11 @@ function parseOperation([, , name, traits, input, output]: unknown[]): Operation
   const [method, uri, status] = http.http;
   const [path = "/", query = ""] = uri.split("?");
   const literals = query === "" ? [] : query.split("&").map((part) => part.split("=") as [string, string]);
-  return { name: String(name), ...schemas, http: { method, path, status, literals: literals.map(([k, v]) => [k, v ?? ""]) } };
+  return {
+    name: String(name),
+    ...schemas,
+    http: { method, path, status, literals: literals.map(([k, v]) => [k, v ?? ""]) },
+  };
 }
 
 /** The members that a structure requires: the first so many, by the schema's seventh element. */

@@ -48,8 +48,10 @@ export class Geography {
   }
 
   acceleratorAddress = (index: number) => `127.${this.network}.${third.accelerators}.${index + 1}`;
-  edgeAddress = (region: string, index: number) => `127.${this.network}.${third.edges + this.#index(region)}.${index + 1}`;
-  podAddress = (region: string, index: number) => `127.${this.network}.${third.pods + this.#index(region)}.${index + 1}`;
+  edgeAddress = (region: string, index: number) =>
+    `127.${this.network}.${third.edges + this.#index(region)}.${index + 1}`;
+  podAddress = (region: string, index: number) =>
+    `127.${this.network}.${third.pods + this.#index(region)}.${index + 1}`;
   cityAddress = (index: number) => `127.${this.network}.${third.cities + index}.1`;
 
   /** City name → the source address of clients there. */
@@ -65,7 +67,10 @@ export class Geography {
 
   /** Where an address is; the home region for one that is nowhere, such as 127.0.0.1. */
   placeOf(address: string): Place {
-    const [first, second, subnet = 0] = address.replace(/^::ffff:/, "").split(".").map(Number);
+    const [first, second, subnet = 0] = address
+      .replace(/^::ffff:/, "")
+      .split(".")
+      .map(Number);
     const home = { region: this.regions[0]!, lastMileMs: 0 };
     if (first !== 127 || second !== this.network) return home;
     const city = cities[subnet - third.cities];

@@ -52,7 +52,9 @@ export class HealthChecks {
 
   async #check(group: NetworkGroup, id: string, address: string, checked: Checked): Promise<void> {
     const { health } = group;
-    const good = await (health.protocol === "TCP" ? asksTcp(address, health.port ?? 443) : asksHttp(address, health.port ?? 80, health.path));
+    const good = await (health.protocol === "TCP"
+      ? asksTcp(address, health.port ?? 443)
+      : asksHttp(address, health.port ?? 80, health.path));
     if (this.#checked.get(`${group.arn} ${id}`) !== checked) return;
     const state = good ? "HEALTHY" : "UNHEALTHY";
     checked.streak = state === checked.state ? 0 : checked.streak + 1;

@@ -9,7 +9,13 @@ export interface NetworkGroup {
   arn: string;
   region: string;
   dial: number;
-  health: { protocol: "TCP" | "HTTP" | "HTTPS"; port: number | undefined; path: string; intervalMs: number; threshold: number };
+  health: {
+    protocol: "TCP" | "HTTP" | "HTTPS";
+    port: number | undefined;
+    path: string;
+    intervalMs: number;
+    threshold: number;
+  };
   overrides: { listener: number; endpoint: number }[];
   endpoints: NetworkEndpoint[];
 }

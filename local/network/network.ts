@@ -6,12 +6,18 @@ type Request<T = ToNetwork> = T extends ToNetwork ? Omit<T, "reply"> : never;
 
 export class Network {
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, { resolve: (port: number | undefined) => void; reject: (error: Error) => void }>();
+  readonly #waiting = new Map<
+    number,
+    { resolve: (port: number | undefined) => void; reject: (error: Error) => void }
+  >();
   #next = 0;
   onHealth: (group: string, endpoint: string, state: "HEALTHY" | "UNHEALTHY") => void = () => {};
 
   constructor(network: number, regions: string[], onFault: (error: unknown) => void) {
-    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { name: "network", workerData: { network, regions } });
+    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), {
+      name: "network",
+      workerData: { network, regions },
+    });
     this.#worker.on("error", onFault);
     this.#worker.on("message", (message: FromNetwork) => {
       if (message.type === "health") return this.onHealth(message.group, message.endpoint, message.state);
@@ -23,7 +29,8 @@ export class Network {
   }
 
   configure = (listeners: NetworkListener[]) => this.#ask({ type: "listeners", listeners });
-  openPod = (pod: { address: string; port: number; targetHost: string; targetPort: number }) => this.#ask({ type: "pod", ...pod });
+  openPod = (pod: { address: string; port: number; targetHost: string; targetPort: number }) =>
+    this.#ask({ type: "pod", ...pod });
   closePod = (pod: { address: string; port: number }) => this.#ask({ type: "closePod", ...pod });
 
   #ask(message: Request): Promise<number | undefined> {

@@ -20,8 +20,15 @@ const groupsTried = 3;
  * weight above zero passes to the next, and there dials do not count. When nobody is healthy, it fails open to the
  * nearest group. `flow` and `share` are in [0, 1): the flow's hash, and the draw for the dial.
  */
-export function route(groups: Group[], distance: (region: string) => number, flow: number, share: number): { group: Group; endpoint: Endpoint } | undefined {
-  const byDistance = groups.filter(({ endpoints }) => endpoints.length > 0).sort((a, b) => distance(a.region) - distance(b.region));
+export function route(
+  groups: Group[],
+  distance: (region: string) => number,
+  flow: number,
+  share: number,
+): { group: Group; endpoint: Endpoint } | undefined {
+  const byDistance = groups
+    .filter(({ endpoints }) => endpoints.length > 0)
+    .sort((a, b) => distance(a.region) - distance(b.region));
   const dialled = byDistance.filter(({ dial }) => dial > 0 && share < dial / 100);
   const preferred = dialled.find(hasCapacity);
   const failover = byDistance.slice(0, groupsTried).find(hasCapacity) ?? byDistance.find(hasCapacity);

@@ -19,7 +19,8 @@ const servers = new Map<string, net.Server>();
 let listeners = new Map<string, NetworkListener>();
 
 port.on("message", (message: ToNetwork) => {
-  const done = (facts: { error?: string; port?: number } = {}) => tell({ type: "reply", reply: message.reply, ...facts });
+  const done = (facts: { error?: string; port?: number } = {}) =>
+    tell({ type: "reply", reply: message.reply, ...facts });
   act(message).then(
     (bound) => done(bound === undefined ? {} : { port: bound }),
     (error: Error) => done({ error: error.message }),
@@ -79,7 +80,10 @@ function toEdge(client: net.Socket, arn: string, listenerPort: number): void {
   const place = geography.placeOf(from);
   const groups = (listener?.groups ?? []).map((group) => ({
     ...group,
-    endpoints: group.endpoints.map((endpoint) => ({ ...endpoint, healthy: health.stateOf(group.arn, endpoint.id) === "HEALTHY" })),
+    endpoints: group.endpoints.map((endpoint) => ({
+      ...endpoint,
+      healthy: health.stateOf(group.arn, endpoint.id) === "HEALTHY",
+    })),
   }));
   const flow = hash(listener?.sourceAffinity ? from : `${from}:${client.remotePort}:${listenerPort}`);
   const chosen = route(groups, (region) => geography.regionRtt(place.region, region), flow, Math.random());

@@ -73,7 +73,8 @@ export class Compute {
         }),
         StartInstances: ({ InstanceIds }, { region }) => ({
           StartingInstances: this.#changed(InstanceIds, region, (edge) => {
-            if (edge.state === "terminated") throw new AwsError("IncorrectInstanceState", `The instance '${edge.config.id}' is terminated`);
+            if (edge.state === "terminated")
+              throw new AwsError("IncorrectInstanceState", `The instance '${edge.config.id}' is terminated`);
             if (edge.state === "stopped") edge.start();
           }),
         }),
@@ -114,5 +115,9 @@ export class Compute {
   }
 }
 
-const states = { running: { Code: 16, Name: "running" }, stopped: { Code: 80, Name: "stopped" }, terminated: { Code: 48, Name: "terminated" } } as const;
+const states = {
+  running: { Code: 16, Name: "running" },
+  stopped: { Code: 80, Name: "stopped" },
+  terminated: { Code: 48, Name: "terminated" },
+} as const;
 const stateOf = ({ state }: LocalEdge) => states[state];

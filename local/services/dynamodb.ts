@@ -6,8 +6,8 @@ import { createRequire } from "node:module";
 import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { WireRequest, WireResponse } from "../gateway/http.ts";
 import type { RawService } from "../gateway/gateway.ts";
+import type { WireRequest, WireResponse } from "../gateway/http.ts";
 import type { Iam } from "../gateway/iam.ts";
 import type { Call } from "../gateway/service.ts";
 
@@ -33,7 +33,8 @@ export class DynamoDb {
     const given = process.env.LANDFALL_DYNAMODB_ENDPOINT;
     if (given !== undefined) return new DynamoDb(given);
     const binary = path.join(path.dirname(require.resolve("@dynoxide/linux-x64/package.json")), "dynoxide");
-    if (!existsSync(binary)) throw new Error("no DynamoDB engine for this machine: start DynamoDB Local and set LANDFALL_DYNAMODB_ENDPOINT");
+    if (!existsSync(binary))
+      throw new Error("no DynamoDB engine for this machine: start DynamoDB Local and set LANDFALL_DYNAMODB_ENDPOINT");
     const port = await freePort();
     const args = ["serve", "--host", "127.0.0.1", "--port", String(port)];
     // A killed parent tells nobody: the kernel ends the engine with it.
@@ -88,7 +89,13 @@ export class DynamoDb {
         {
           method: "POST",
           agent: this.#agent,
-          headers: { authorization, "x-amz-date": date, "x-amz-target": target, "content-type": type, "content-length": request.body.length },
+          headers: {
+            authorization,
+            "x-amz-date": date,
+            "x-amz-target": target,
+            "content-type": type,
+            "content-length": request.body.length,
+          },
         },
         (incoming) => {
           const chunks: Buffer[] = [];
@@ -122,7 +129,8 @@ const transactActions: Record<string, string> = {
 
 /** What a request does to which table, in IAM's words. */
 function accessOf(operation: string, text: string, call: Call): { action: string; resource: string }[] {
-  const arn = (table: string) => (table.startsWith("arn:") ? table : `arn:aws:dynamodb:${call.region}:${call.account}:table/${table}`);
+  const arn = (table: string) =>
+    table.startsWith("arn:") ? table : `arn:aws:dynamodb:${call.region}:${call.account}:table/${table}`;
   const on = (table: string, action: string) => ({ action: `dynamodb:${action}`, resource: arn(table) });
   const body = JSON.parse(text || "{}") as {
     TableName?: string;
@@ -136,7 +144,9 @@ function accessOf(operation: string, text: string, call: Call): { action: string
     );
   if (body.RequestItems !== undefined) return Object.keys(body.RequestItems).map((table) => on(table, operation));
   if (body.StreamArn !== undefined) return [{ action: `dynamodb:${operation}`, resource: body.StreamArn }];
-  return [body.TableName === undefined ? { action: `dynamodb:${operation}`, resource: "*" } : on(body.TableName, operation)];
+  return [
+    body.TableName === undefined ? { action: `dynamodb:${operation}`, resource: "*" } : on(body.TableName, operation),
+  ];
 }
 
 function freePort(): Promise<number> {

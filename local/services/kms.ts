@@ -26,11 +26,21 @@ export class Kms {
   }
 
   service() {
-    const message = (input: { Message?: Uint8Array | undefined; SigningAlgorithm?: string | undefined; MessageType?: string | undefined }) => {
+    const message = (input: {
+      Message?: Uint8Array | undefined;
+      SigningAlgorithm?: string | undefined;
+      MessageType?: string | undefined;
+    }) => {
       if (input.SigningAlgorithm !== algorithm || (input.MessageType ?? "RAW") !== "RAW")
-        throw new sdk.InvalidKeyUsageException({ message: `only ${algorithm} over RAW messages is implemented here`, $metadata: {} });
+        throw new sdk.InvalidKeyUsageException({
+          message: `only ${algorithm} over RAW messages is implemented here`,
+          $metadata: {},
+        });
       if ((input.Message?.length ?? 0) > rawMessageMost)
-        throw new AwsError("ValidationException", `1 validation error detected: Value at 'message' failed to satisfy constraint: Member must have length less than or equal to ${rawMessageMost}`);
+        throw new AwsError(
+          "ValidationException",
+          `1 validation error detected: Value at 'message' failed to satisfy constraint: Member must have length less than or equal to ${rawMessageMost}`,
+        );
       return Buffer.from(input.Message ?? []);
     };
     return service<typeof sdk>({

@@ -25,7 +25,8 @@ interface Bucket {
 }
 
 const unquote = (etag: string) => etag.trim().replace(/^W\//, "").replace(/^"|"$/g, "");
-const names = (condition: string, etag: string) => condition.split(",").some((one) => one.trim() === "*" || unquote(one) === unquote(etag));
+const names = (condition: string, etag: string) =>
+  condition.split(",").some((one) => one.trim() === "*" || unquote(one) === unquote(etag));
 
 export class S3 {
   readonly #buckets = new Map<string, Bucket>();
@@ -44,7 +45,8 @@ export class S3 {
       signingName: "s3",
       protocol: "restXml",
       sdk,
-      actionOf: (operation) => `s3:${({ HeadObject: "GetObject", ListObjectsV2: "ListBucket", HeadBucket: "ListBucket", ListObjectVersions: "ListBucketVersions" } as Record<string, string>)[operation] ?? operation}`,
+      actionOf: (operation) =>
+        `s3:${({ HeadObject: "GetObject", ListObjectsV2: "ListBucket", HeadBucket: "ListBucket", ListObjectVersions: "ListBucketVersions" } as Record<string, string>)[operation] ?? operation}`,
       resourcesOf: (_, { Bucket, Key }) =>
         Bucket === undefined ? ["*"] : [`arn:aws:s3:::${Bucket}${Key === undefined ? "" : `/${Key}`}`],
       handlers: {
@@ -77,16 +79,22 @@ export class S3 {
 
   #create({ Bucket, CreateBucketConfiguration }: sdk.CreateBucketCommandInput, call: Call) {
     const region = CreateBucketConfiguration?.LocationConstraint ?? call.region;
-    if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(Bucket ?? "")) throw new AwsError("InvalidBucketName", "The specified bucket is not valid.");
+    if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(Bucket ?? ""))
+      throw new AwsError("InvalidBucketName", "The specified bucket is not valid.");
     if (this.#buckets.has(Bucket!))
-      throw new AwsError("BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.", 409);
+      throw new AwsError(
+        "BucketAlreadyOwnedByYou",
+        "Your previous request to create the named bucket succeeded and you already own it.",
+        409,
+      );
     this.createBucket(Bucket!, region, false);
     return { Location: `/${Bucket}` };
   }
 
   #existing(name: string | undefined): Bucket {
     const bucket = this.#buckets.get(name ?? "");
-    if (bucket === undefined) throw new AwsError("NoSuchBucket", "The specified bucket does not exist", 404, { BucketName: name });
+    if (bucket === undefined)
+      throw new AwsError("NoSuchBucket", "The specified bucket does not exist", 404, { BucketName: name });
     return bucket;
   }
 
@@ -113,10 +121,14 @@ export class S3 {
       input.VersionId === undefined
         ? this.#latest(bucket, input.Key!)
         : bucket.keys.get(input.Key!)?.find(({ id, deleted }) => id === input.VersionId && !deleted);
-    if (version === undefined) throw new AwsError(withBody ? "NoSuchKey" : "NotFound", "The specified key does not exist.", 404, { Key: input.Key });
+    if (version === undefined)
+      throw new AwsError(withBody ? "NoSuchKey" : "NotFound", "The specified key does not exist.", 404, {
+        Key: input.Key,
+      });
     const { etag } = version;
     if (input.IfMatch !== undefined && !names(input.IfMatch, etag)) throw preconditionFailed("If-Match");
-    if (input.IfNoneMatch !== undefined && names(input.IfNoneMatch, etag)) throw new AwsError("NotModified", "Not Modified", 304);
+    if (input.IfNoneMatch !== undefined && names(input.IfNoneMatch, etag))
+      throw new AwsError("NotModified", "Not Modified", 304);
     const [from, to] = rangeOf(input.Range, version.body.length);
     const body = version.body.subarray(from, to + 1);
     return {
@@ -143,17 +155,34 @@ export class S3 {
       if (now !== undefined) throw preconditionFailed("If-None-Match");
     }
     if (input.IfMatch !== undefined) {
-      if (now === undefined) throw new AwsError("NoSuchKey", "The specified key does not exist.", 404, { Key: input.Key });
+      if (now === undefined)
+        throw new AwsError("NoSuchKey", "The specified key does not exist.", 404, { Key: input.Key });
       if (!names(input.IfMatch, now.etag)) throw preconditionFailed("If-Match");
     }
     const { ContentType, CacheControl, Metadata } = input;
-    const version = this.#write(bucket, input.Key!, body, { type: ContentType, cacheControl: CacheControl, metadata: Metadata });
+    const version = this.#write(bucket, input.Key!, body, {
+      type: ContentType,
+      cacheControl: CacheControl,
+      metadata: Metadata,
+    });
     return { ETag: version.etag, ...(bucket.versioned ? { VersionId: version.id } : {}) };
   }
 
-  #write(bucket: Bucket, key: string, body: Uint8Array, facts: Pick<Version, "type" | "cacheControl" | "metadata">): Version {
+  #write(
+    bucket: Bucket,
+    key: string,
+    body: Uint8Array,
+    facts: Pick<Version, "type" | "cacheControl" | "metadata">,
+  ): Version {
     const etag = `"${createHash("md5").update(body).digest("hex")}"`;
-    const version: Version = { id: bucket.versioned ? randomUUID() : "null", body, etag, at: new Date(), deleted: false, ...facts };
+    const version: Version = {
+      id: bucket.versioned ? randomUUID() : "null",
+      body,
+      etag,
+      at: new Date(),
+      deleted: false,
+      ...facts,
+    };
     this.#append(bucket, key, version);
     return version;
   }
@@ -165,14 +194,26 @@ export class S3 {
   #delete({ Bucket, Key, VersionId }: sdk.DeleteObjectCommandInput, call: Call) {
     const bucket = this.#bucket(Bucket, call);
     if (VersionId !== undefined) {
-      bucket.keys.set(Key!, (bucket.keys.get(Key!) ?? []).filter(({ id }) => id !== VersionId));
+      bucket.keys.set(
+        Key!,
+        (bucket.keys.get(Key!) ?? []).filter(({ id }) => id !== VersionId),
+      );
       return { VersionId };
     }
     if (!bucket.versioned) {
       bucket.keys.delete(Key!);
       return {};
     }
-    const marker: Version = { id: randomUUID(), body: Buffer.alloc(0), etag: "", at: new Date(), type: undefined, cacheControl: undefined, metadata: undefined, deleted: true };
+    const marker: Version = {
+      id: randomUUID(),
+      body: Buffer.alloc(0),
+      etag: "",
+      at: new Date(),
+      type: undefined,
+      cacheControl: undefined,
+      metadata: undefined,
+      deleted: true,
+    };
     this.#append(bucket, Key!, marker);
     return { DeleteMarker: true, VersionId: marker.id };
   }
@@ -195,7 +236,14 @@ export class S3 {
       last = key;
       const cut = Delimiter ? key.indexOf(Delimiter, Prefix.length) : -1;
       if (cut >= 0) prefixes.add(key.slice(0, cut + Delimiter!.length));
-      else Contents.push({ Key: key, ETag: version.etag, Size: version.body.length, LastModified: version.at, StorageClass: "STANDARD" });
+      else
+        Contents.push({
+          Key: key,
+          ETag: version.etag,
+          Size: version.body.length,
+          LastModified: version.at,
+          StorageClass: "STANDARD",
+        });
     }
     return {
       Name: bucket.name,
@@ -212,20 +260,29 @@ export class S3 {
   #listVersions(bucket: Bucket, prefix: string) {
     const all = [...bucket.keys].filter(([key]) => key.startsWith(prefix)).sort(([a], [b]) => (a < b ? -1 : 1));
     const listed = all.flatMap(([Key, versions]) =>
-      versions.map((v, i) => ({ v, entry: { Key, VersionId: v.id, IsLatest: i === versions.length - 1, LastModified: v.at } })).reverse(),
+      versions
+        .map((v, i) => ({
+          v,
+          entry: { Key, VersionId: v.id, IsLatest: i === versions.length - 1, LastModified: v.at },
+        }))
+        .reverse(),
     );
     return {
       Name: bucket.name,
       Prefix: prefix,
       IsTruncated: false,
-      Versions: listed.filter(({ v }) => !v.deleted).map(({ v, entry }) => ({ ...entry, ETag: v.etag, Size: v.body.length })),
+      Versions: listed
+        .filter(({ v }) => !v.deleted)
+        .map(({ v, entry }) => ({ ...entry, ETag: v.etag, Size: v.body.length })),
       DeleteMarkers: listed.filter(({ v }) => v.deleted).map(({ entry }) => entry),
     };
   }
 }
 
 const preconditionFailed = (Condition: string) =>
-  new AwsError("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", 412, { Condition });
+  new AwsError("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", 412, {
+    Condition,
+  });
 
 function rangeOf(range: string | undefined, length: number): [number, number] {
   const found = /^bytes=(\d+)-(\d*)$/.exec(range ?? "");

@@ -30,7 +30,10 @@ export class Scheduler {
   create(region: string, name: string, expression: string, target: Schedule["target"]): string {
     const [, count, unit] = /^rate\((\d+) (minute|hour|day)s?\)$/.exec(expression) ?? [];
     if (unit === undefined)
-      throw new AwsError("ValidationException", `Invalid Schedule Expression ${expression}: only rate(…) is implemented here`);
+      throw new AwsError(
+        "ValidationException",
+        `Invalid Schedule Expression ${expression}: only rate(…) is implemented here`,
+      );
     const fire = () =>
       void this.#ports
         .deliver(target.Arn, target.Input ?? "{}", target.RoleArn)
@@ -50,7 +53,12 @@ export class Scheduler {
   service() {
     const find = (region: string, name: string | undefined) => {
       const schedule = this.#schedules.get(`${region} ${name}`);
-      if (schedule === undefined) throw new sdk.ResourceNotFoundException({ Message: `Schedule ${name} does not exist.`, message: `Schedule ${name} does not exist.`, $metadata: {} });
+      if (schedule === undefined)
+        throw new sdk.ResourceNotFoundException({
+          Message: `Schedule ${name} does not exist.`,
+          message: `Schedule ${name} does not exist.`,
+          $metadata: {},
+        });
       return schedule;
     };
     const shown = ({ name, arn, expression, target, created }: Schedule) => ({
@@ -69,7 +77,8 @@ export class Scheduler {
       sdk,
       handlers: {
         CreateSchedule: ({ Name, ScheduleExpression, Target }, { region }) => {
-          if (this.#schedules.has(`${region} ${Name}`)) throw new AwsError("ConflictException", `Schedule ${Name} already exists.`, 409);
+          if (this.#schedules.has(`${region} ${Name}`))
+            throw new AwsError("ConflictException", `Schedule ${Name} already exists.`, 409);
           const target = { Arn: Target!.Arn!, RoleArn: Target!.RoleArn!, Input: Target!.Input };
           return { ScheduleArn: this.create(region, Name!, ScheduleExpression!, target) };
         },

@@ -26,7 +26,8 @@ export class Ssm {
   }
 
   service() {
-    const arn = (region: string, name: string) => `arn:aws:ssm:${region}:${this.#account}:parameter/${name.replace(/^\//, "")}`;
+    const arn = (region: string, name: string) =>
+      `arn:aws:ssm:${region}:${this.#account}:parameter/${name.replace(/^\//, "")}`;
     const shown = (region: string, { name, type, value, version, at }: Parameter) => ({
       Name: name,
       Type: type,
@@ -38,7 +39,8 @@ export class Ssm {
     });
     const find = (region: string, name: string) => {
       const parameter = this.#parameters.get(`${region} ${name}`);
-      if (parameter === undefined) throw new sdk.ParameterNotFound({ message: `Parameter ${name} not found.`, $metadata: {} });
+      if (parameter === undefined)
+        throw new sdk.ParameterNotFound({ message: `Parameter ${name} not found.`, $metadata: {} });
       return parameter;
     };
     return service<typeof sdk>({
@@ -52,7 +54,11 @@ export class Ssm {
       handlers: {
         PutParameter: ({ Name, Value, Type, Overwrite }, { region }) => {
           if (this.#parameters.has(`${region} ${Name}`) && Overwrite !== true)
-            throw new sdk.ParameterAlreadyExists({ message: "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.", $metadata: {} });
+            throw new sdk.ParameterAlreadyExists({
+              message:
+                "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.",
+              $metadata: {},
+            });
           return { Version: this.put(region, Name!, Value!, Type ?? "String"), Tier: "Standard" };
         },
         GetParameter: ({ Name }, { region }) => ({ Parameter: shown(region, find(region, Name!)) }),
@@ -77,7 +83,12 @@ export class Ssm {
         DescribeParameters: (_, { region }) => ({
           Parameters: [...this.#parameters]
             .filter(([key]) => key.startsWith(`${region} `))
-            .map(([, { value: _value, ...parameter }]) => ({ Name: parameter.name, Type: parameter.type, Version: parameter.version, LastModifiedDate: parameter.at })),
+            .map(([, { value: _value, ...parameter }]) => ({
+              Name: parameter.name,
+              Type: parameter.type,
+              Version: parameter.version,
+              LastModifiedDate: parameter.at,
+            })),
         }),
       },
     });

@@ -6,6 +6,10 @@ export const sts = service<typeof sdk>({
   protocol: "awsQuery",
   sdk,
   handlers: {
-    GetCallerIdentity: (_, { account, caller }) => ({ Account: account, Arn: caller, UserId: caller.split("/").at(-1) }),
+    GetCallerIdentity: (_, { account, caller }) => ({
+      Account: account,
+      Arn: caller,
+      UserId: caller.split("/").at(-1),
+    }),
   },
 });

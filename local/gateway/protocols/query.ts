@@ -5,7 +5,10 @@ import { membersOf, operationsOf } from "../schema.ts";
 import type { Protocol } from "./protocol.ts";
 import { escapeXml, writeXml } from "./xml.ts";
 
-const scalars = new FromStringShapeDeserializer({ httpBindings: false, timestampFormat: { useTrait: true, default: 5 } });
+const scalars = new FromStringShapeDeserializer({
+  httpBindings: false,
+  timestampFormat: { useTrait: true, default: 5 },
+});
 const capital = (name: string) => name.charAt(0).toUpperCase() + name.slice(1);
 
 /** A value from `Name.member.1.Key=…` (query) or `Name.1.Key=…` (EC2, or a flattened list). */
@@ -22,7 +25,12 @@ function readValue(form: URLSearchParams, prefix: string, schema: NormalizedSche
     const flat = ec2 || (schema.getMergedTraits() as { xmlFlattened?: unknown }).xmlFlattened !== undefined;
     const items: unknown[] = [];
     for (let index = 1; ; index++) {
-      const item = readValue(form, flat ? `${prefix}.${index}` : `${prefix}.member.${index}`, schema.getValueSchema(), ec2);
+      const item = readValue(
+        form,
+        flat ? `${prefix}.${index}` : `${prefix}.member.${index}`,
+        schema.getValueSchema(),
+        ec2,
+      );
       if (item === undefined) return items.length === 0 ? undefined : items;
       items.push(item);
     }
@@ -45,10 +53,14 @@ const queryProtocol = (ec2: boolean): Protocol => ({
   },
   async read(request, operation) {
     const form = new URLSearchParams(request.body.toString());
-    return operation.input.isStructSchema() ? (readValue(form, "", operation.input, ec2) as Record<string, unknown>) : {};
+    return operation.input.isStructSchema()
+      ? (readValue(form, "", operation.input, ec2) as Record<string, unknown>)
+      : {};
   },
   write(output, operation, requestId) {
-    const result = operation.output.isStructSchema() ? writeXml(operation.output, output, "", `${operation.name}Result`) : "";
+    const result = operation.output.isStructSchema()
+      ? writeXml(operation.output, output, "", `${operation.name}Result`)
+      : "";
     const bare = result.replace(/ xmlns(=""|)/g, "");
     const text = ec2
       ? `<${operation.name}Response>${bare.replace(/^<[^>]*?\/>$|^<[^>]+>|<\/[^>]+>$/g, "")}<requestId>${requestId}</requestId></${operation.name}Response>`

@@ -9,7 +9,9 @@ export const restJson: Protocol = {
     const { input, payload } = readBindings(request, operation, labels);
     if (payload !== undefined) {
       if (request.body.length > 0)
-        input[payload.name] = payload.schema.isStructSchema() ? await readJson(payload.schema, request.body) : request.body;
+        input[payload.name] = payload.schema.isStructSchema()
+          ? await readJson(payload.schema, request.body)
+          : request.body;
       return input;
     }
     return request.body.length === 0 ? input : { ...(await readJson(operation.input, request.body)), ...input };
@@ -17,7 +19,11 @@ export const restJson: Protocol = {
   write(output, operation, requestId) {
     const { status, headers, body, payload } = writeBindings(output, operation);
     const bytes = payload === undefined ? writeJson(operation.output, body) : (payload.value as Uint8Array);
-    return { status, headers: { "content-type": "application/json", ...headers, "x-amzn-requestid": requestId }, body: bytes };
+    return {
+      status,
+      headers: { "content-type": "application/json", ...headers, "x-amzn-requestid": requestId },
+      body: bytes,
+    };
   },
   fail: (error, requestId) => ({
     status: error.status,

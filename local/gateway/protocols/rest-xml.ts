@@ -20,7 +20,9 @@ export const restXml: Protocol = {
     const { input, payload } = readBindings(request, operation, labels);
     if (labels.Bucket) input.Bucket = labels.Bucket;
     if (payload === undefined || request.body.length === 0) return input;
-    input[payload.name] = payload.schema.isBlobSchema() ? request.body : await readXml(payload.schema, request.body, namespace);
+    input[payload.name] = payload.schema.isBlobSchema()
+      ? request.body
+      : await readXml(payload.schema, request.body, namespace);
     return input;
   },
   write(output, operation, requestId) {
@@ -34,9 +36,12 @@ export const restXml: Protocol = {
     return xml(status, { ...headers, ...ids }, writeXml(operation.output, body, namespace));
   },
   fail(error, requestId, request) {
-    if (request.method === "HEAD") return { status: error.status, headers: { "x-amz-request-id": requestId }, body: "" };
+    if (request.method === "HEAD")
+      return { status: error.status, headers: { "x-amz-request-id": requestId }, body: "" };
     if (error.status === 304) return { status: 304, headers: { "x-amz-request-id": requestId }, body: "" };
-    const members = Object.entries(error.members).map(([name, value]) => `<${name}>${escapeXml(String(value))}</${name}>`);
+    const members = Object.entries(error.members).map(
+      ([name, value]) => `<${name}>${escapeXml(String(value))}</${name}>`,
+    );
     const text = `<Error><Code>${escapeXml(error.name)}</Code><Message>${escapeXml(error.message)}</Message>${members.join("")}<RequestId>${requestId}</RequestId></Error>`;
     return xml(error.status, { "x-amz-request-id": requestId }, text);
   },

@@ -37,9 +37,13 @@ export function matchOperation(request: WireRequest, path: string, service: Serv
     const literals = http.literals.filter(([key]) => key !== "x-id");
     const named = request.query.get("x-id");
     if (named !== null && http.literals.some(([key, value]) => key === "x-id" && value !== named)) continue;
-    if (!literals.every(([key, value]) => request.query.has(key) && (value === "" || request.query.get(key) === value))) continue;
+    if (!literals.every(([key, value]) => request.query.has(key) && (value === "" || request.query.get(key) === value)))
+      continue;
     const labels = matchPath(http.path, path);
-    if (labels !== undefined && (best === undefined || literals.length > best.literals || !service.handlers[best.operation.name]))
+    if (
+      labels !== undefined &&
+      (best === undefined || literals.length > best.literals || !service.handlers[best.operation.name])
+    )
       best = { operation, labels, literals: literals.length };
   }
   return best;
@@ -53,7 +57,9 @@ function matchPath(pattern: string, path: string): Record<string, string> | unde
     return greedy === "+" ? "(.+)" : "([^/]+)";
   });
   const found = new RegExp(`^${source}/?$`).exec(path);
-  return found === null ? undefined : Object.fromEntries(names.map((name, i) => [name, decodeURIComponent(found[i + 1]!)]));
+  return found === null
+    ? undefined
+    : Object.fromEntries(names.map((name, i) => [name, decodeURIComponent(found[i + 1]!)]));
 }
 
 /** Query parameters that the operation does not know: it would silently do something else than was asked. */
@@ -63,7 +69,9 @@ export function unknownQuery(request: WireRequest, operation: Operation): string
     const { httpQuery } = traitsOf(member);
     if (httpQuery !== undefined) known.add(httpQuery);
   }
-  return [...request.query.keys()].filter((key) => !known.has(key) && !key.toLowerCase().startsWith("x-amz-") && key !== "x-id");
+  return [...request.query.keys()].filter(
+    (key) => !known.has(key) && !key.toLowerCase().startsWith("x-amz-") && key !== "x-id",
+  );
 }
 
 /** Everything that is not in the body; and the member that is the body, if one is. */
@@ -81,7 +89,8 @@ export function readBindings(request: WireRequest, operation: Operation, labels:
             ? (request.query.get(traits.httpQuery) ?? undefined)
             : undefined;
     if (text !== undefined) input[name] = fromText(member, text);
-    if (traits.httpPrefixHeaders !== undefined) input[name] = prefixed(request.headers, traits.httpPrefixHeaders.toLowerCase());
+    if (traits.httpPrefixHeaders !== undefined)
+      input[name] = prefixed(request.headers, traits.httpPrefixHeaders.toLowerCase());
     if (traits.httpPayload !== undefined) payload = { name, schema: member };
   }
   return { input, payload };
@@ -107,7 +116,8 @@ export function writeBindings(output: Record<string, unknown>, operation: Operat
     if (value === undefined || value === null) continue;
     if (traits.httpHeader !== undefined) headers[traits.httpHeader.toLowerCase()] = toText(member, value);
     else if (traits.httpPrefixHeaders !== undefined)
-      for (const [key, item] of Object.entries(value)) headers[`${traits.httpPrefixHeaders}${key}`.toLowerCase()] = String(item);
+      for (const [key, item] of Object.entries(value))
+        headers[`${traits.httpPrefixHeaders}${key}`.toLowerCase()] = String(item);
     else if (traits.httpPayload !== undefined) payload = { schema: member, value };
     else if (traits.httpResponseCode !== undefined) status = Number(value);
     else body[name] = value;

@@ -93,7 +93,11 @@ export class GlobalAccelerator {
     return accelerator;
   }
 
-  createListener(acceleratorArn: string, input: Omit<Listener, "arn" | "acceleratorArn">, arn = `${acceleratorArn}/listener/${randomUUID().slice(0, 8)}`): Listener {
+  createListener(
+    acceleratorArn: string,
+    input: Omit<Listener, "arn" | "acceleratorArn">,
+    arn = `${acceleratorArn}/listener/${randomUUID().slice(0, 8)}`,
+  ): Listener {
     this.#accelerator(acceleratorArn);
     const siblings = [...this.#listeners.values()].filter((other) => other.acceleratorArn === acceleratorArn);
     if (siblings.length >= quotas.listenersPerAccelerator) throw limit("listeners", quotas.listenersPerAccelerator);
@@ -111,33 +115,51 @@ export class GlobalAccelerator {
   #arn = (rest: string) => `arn:aws:globalaccelerator::${this.#ports.account}:${rest}`;
 
   #checkRanges(ranges: sdk.PortRange[], protocol: sdk.Protocol, siblings: Listener[]): void {
-    if (ranges.length === 0 || ranges.length > quotas.portRangesPerListener) throw limit("port ranges", quotas.portRangesPerListener);
+    if (ranges.length === 0 || ranges.length > quotas.portRangesPerListener)
+      throw limit("port ranges", quotas.portRangesPerListener);
     const taken = siblings.filter((other) => other.protocol === protocol).flatMap(({ portRanges }) => portRanges);
     ranges.forEach((range, index) => {
       const { FromPort = 0, ToPort = 0 } = range;
-      if (FromPort < 1 || ToPort > 65_535 || FromPort > ToPort) throw new sdk.InvalidPortRangeException({ message: `The port range ${FromPort}-${ToPort} is not valid.`, ...fault });
-      const overlap = [...taken, ...ranges.slice(0, index)].some((other) => FromPort <= other.ToPort! && other.FromPort! <= ToPort);
-      if (overlap) throw new sdk.InvalidPortRangeException({ message: `The port range ${FromPort}-${ToPort} overlaps another listener's.`, ...fault });
+      if (FromPort < 1 || ToPort > 65_535 || FromPort > ToPort)
+        throw new sdk.InvalidPortRangeException({
+          message: `The port range ${FromPort}-${ToPort} is not valid.`,
+          ...fault,
+        });
+      const overlap = [...taken, ...ranges.slice(0, index)].some(
+        (other) => FromPort <= other.ToPort! && other.FromPort! <= ToPort,
+      );
+      if (overlap)
+        throw new sdk.InvalidPortRangeException({
+          message: `The port range ${FromPort}-${ToPort} overlaps another listener's.`,
+          ...fault,
+        });
     });
   }
 
   #accelerator(arn: string | undefined): Accelerator {
     const found = this.#accelerators.get(arn ?? "");
-    if (found === undefined) throw new sdk.AcceleratorNotFoundException({ message: `Accelerator not found: ${arn}`, ...fault });
+    if (found === undefined)
+      throw new sdk.AcceleratorNotFoundException({ message: `Accelerator not found: ${arn}`, ...fault });
     return found;
   }
   #listener(arn: string | undefined): Listener {
     const found = this.#listeners.get(arn ?? "");
-    if (found === undefined) throw new sdk.ListenerNotFoundException({ message: `Listener not found: ${arn}`, ...fault });
+    if (found === undefined)
+      throw new sdk.ListenerNotFoundException({ message: `Listener not found: ${arn}`, ...fault });
     return found;
   }
   #group(arn: string | undefined): Group {
     const found = this.#groups.get(arn ?? "");
-    if (found === undefined) throw new sdk.EndpointGroupNotFoundException({ message: `Endpoint group not found: ${arn}`, ...fault });
+    if (found === undefined)
+      throw new sdk.EndpointGroupNotFoundException({ message: `Endpoint group not found: ${arn}`, ...fault });
     return found;
   }
-  #listenersOf = (acceleratorArn: string) => [...this.#listeners.values()].filter((listener) => listener.acceleratorArn === acceleratorArn);
-  #groupsOf = (listenerArn: string) => [...this.#groups.values()].filter((group) => group.listenerArn === listenerArn).sort((a, b) => (a.region < b.region ? -1 : 1));
+  #listenersOf = (acceleratorArn: string) =>
+    [...this.#listeners.values()].filter((listener) => listener.acceleratorArn === acceleratorArn);
+  #groupsOf = (listenerArn: string) =>
+    [...this.#groups.values()]
+      .filter((group) => group.listenerArn === listenerArn)
+      .sort((a, b) => (a.region < b.region ? -1 : 1));
 
   /** A write: the accelerator is IN_PROGRESS, its data plane follows, later it is DEPLOYED. */
   #changed(acceleratorArn: string): void {
@@ -145,7 +167,8 @@ export class GlobalAccelerator {
     const { acceleratorDeployedMs, acceleratorEffectMs } = this.#ports.latency;
     accelerator.changed = new Date();
     accelerator.deployedAt = Date.now() + acceleratorDeployedMs;
-    const apply = () => this.#ports.apply(this.#network()).catch((error) => this.#ports.onFault(error, "accelerator data plane"));
+    const apply = () =>
+      this.#ports.apply(this.#network()).catch((error) => this.#ports.onFault(error, "accelerator data plane"));
     if (acceleratorEffectMs === 0) void apply();
     else setTimeout(apply, acceleratorEffectMs).unref();
   }
@@ -156,29 +179,56 @@ export class GlobalAccelerator {
       address: this.#accelerator(acceleratorArn).address,
       sourceAffinity: affinity === "SOURCE_IP",
       ports: portRanges.flatMap(({ FromPort, ToPort }) =>
-        Array.from({ length: ToPort! - FromPort! + 1 }, (_, i): [number, number] => [FromPort! + i, localPort(FromPort! + i)]),
+        Array.from({ length: ToPort! - FromPort! + 1 }, (_, i): [number, number] => [
+          FromPort! + i,
+          localPort(FromPort! + i),
+        ]),
       ),
       groups: this.#groupsOf(arn).map((group) => ({
         arn: group.arn,
         region: group.region,
         dial: group.dial,
-        health: { protocol: group.protocol, port: group.port, path: group.path, intervalMs: group.interval * 1000, threshold: group.threshold },
-        overrides: group.overrides.map(({ ListenerPort, EndpointPort }) => ({ listener: ListenerPort!, endpoint: EndpointPort! })),
-        endpoints: [...group.endpoints].map(([id, { weight }]) => ({ id, address: this.#ports.instanceAddress(id) ?? "127.0.0.0", weight })),
+        health: {
+          protocol: group.protocol,
+          port: group.port,
+          path: group.path,
+          intervalMs: group.interval * 1000,
+          threshold: group.threshold,
+        },
+        overrides: group.overrides.map(({ ListenerPort, EndpointPort }) => ({
+          listener: ListenerPort!,
+          endpoint: EndpointPort!,
+        })),
+        endpoints: [...group.endpoints].map(([id, { weight }]) => ({
+          id,
+          address: this.#ports.instanceAddress(id) ?? "127.0.0.0",
+          weight,
+        })),
       })),
     }));
   }
 
   /** The whole list, as sent: what is not in it is detached, and a weight that is not sent becomes the default. */
   #setEndpoints(group: Group, configurations: sdk.EndpointConfiguration[], { keep }: { keep: boolean }): void {
-    const next = keep ? new Map(group.endpoints) : new Map<string, Group["endpoints"] extends Map<string, infer E> ? E : never>();
+    const next = keep
+      ? new Map(group.endpoints)
+      : new Map<string, Group["endpoints"] extends Map<string, infer E> ? E : never>();
     for (const { EndpointId, Weight = defaultWeight, ClientIPPreservationEnabled = true } of configurations) {
-      if (Weight < 0 || Weight > 255) throw new sdk.InvalidArgumentException({ message: `Weight ${Weight} is not between 0 and 255.`, ...fault });
+      if (Weight < 0 || Weight > 255)
+        throw new sdk.InvalidArgumentException({ message: `Weight ${Weight} is not between 0 and 255.`, ...fault });
       const known = group.endpoints.get(EndpointId!);
-      if (keep && known !== undefined) throw new sdk.EndpointAlreadyExistsException({ message: `Endpoint ${EndpointId} is already in the group.`, ...fault });
+      if (keep && known !== undefined)
+        throw new sdk.EndpointAlreadyExistsException({
+          message: `Endpoint ${EndpointId} is already in the group.`,
+          ...fault,
+        });
       if (known === undefined && this.#ports.instanceAddress(EndpointId!) === undefined)
         throw new sdk.InvalidArgumentException({ message: `The endpoint ${EndpointId} does not exist.`, ...fault });
-      next.set(EndpointId!, { weight: Weight, preserve: ClientIPPreservationEnabled, health: known?.health ?? "INITIAL" });
+      next.set(EndpointId!, {
+        weight: Weight,
+        preserve: ClientIPPreservationEnabled,
+        health: known?.health ?? "INITIAL",
+      });
     }
     if (next.size > quotas.endpointsPerGroup) throw limit("endpoints", quotas.endpointsPerGroup);
     group.endpoints = next;
@@ -193,7 +243,10 @@ export class GlobalAccelerator {
     const listener = this.#listener(input.ListenerArn);
     const { EndpointGroupRegion: region } = input;
     if (this.#groupsOf(listener.arn).some((group) => group.region === region))
-      throw new sdk.EndpointGroupAlreadyExistsException({ message: `There is an endpoint group in ${region} already.`, ...fault });
+      throw new sdk.EndpointGroupAlreadyExistsException({
+        message: `There is an endpoint group in ${region} already.`,
+        ...fault,
+      });
     const all = this.#listenersOf(listener.acceleratorArn).flatMap(({ arn }) => this.#groupsOf(arn));
     if (all.length >= quotas.groupsPerAccelerator) throw limit("endpoint groups", quotas.groupsPerAccelerator);
     const group: Group = {
@@ -218,11 +271,15 @@ export class GlobalAccelerator {
   /** Scalars that are not sent stay; a list that is sent replaces. */
   #update(group: Group, input: sdk.UpdateEndpointGroupCommandInput | sdk.CreateEndpointGroupCommandInput): void {
     const { TrafficDialPercentage: dial, HealthCheckIntervalSeconds: interval, ThresholdCount: threshold } = input;
-    if (dial !== undefined && (dial < 0 || dial > 100)) throw new sdk.InvalidArgumentException({ message: "TrafficDialPercentage must be between 0 and 100.", ...fault });
-    if (interval !== undefined && interval !== 10 && interval !== 30) throw new sdk.InvalidArgumentException({ message: "HealthCheckIntervalSeconds must be 10 or 30.", ...fault });
-    if (threshold !== undefined && (threshold < 1 || threshold > 10)) throw new sdk.InvalidArgumentException({ message: "ThresholdCount must be between 1 and 10.", ...fault });
+    if (dial !== undefined && (dial < 0 || dial > 100))
+      throw new sdk.InvalidArgumentException({ message: "TrafficDialPercentage must be between 0 and 100.", ...fault });
+    if (interval !== undefined && interval !== 10 && interval !== 30)
+      throw new sdk.InvalidArgumentException({ message: "HealthCheckIntervalSeconds must be 10 or 30.", ...fault });
+    if (threshold !== undefined && (threshold < 1 || threshold > 10))
+      throw new sdk.InvalidArgumentException({ message: "ThresholdCount must be between 1 and 10.", ...fault });
     if (input.PortOverrides !== undefined) this.#checkOverrides(group, input.PortOverrides);
-    if (input.EndpointConfigurations !== undefined) this.#setEndpoints(group, input.EndpointConfigurations, { keep: false });
+    if (input.EndpointConfigurations !== undefined)
+      this.#setEndpoints(group, input.EndpointConfigurations, { keep: false });
     group.dial = dial ?? group.dial;
     group.interval = interval ?? group.interval;
     group.threshold = threshold ?? group.threshold;
@@ -238,7 +295,10 @@ export class GlobalAccelerator {
     const within = (port: number) => portRanges.some(({ FromPort, ToPort }) => port >= FromPort! && port <= ToPort!);
     for (const { ListenerPort, EndpointPort } of overrides)
       if (!within(ListenerPort!) || within(EndpointPort!))
-        throw new sdk.InvalidPortRangeException({ message: `The port override ${ListenerPort} to ${EndpointPort} is not valid for the listener's ranges.`, ...fault });
+        throw new sdk.InvalidPortRangeException({
+          message: `The port override ${ListenerPort} to ${EndpointPort} is not valid for the listener's ranges.`,
+          ...fault,
+        });
   }
 
   #shown(accelerator: Accelerator) {
@@ -263,9 +323,17 @@ export class GlobalAccelerator {
       sdk,
       resourcesOf: (_, input) => [String(input.EndpointGroupArn ?? input.ListenerArn ?? input.AcceleratorArn ?? "*")],
       handlers: {
-        CreateAccelerator: (input) => this.#once(input.IdempotencyToken, () => ({ Accelerator: this.#shown(this.createAccelerator(input.Name!, undefined, input.Tags)) })),
+        CreateAccelerator: (input) =>
+          this.#once(input.IdempotencyToken, () => ({
+            Accelerator: this.#shown(this.createAccelerator(input.Name!, undefined, input.Tags)),
+          })),
         DescribeAccelerator: ({ AcceleratorArn }) => ({ Accelerator: this.#shown(this.#accelerator(AcceleratorArn)) }),
-        ListAccelerators: (input) => paged(input, "Accelerators", [...this.#accelerators.values()].map((one) => this.#shown(one))),
+        ListAccelerators: (input) =>
+          paged(
+            input,
+            "Accelerators",
+            [...this.#accelerators.values()].map((one) => this.#shown(one)),
+          ),
         UpdateAccelerator: ({ AcceleratorArn, Name, Enabled }) => {
           const accelerator = this.#accelerator(AcceleratorArn);
           accelerator.name = Name ?? accelerator.name;
@@ -275,17 +343,31 @@ export class GlobalAccelerator {
         },
         DeleteAccelerator: ({ AcceleratorArn }) => {
           const { arn, enabled } = this.#accelerator(AcceleratorArn);
-          if (enabled) throw new sdk.AcceleratorNotDisabledException({ message: "The accelerator must be disabled first.", ...fault });
-          if (this.#listenersOf(arn).length > 0) throw new sdk.AssociatedListenerFoundException({ message: "The accelerator has listeners.", ...fault });
+          if (enabled)
+            throw new sdk.AcceleratorNotDisabledException({
+              message: "The accelerator must be disabled first.",
+              ...fault,
+            });
+          if (this.#listenersOf(arn).length > 0)
+            throw new sdk.AssociatedListenerFoundException({ message: "The accelerator has listeners.", ...fault });
           this.#accelerators.delete(arn);
         },
         CreateListener: (input) =>
           this.#once(input.IdempotencyToken, () => {
             const { Protocol = "TCP", ClientAffinity = "NONE", PortRanges = [] } = input;
-            return { Listener: listenerShown(this.createListener(input.AcceleratorArn!, { protocol: Protocol, affinity: ClientAffinity, portRanges: PortRanges })) };
+            return {
+              Listener: listenerShown(
+                this.createListener(input.AcceleratorArn!, {
+                  protocol: Protocol,
+                  affinity: ClientAffinity,
+                  portRanges: PortRanges,
+                }),
+              ),
+            };
           }),
         DescribeListener: ({ ListenerArn }) => ({ Listener: listenerShown(this.#listener(ListenerArn)) }),
-        ListListeners: (input) => paged(input, "Listeners", this.#listenersOf(this.#accelerator(input.AcceleratorArn).arn).map(listenerShown)),
+        ListListeners: (input) =>
+          paged(input, "Listeners", this.#listenersOf(this.#accelerator(input.AcceleratorArn).arn).map(listenerShown)),
         UpdateListener: ({ ListenerArn, PortRanges, Protocol, ClientAffinity }) => {
           const listener = this.#listener(ListenerArn);
           const siblings = this.#listenersOf(listener.acceleratorArn).filter((other) => other !== listener);
@@ -298,13 +380,19 @@ export class GlobalAccelerator {
         },
         DeleteListener: ({ ListenerArn }) => {
           const { arn, acceleratorArn } = this.#listener(ListenerArn);
-          if (this.#groupsOf(arn).length > 0) throw new sdk.AssociatedEndpointGroupFoundException({ message: "The listener has endpoint groups.", ...fault });
+          if (this.#groupsOf(arn).length > 0)
+            throw new sdk.AssociatedEndpointGroupFoundException({
+              message: "The listener has endpoint groups.",
+              ...fault,
+            });
           this.#listeners.delete(arn);
           this.#changed(acceleratorArn);
         },
-        CreateEndpointGroup: (input) => this.#once(input.IdempotencyToken, () => ({ EndpointGroup: groupShown(this.#createGroup(input)) })),
+        CreateEndpointGroup: (input) =>
+          this.#once(input.IdempotencyToken, () => ({ EndpointGroup: groupShown(this.#createGroup(input)) })),
         DescribeEndpointGroup: ({ EndpointGroupArn }) => ({ EndpointGroup: groupShown(this.#group(EndpointGroupArn)) }),
-        ListEndpointGroups: (input) => paged(input, "EndpointGroups", this.#groupsOf(this.#listener(input.ListenerArn).arn).map(groupShown)),
+        ListEndpointGroups: (input) =>
+          paged(input, "EndpointGroups", this.#groupsOf(this.#listener(input.ListenerArn).arn).map(groupShown)),
         UpdateEndpointGroup: (input) => {
           const group = this.#group(input.EndpointGroupArn);
           this.#update(group, input);
@@ -325,7 +413,11 @@ export class GlobalAccelerator {
         RemoveEndpoints: ({ EndpointGroupArn, EndpointIdentifiers = [] }) => {
           const group = this.#group(EndpointGroupArn);
           for (const { EndpointId } of EndpointIdentifiers)
-            if (!group.endpoints.delete(EndpointId!)) throw new sdk.EndpointNotFoundException({ message: `Endpoint ${EndpointId} is not in the group.`, ...fault });
+            if (!group.endpoints.delete(EndpointId!))
+              throw new sdk.EndpointNotFoundException({
+                message: `Endpoint ${EndpointId} is not in the group.`,
+                ...fault,
+              });
           this.#written(group);
         },
         TagResource: ({ ResourceArn, Tags = [] }) => {
@@ -352,7 +444,8 @@ export class GlobalAccelerator {
   }
 }
 
-const limit = (what: string, most: number) => new sdk.LimitExceededException({ message: `The limit of ${most} ${what} is reached.`, ...fault });
+const limit = (what: string, most: number) =>
+  new sdk.LimitExceededException({ message: `The limit of ${most} ${what} is reached.`, ...fault });
 
 const listenerShown = ({ arn, protocol, affinity, portRanges }: Listener) => ({
   ListenerArn: arn,
@@ -379,7 +472,11 @@ const groupShown = (group: Group) => ({
   })),
 });
 
-function paged<T>({ MaxResults = 10, NextToken }: { MaxResults?: number | undefined; NextToken?: string | undefined }, key: string, all: T[]) {
+function paged<T>(
+  { MaxResults = 10, NextToken }: { MaxResults?: number | undefined; NextToken?: string | undefined },
+  key: string,
+  all: T[],
+) {
   const from = Number(NextToken ?? 0);
   if (!Number.isInteger(from)) throw new AwsError("InvalidNextTokenException", "There isn't another item to return.");
   const more = from + MaxResults < all.length;

@@ -88,7 +88,12 @@ export class Events {
     return arn;
   }
 
-  putTarget(region: string, busName: string, rule: string, { Id, Arn, RoleArn, Input, RetryPolicy, ...rest }: sdk.Target): void {
+  putTarget(
+    region: string,
+    busName: string,
+    rule: string,
+    { Id, Arn, RoleArn, Input, RetryPolicy, ...rest }: sdk.Target,
+  ): void {
     const odd = Object.entries(rest).find(([, value]) => value !== undefined);
     if (odd !== undefined) throw new AwsError("ValidationException", `a target's ${odd[0]} is not implemented here`);
     this.#rule(region, busName, rule).targets.set(Id!, {
@@ -97,7 +102,10 @@ export class Events {
       roleArn: RoleArn,
       input: Input,
       retries: RetryPolicy?.MaximumRetryAttempts ?? defaultRetries,
-      maxAgeMs: RetryPolicy?.MaximumEventAgeInSeconds === undefined ? defaultAgeMs : RetryPolicy.MaximumEventAgeInSeconds * 1000,
+      maxAgeMs:
+        RetryPolicy?.MaximumEventAgeInSeconds === undefined
+          ? defaultAgeMs
+          : RetryPolicy.MaximumEventAgeInSeconds * 1000,
     });
   }
 
@@ -105,7 +113,8 @@ export class Events {
     const name = nameOrArn.startsWith("arn:") ? nameOrArn.slice(nameOrArn.lastIndexOf("/") + 1) : nameOrArn;
     if (name === "default") this.createBus(region, "default");
     const bus = this.#buses.get(`${region} ${name}`);
-    if (bus === undefined) throw new sdk.ResourceNotFoundException({ message: `Event bus ${name} does not exist.`, $metadata: {} });
+    if (bus === undefined)
+      throw new sdk.ResourceNotFoundException({ message: `Event bus ${name} does not exist.`, $metadata: {} });
     return bus;
   }
 
@@ -113,7 +122,10 @@ export class Events {
     const bus = this.#bus(region, busName);
     const rule = bus.rules.get(name);
     if (rule === undefined)
-      throw new sdk.ResourceNotFoundException({ message: `Rule ${name} does not exist on EventBus ${bus.name}.`, $metadata: {} });
+      throw new sdk.ResourceNotFoundException({
+        message: `Rule ${name} does not exist on EventBus ${bus.name}.`,
+        $metadata: {},
+      });
     return rule;
   }
 
@@ -163,17 +175,23 @@ export class Events {
       protocol: "awsJson",
       sdk,
       resourcesOf: (operation, input, { region }) => {
-        const arn = (name: string) => (name.startsWith("arn:") ? name : `arn:aws:events:${region}:${account}:event-bus/${name}`);
+        const arn = (name: string) =>
+          name.startsWith("arn:") ? name : `arn:aws:events:${region}:${account}:event-bus/${name}`;
         if (operation !== "PutEvents") return ["*"];
         const entries = (input.Entries ?? []) as sdk.PutEventsRequestEntry[];
         return [...new Set(entries.map((entry) => arn(entry.EventBusName ?? "default")))];
       },
       handlers: {
         PutEvents: (input, call) => this.#putEvents(input, call),
-        TestEventPattern: ({ EventPattern: text, Event }) => ({ Result: matchesPattern(parsed(text), JSON.parse(Event!)) }),
+        TestEventPattern: ({ EventPattern: text, Event }) => ({
+          Result: matchesPattern(parsed(text), JSON.parse(Event!)),
+        }),
         CreateEventBus: ({ Name }, { region }) => {
           if (this.#buses.has(`${region} ${Name}`))
-            throw new sdk.ResourceAlreadyExistsException({ message: `Event bus ${Name} already exists.`, $metadata: {} });
+            throw new sdk.ResourceAlreadyExistsException({
+              message: `Event bus ${Name} already exists.`,
+              $metadata: {},
+            });
           return { EventBusArn: this.createBus(region, Name!) };
         },
         DeleteEventBus: ({ Name }, { region }) => void this.#buses.delete(`${region} ${Name}`),
@@ -188,13 +206,18 @@ export class Events {
         },
         PutRule: ({ Name, EventPattern: text, EventBusName, State, ScheduleExpression }, { region }) => {
           if (ScheduleExpression !== undefined || text === undefined)
-            throw new AwsError("ValidationException", "rules on a schedule are not implemented here: use a Scheduler schedule");
+            throw new AwsError(
+              "ValidationException",
+              "rules on a schedule are not implemented here: use a Scheduler schedule",
+            );
           parsed(text);
           return { RuleArn: this.putRule(region, EventBusName ?? "default", Name!, text, State !== "DISABLED") };
         },
         DescribeRule: ({ Name, EventBusName }, { region }) => ruleShown(this.#rule(region, EventBusName, Name!)),
         ListRules: ({ EventBusName, NamePrefix = "" }, { region }) => {
-          const rules = [...this.#bus(region, EventBusName).rules.values()].filter(({ name }) => name.startsWith(NamePrefix));
+          const rules = [...this.#bus(region, EventBusName).rules.values()].filter(({ name }) =>
+            name.startsWith(NamePrefix),
+          );
           return { Rules: rules.map(ruleShown) };
         },
         DeleteRule: ({ Name, EventBusName }, { region }) => {
@@ -239,8 +262,10 @@ export class Events {
   #putEntry(entry: sdk.PutEventsRequestEntry, call: Call) {
     const refuse = (ErrorCode: string, ErrorMessage: string) => ({ ErrorCode, ErrorMessage });
     const { Source, DetailType, Detail } = entry;
-    if (!Source || !DetailType || !Detail) return refuse("InvalidArgument", "Parameter Source, DetailType and Detail are required.");
-    if (Buffer.byteLength(Source + DetailType + Detail) > entryBytesMost) return refuse("InvalidArgument", "Total size of the entries in the request is over the limit.");
+    if (!Source || !DetailType || !Detail)
+      return refuse("InvalidArgument", "Parameter Source, DetailType and Detail are required.");
+    if (Buffer.byteLength(Source + DetailType + Detail) > entryBytesMost)
+      return refuse("InvalidArgument", "Total size of the entries in the request is over the limit.");
     if (Source.startsWith("aws.")) return refuse("NotAuthorizedForSourceException", "Not authorized for the source.");
     let detail: unknown;
     try {
@@ -248,7 +273,8 @@ export class Events {
     } catch {
       return refuse("MalformedDetail", "Detail is malformed.");
     }
-    if (detail === null || typeof detail !== "object" || Array.isArray(detail)) return refuse("MalformedDetail", "Detail is malformed.");
+    if (detail === null || typeof detail !== "object" || Array.isArray(detail))
+      return refuse("MalformedDetail", "Detail is malformed.");
     const id = randomUUID();
     const time = (entry.Time ?? new Date()).toISOString().replace(/\.\d+Z$/, "Z"); // whole seconds, as AWS writes it
     const event: BusEvent = {

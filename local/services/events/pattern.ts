@@ -22,20 +22,20 @@ export function parsePattern(text: string): EventPattern {
 const operators: Record<string, (operand: unknown, value: unknown) => boolean> = {
   prefix: (operand, value) =>
     typeof value === "string" &&
-    (typeof operand === "string"
-      ? value.startsWith(operand)
-      : value.toLowerCase().startsWith(ignoredCase(operand))),
+    (typeof operand === "string" ? value.startsWith(operand) : value.toLowerCase().startsWith(ignoredCase(operand))),
   suffix: (operand, value) =>
     typeof value === "string" &&
     (typeof operand === "string" ? value.endsWith(operand) : value.toLowerCase().endsWith(ignoredCase(operand))),
-  "equals-ignore-case": (operand, value) => typeof value === "string" && value.toLowerCase() === String(operand).toLowerCase(),
+  "equals-ignore-case": (operand, value) =>
+    typeof value === "string" && value.toLowerCase() === String(operand).toLowerCase(),
   wildcard: (operand, value) => typeof value === "string" && wildcard(String(operand)).test(value),
   numeric: (operand, value) => typeof value === "number" && numeric(operand as (string | number)[], value),
   cidr: (operand, value) => typeof value === "string" && inCidr(String(operand), value),
   "anything-but": (operand, value) => value !== undefined && !excluded(operand, value),
 };
 
-const ignoredCase = (operand: unknown) => String((operand as Record<string, unknown>)["equals-ignore-case"]).toLowerCase();
+const ignoredCase = (operand: unknown) =>
+  String((operand as Record<string, unknown>)["equals-ignore-case"]).toLowerCase();
 
 function wildcard(text: string): RegExp {
   const source = text.replace(/\\\*|\\\\|\*|[.+^${}()|[\]?]/g, (found) =>
@@ -52,7 +52,8 @@ function numeric(rules: (string | number)[], value: number): boolean {
     ">": (limit) => value > limit,
     ">=": (limit) => value >= limit,
   };
-  for (let i = 0; i < rules.length; i += 2) if (compare[String(rules[i])]?.(Number(rules[i + 1])) !== true) return false;
+  for (let i = 0; i < rules.length; i += 2)
+    if (compare[String(rules[i])]?.(Number(rules[i + 1])) !== true) return false;
   return true;
 }
 
@@ -100,8 +101,11 @@ function checkRule(rule: unknown, refuse: (reason: string) => never): void {
   if (!Object.hasOwn(operators, name)) refuse(`unrecognized match type ${name}`);
   if (name === "numeric") {
     const rules = Array.isArray(operand) ? operand : refuse("numeric takes an array");
-    const pairs = rules.every((part: unknown, i: number) => (i % 2 === 0 ? /^(=|<=?|>=?)$/.test(String(part)) : typeof part === "number"));
-    if (rules.length === 0 || rules.length % 2 !== 0 || !pairs) refuse("numeric takes pairs of an operator and a number");
+    const pairs = rules.every((part: unknown, i: number) =>
+      i % 2 === 0 ? /^(=|<=?|>=?)$/.test(String(part)) : typeof part === "number",
+    );
+    if (rules.length === 0 || rules.length % 2 !== 0 || !pairs)
+      refuse("numeric takes pairs of an operator and a number");
   }
   if (name === "cidr" && !ipaddr.isValidCIDR(String(operand))) refuse("cidr takes an address range");
 }
@@ -110,7 +114,8 @@ function checkRule(rule: unknown, refuse: (reason: string) => never): void {
 export function matchesPattern(pattern: EventPattern, event: unknown): boolean {
   const fields = event !== null && typeof event === "object" ? (event as Record<string, unknown>) : {};
   return Object.entries(pattern).every(([field, rule]) => {
-    if (field === "$or" && Array.isArray(rule)) return rule.some((branch) => matchesPattern(branch as EventPattern, event));
+    if (field === "$or" && Array.isArray(rule))
+      return rule.some((branch) => matchesPattern(branch as EventPattern, event));
     const value = fields[field];
     if (!Array.isArray(rule)) {
       return Array.isArray(value)
@@ -128,6 +133,7 @@ const isExists = (rule: unknown, wanted: boolean) =>
 function fits(rule: unknown, value: unknown): boolean {
   if (rule === null || typeof rule !== "object") return rule === value;
   const [name = "", operand] = Object.entries(rule)[0] ?? [];
-  if (name === "exists") return (operand === true) === (value !== undefined && (value === null || typeof value !== "object"));
+  if (name === "exists")
+    return (operand === true) === (value !== undefined && (value === null || typeof value !== "object"));
   return operators[name]?.(operand, value) === true;
 }

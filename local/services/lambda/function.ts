@@ -40,7 +40,11 @@ const bootstrap = new URL(
   });`)}`,
 );
 
-type Message = { ready: true } | { failed: FunctionError } | { id: string; payload: string } | { id: string; error: FunctionError };
+type Message =
+  | { ready: true }
+  | { failed: FunctionError }
+  | { id: string; payload: string }
+  | { id: string; error: FunctionError };
 
 interface Sandbox {
   worker: Worker;
@@ -98,7 +102,12 @@ export class LambdaFunction {
       stdout: true,
       stderr: true,
       resourceLimits: { maxOldGenerationSizeMb: 256 },
-      env: { ...environment, TZ: "UTC", AWS_LAMBDA_FUNCTION_NAME: name, AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(memoryMb) },
+      env: {
+        ...environment,
+        TZ: "UTC",
+        AWS_LAMBDA_FUNCTION_NAME: name,
+        AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(memoryMb),
+      },
     });
     this.#log ??= createWriteStream(this.config.logFile, { flags: "a" });
     worker.stdout.pipe(this.#log, { end: false });

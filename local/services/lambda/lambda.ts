@@ -1,7 +1,7 @@
 /** Lambda: the functions of the lock, invoked by name or ARN. */
 import * as sdk from "@aws-sdk/client-lambda";
 import { AwsError, service } from "../../gateway/service.ts";
-import { LambdaFunction, type FunctionConfig, type Invocation } from "./function.ts";
+import { type FunctionConfig, type Invocation, LambdaFunction } from "./function.ts";
 
 export class Lambda {
   readonly #functions = new Map<string, LambdaFunction>();
@@ -14,7 +14,12 @@ export class Lambda {
   get(nameOrArn: string): LambdaFunction {
     const name = /:function:([^:]+)/.exec(nameOrArn)?.[1] ?? nameOrArn;
     const found = this.#functions.get(name);
-    if (found === undefined) throw new sdk.ResourceNotFoundException({ Type: "User", message: `Function not found: ${nameOrArn}`, $metadata: {} });
+    if (found === undefined)
+      throw new sdk.ResourceNotFoundException({
+        Type: "User",
+        message: `Function not found: ${nameOrArn}`,
+        $metadata: {},
+      });
     return found;
   }
 
@@ -32,13 +37,15 @@ export class Lambda {
       protocol: "restJson",
       sdk,
       actionOf: (operation) => (operation === "Invoke" ? "lambda:InvokeFunction" : `lambda:${operation}`),
-      resourcesOf: (_, { FunctionName }) => (FunctionName === undefined ? ["*"] : [this.get(String(FunctionName)).config.arn]),
+      resourcesOf: (_, { FunctionName }) =>
+        FunctionName === undefined ? ["*"] : [this.get(String(FunctionName)).config.arn],
       handlers: {
         Invoke: async ({ FunctionName, Payload, InvocationType = "RequestResponse" }) => {
           const event = Buffer.from((Payload as Uint8Array | undefined) ?? []).toString("utf8") || "null";
           const fn = this.get(FunctionName!);
           if (InvocationType === "DryRun") return { StatusCode: 204 };
-          if (InvocationType === "Event") throw new AwsError("InvalidParameterValueException", "asynchronous invocation is not implemented here");
+          if (InvocationType === "Event")
+            throw new AwsError("InvalidParameterValueException", "asynchronous invocation is not implemented here");
           const result = await fn.invoke(event);
           const answer = { StatusCode: 200, ExecutedVersion: "$LATEST" };
           return "error" in result

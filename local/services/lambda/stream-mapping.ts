@@ -91,7 +91,8 @@ export class StreamMapping {
     let stream: string | undefined;
     while (!this.#stopped) {
       try {
-        stream ??= (await this.#client.send(new ListStreamsCommand({ TableName: this.#config.table }))).Streams?.[0]?.StreamArn;
+        stream ??= (await this.#client.send(new ListStreamsCommand({ TableName: this.#config.table }))).Streams?.[0]
+          ?.StreamArn;
         for (const shard of stream === undefined ? [] : await this.#shards(stream)) {
           if (!iterators.has(shard)) iterators.set(shard, await this.#iterator(stream!, shard));
           iterators.set(shard, await this.#poll(shard, iterators.get(shard)));
@@ -240,4 +241,5 @@ export class StreamMapping {
 }
 
 /** Binary attributes as Lambda sends them. */
-const base64 = (_: string, value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString("base64") : value);
+const base64 = (_: string, value: unknown) =>
+  value instanceof Uint8Array ? Buffer.from(value).toString("base64") : value;

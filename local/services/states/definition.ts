@@ -39,20 +39,30 @@ interface Guarded {
   Catch?: Catcher[];
 }
 export type State =
-  | (Common & Flow & Guarded & { Type: "Task"; Resource: string; Arguments?: unknown; TimeoutSeconds?: unknown; HeartbeatSeconds?: unknown })
+  | (Common &
+      Flow &
+      Guarded & {
+        Type: "Task";
+        Resource: string;
+        Arguments?: unknown;
+        TimeoutSeconds?: unknown;
+        HeartbeatSeconds?: unknown;
+      })
   | (Common & Flow & { Type: "Pass" })
   | (Common & { Type: "Choice"; Choices: ChoiceRule[]; Default?: string })
   | (Common & Flow & { Type: "Wait"; Seconds?: unknown; Timestamp?: unknown })
   | (Common & { Type: "Succeed" })
   | (Pick<Common, "Comment" | "QueryLanguage"> & { Type: "Fail"; Error?: unknown; Cause?: unknown })
   | (Common & Flow & Guarded & { Type: "Parallel"; Branches: Program[]; Arguments?: unknown })
-  | (Common & Flow & Guarded & {
-      Type: "Map";
-      Items?: unknown;
-      ItemSelector?: unknown;
-      ItemProcessor: Program & { ProcessorConfig?: { Mode?: string } };
-      MaxConcurrency?: unknown;
-    });
+  | (Common &
+      Flow &
+      Guarded & {
+        Type: "Map";
+        Items?: unknown;
+        ItemSelector?: unknown;
+        ItemProcessor: Program & { ProcessorConfig?: { Mode?: string } };
+        MaxConcurrency?: unknown;
+      });
 
 export interface Program {
   StartAt: string;
@@ -75,9 +85,25 @@ const fields: Record<State["Type"], string[]> = {
   Parallel: [...common, ...flow, ...guarded, "Branches", "Arguments"],
   Map: [...common, ...flow, ...guarded, "Items", "ItemSelector", "ItemProcessor", "MaxConcurrency"],
 };
-const jsonPath = ["InputPath", "OutputPath", "ResultPath", "ResultSelector", "Parameters", "ItemsPath", "TimeoutSecondsPath", "HeartbeatSecondsPath", "SecondsPath", "TimestampPath", "ErrorPath", "CausePath", "MaxConcurrencyPath", "Variable"];
+const jsonPath = [
+  "InputPath",
+  "OutputPath",
+  "ResultPath",
+  "ResultSelector",
+  "Parameters",
+  "ItemsPath",
+  "TimeoutSecondsPath",
+  "HeartbeatSecondsPath",
+  "SecondsPath",
+  "TimestampPath",
+  "ErrorPath",
+  "CausePath",
+  "MaxConcurrencyPath",
+  "Variable",
+];
 
-const resources = /^arn:aws:(states:::lambda:invoke(\.waitForTaskToken)?|lambda:[a-z0-9-]+:\d{12}:function:[\w-]+(:[\w$-]+)?)$/;
+const resources =
+  /^arn:aws:(states:::lambda:invoke(\.waitForTaskToken)?|lambda:[a-z0-9-]+:\d{12}:function:[\w-]+(:[\w$-]+)?)$/;
 
 /** Every fault of a definition, as `/States/Wait/Seconds: …`; and the definition when there is none. */
 export function checkDefinition(text: string): { definition: Definition; faults: [] } | { faults: string[] } {
@@ -117,7 +143,10 @@ class Check {
     for (const key of Object.keys(value)) {
       if (allowed.includes(key)) continue;
       const known = jsonPath.includes(key) || key.endsWith(".$");
-      this.fault(`${path}/${key}`, known ? "is a JSONPath field, and this is a JSONata machine" : "is not implemented here");
+      this.fault(
+        `${path}/${key}`,
+        known ? "is a JSONPath field, and this is a JSONata machine" : "is not implemented here",
+      );
     }
   }
 
@@ -143,7 +172,8 @@ class Check {
     const allowed = fields[state.Type as State["Type"]];
     if (allowed === undefined) return this.fault(`${at}/Type`, `${String(state.Type)} is not a type of state`);
     this.only(state, allowed, at);
-    if (state.QueryLanguage !== undefined && state.QueryLanguage !== "JSONata") this.fault(`${at}/QueryLanguage`, "only JSONata is implemented here");
+    if (state.QueryLanguage !== undefined && state.QueryLanguage !== "JSONata")
+      this.fault(`${at}/QueryLanguage`, "only JSONata is implemented here");
     if (allowed.includes("Next")) {
       if ((state.Next === undefined) === (state.End === undefined)) this.fault(at, "needs either Next or End");
       if (state.End !== undefined && state.End !== true) this.fault(`${at}/End`, "must be true");
@@ -153,7 +183,8 @@ class Check {
       if (state[field] !== undefined) this.expressions(state[field], `${at}/${field}`);
     if (state.Assign !== undefined) this.assign(state.Assign, `${at}/Assign`);
     for (const field of ["TimeoutSeconds", "HeartbeatSeconds", "Seconds", "MaxConcurrency"])
-      if (state[field] !== undefined) this.seconds(state[field], `${at}/${field}`, field === "Seconds" || field === "MaxConcurrency" ? 0 : 1);
+      if (state[field] !== undefined)
+        this.seconds(state[field], `${at}/${field}`, field === "Seconds" || field === "MaxConcurrency" ? 0 : 1);
     this.retry(state.Retry, `${at}/Retry`);
     this.catchers(state.Catch, `${at}/Catch`, target);
     this.#byType(state, at, target);
@@ -162,25 +193,32 @@ class Check {
   #byType(state: Json, at: string, target: (name: unknown, at: string) => void): void {
     if (state.Type === "Task") {
       if (typeof state.Resource !== "string" || !resources.test(state.Resource))
-        this.fault(`${at}/Resource`, `${String(state.Resource)} is not implemented here: use lambda:invoke, with or without waitForTaskToken`);
+        this.fault(
+          `${at}/Resource`,
+          `${String(state.Resource)} is not implemented here: use lambda:invoke, with or without waitForTaskToken`,
+        );
     } else if (state.Type === "Wait") {
-      if ((state.Seconds === undefined) === (state.Timestamp === undefined)) this.fault(at, "needs either Seconds or Timestamp");
+      if ((state.Seconds === undefined) === (state.Timestamp === undefined))
+        this.fault(at, "needs either Seconds or Timestamp");
       if (state.Timestamp !== undefined) this.expressions(state.Timestamp, `${at}/Timestamp`);
     } else if (state.Type === "Choice") {
-      if (!Array.isArray(state.Choices) || state.Choices.length === 0) return this.fault(`${at}/Choices`, "needs at least one rule");
+      if (!Array.isArray(state.Choices) || state.Choices.length === 0)
+        return this.fault(`${at}/Choices`, "needs at least one rule");
       if (state.Default !== undefined) target(state.Default, `${at}/Default`);
       state.Choices.forEach((rule: unknown, index) => {
         const path = `${at}/Choices/${index}`;
         if (!this.record(rule, path)) return;
         this.only(rule, ["Condition", "Next", "Output", "Assign", "Comment"], path);
         target(rule.Next, `${path}/Next`);
-        if (typeof rule.Condition !== "boolean" && !isExpression(rule.Condition)) this.fault(`${path}/Condition`, "must be {% an expression %}");
+        if (typeof rule.Condition !== "boolean" && !isExpression(rule.Condition))
+          this.fault(`${path}/Condition`, "must be {% an expression %}");
         this.expressions(rule.Condition, `${path}/Condition`);
         this.expressions(rule.Output, `${path}/Output`);
         if (rule.Assign !== undefined) this.assign(rule.Assign, `${path}/Assign`);
       });
     } else if (state.Type === "Parallel") {
-      if (!Array.isArray(state.Branches) || state.Branches.length === 0) return this.fault(`${at}/Branches`, "needs at least one branch");
+      if (!Array.isArray(state.Branches) || state.Branches.length === 0)
+        return this.fault(`${at}/Branches`, "needs at least one branch");
       state.Branches.forEach((branch: unknown, index) => {
         const path = `${at}/Branches/${index}`;
         if (!this.record(branch, path)) return;
@@ -191,21 +229,36 @@ class Check {
       const path = `${at}/ItemProcessor`;
       this.only(state.ItemProcessor, ["StartAt", "States", "ProcessorConfig", "Comment"], path);
       const { Mode = "INLINE", ...more } = (state.ItemProcessor.ProcessorConfig ?? {}) as Json;
-      if (Mode !== "INLINE" || Object.keys(more).length > 0) this.fault(`${path}/ProcessorConfig`, "only INLINE is implemented here");
+      if (Mode !== "INLINE" || Object.keys(more).length > 0)
+        this.fault(`${path}/ProcessorConfig`, "only INLINE is implemented here");
       this.program(state.ItemProcessor, path);
     }
   }
 
   retry(retry: unknown, at: string): void {
     this.#each(retry, at, (retrier, path, last) => {
-      this.only(retrier, ["ErrorEquals", "IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds", "JitterStrategy", "Comment"], path);
+      this.only(
+        retrier,
+        [
+          "ErrorEquals",
+          "IntervalSeconds",
+          "MaxAttempts",
+          "BackoffRate",
+          "MaxDelaySeconds",
+          "JitterStrategy",
+          "Comment",
+        ],
+        path,
+      );
       this.errorNames(retrier.ErrorEquals, path, last);
       const { IntervalSeconds, MaxAttempts, BackoffRate, MaxDelaySeconds, JitterStrategy } = retrier;
       this.#whole(IntervalSeconds, `${path}/IntervalSeconds`, 1);
       this.#whole(MaxAttempts, `${path}/MaxAttempts`, 0);
       this.#whole(MaxDelaySeconds, `${path}/MaxDelaySeconds`, 1);
-      if (BackoffRate !== undefined && !(Number(BackoffRate) >= 1)) this.fault(`${path}/BackoffRate`, "must be 1 or more");
-      if (JitterStrategy !== undefined && JitterStrategy !== "FULL" && JitterStrategy !== "NONE") this.fault(`${path}/JitterStrategy`, "must be FULL or NONE");
+      if (BackoffRate !== undefined && !(Number(BackoffRate) >= 1))
+        this.fault(`${path}/BackoffRate`, "must be 1 or more");
+      if (JitterStrategy !== undefined && JitterStrategy !== "FULL" && JitterStrategy !== "NONE")
+        this.fault(`${path}/JitterStrategy`, "must be FULL or NONE");
     });
   }
 
@@ -230,7 +283,8 @@ class Check {
   errorNames(names: unknown, at: string, last: boolean): void {
     if (!Array.isArray(names) || names.length === 0 || names.some((name) => typeof name !== "string"))
       return this.fault(`${at}/ErrorEquals`, "must be a list of error names");
-    if (names.includes("States.ALL") && (names.length > 1 || !last)) this.fault(`${at}/ErrorEquals`, "States.ALL must be alone, and last");
+    if (names.includes("States.ALL") && (names.length > 1 || !last))
+      this.fault(`${at}/ErrorEquals`, "States.ALL must be alone, and last");
   }
 
   /** A whole number from `least`, or an expression. */
@@ -240,13 +294,15 @@ class Check {
   }
 
   #whole(value: unknown, at: string, least: number): void {
-    if (value !== undefined && (!Number.isInteger(value) || (value as number) < least)) this.fault(at, `must be a whole number from ${least}`);
+    if (value !== undefined && (!Number.isInteger(value) || (value as number) < least))
+      this.fault(at, `must be a whole number from ${least}`);
   }
 
   assign(value: unknown, at: string): void {
     if (!this.record(value, at)) return;
     for (const name of Object.keys(value))
-      if (!/^[A-Za-z_]\w{0,79}$/.test(name) || name === "states") this.fault(`${at}/${name}`, "is not a name for a variable");
+      if (!/^[A-Za-z_]\w{0,79}$/.test(name) || name === "states")
+        this.fault(`${at}/${name}`, "is not a name for a variable");
     this.expressions(value, at);
   }
 
@@ -269,4 +325,5 @@ class Check {
 }
 
 /** `{% … %}`, the whole string. */
-export const isExpression = (value: unknown): value is string => typeof value === "string" && value.startsWith("{%") && value.endsWith("%}");
+export const isExpression = (value: unknown): value is string =>
+  typeof value === "string" && value.startsWith("{%") && value.endsWith("%}");

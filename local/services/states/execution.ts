@@ -61,9 +61,13 @@ export class Execution {
   async run(): Promise<void> {
     const { TimeoutSeconds } = this.#definition;
     const late =
-      TimeoutSeconds === undefined ? undefined : setTimeout(() => this.#abort.abort(new Ended("TIMED_OUT", "States.Timeout")), TimeoutSeconds * 1000);
+      TimeoutSeconds === undefined
+        ? undefined
+        : setTimeout(() => this.#abort.abort(new Ended("TIMED_OUT", "States.Timeout")), TimeoutSeconds * 1000);
     late?.unref();
-    this.#record("ExecutionStarted", { executionStartedEventDetails: { input: this.input, roleArn: this.identity.roleArn } });
+    this.#record("ExecutionStarted", {
+      executionStartedEventDetails: { input: this.input, roleArn: this.identity.roleArn },
+    });
     const { arn, name, roleArn, machineArn, machineName } = this.identity;
     const input = JSON.parse(this.input) as unknown;
     const started = this.startDate.toISOString();
@@ -72,10 +76,17 @@ export class Execution {
       StateMachine: { Id: machineArn, Name: machineName },
     };
     try {
-      const output = await this.#program({ program: this.#definition, input, variables: {}, context, signal: this.#abort.signal });
+      const output = await this.#program({
+        program: this.#definition,
+        input,
+        variables: {},
+        context,
+        signal: this.#abort.signal,
+      });
       this.#end("SUCCEEDED", { output: JSON.stringify(output) });
     } catch (error) {
-      if (error instanceof Ended) this.#end(error.status, { error: error.error, cause: error.cause as string | undefined });
+      if (error instanceof Ended)
+        this.#end(error.status, { error: error.error, cause: error.cause as string | undefined });
       else this.#end("FAILED", { error: nameOf(error), cause: causeOf(error) });
     } finally {
       clearTimeout(late);
@@ -86,20 +97,25 @@ export class Execution {
     this.#abort.abort(new Ended("ABORTED", error, cause));
   }
 
-  #end(status: Execution["status"], facts: { output?: string; error?: string | undefined; cause?: string | undefined }): void {
+  #end(
+    status: Execution["status"],
+    facts: { output?: string; error?: string | undefined; cause?: string | undefined },
+  ): void {
     this.status = status;
     this.stopDate = new Date();
     Object.assign(this, facts);
     const { output, error, cause } = facts;
     if (status === "SUCCEEDED") this.#record("ExecutionSucceeded", { executionSucceededEventDetails: { output } });
     else if (status === "FAILED") this.#record("ExecutionFailed", { executionFailedEventDetails: { error, cause } });
-    else if (status === "TIMED_OUT") this.#record("ExecutionTimedOut", { executionTimedOutEventDetails: { error, cause } });
+    else if (status === "TIMED_OUT")
+      this.#record("ExecutionTimedOut", { executionTimedOutEventDetails: { error, cause } });
     else this.#record("ExecutionAborted", { executionAbortedEventDetails: { error, cause } });
   }
 
   #record(type: HistoryEventType, details: Partial<HistoryEvent> = {}): void {
     const id = this.history.length + 1;
-    if (id > eventsMost && this.status === "RUNNING") throw new Ended("FAILED", "States.Runtime", `the execution reached ${eventsMost} history events`);
+    if (id > eventsMost && this.status === "RUNNING")
+      throw new Ended("FAILED", "States.Runtime", `the execution reached ${eventsMost} history events`);
     this.history.push({ id, previousEventId: id - 1, timestamp: new Date(), type, ...details });
   }
 
@@ -111,11 +127,13 @@ export class Execution {
       this.#ports.onTransition();
       const state: State = frame.program.States[name]!;
       limited(input);
-      if (state.Type !== "Fail") this.#record(`${state.Type}StateEntered`, { stateEnteredEventDetails: { name, input: JSON.stringify(input) } });
+      if (state.Type !== "Fail")
+        this.#record(`${state.Type}StateEntered`, { stateEnteredEventDetails: { name, input: JSON.stringify(input) } });
       else this.#record("FailStateEntered", { stateEnteredEventDetails: { name, input: JSON.stringify(input) } });
       const { output, next }: Outcome = await this.#state(name, state, { ...frame, input });
       limited(output);
-      if (state.Type !== "Fail") this.#record(`${state.Type}StateExited`, { stateExitedEventDetails: { name, output: JSON.stringify(output) } });
+      if (state.Type !== "Fail")
+        this.#record(`${state.Type}StateExited`, { stateExitedEventDetails: { name, output: JSON.stringify(output) } });
       input = output;
       name = next;
     }
@@ -137,7 +155,9 @@ export class Execution {
           await pause(delayMs, frame.signal);
           continue;
         }
-        const catcher = ("Catch" in state ? state.Catch : undefined)?.find(({ ErrorEquals }) => matchesError(ErrorEquals, nameOf(error)));
+        const catcher = ("Catch" in state ? state.Catch : undefined)?.find(({ ErrorEquals }) =>
+          matchesError(ErrorEquals, nameOf(error)),
+        );
         if (catcher === undefined) throw error;
         return this.#caught(catcher, error, { ...frame, context });
       }
@@ -177,7 +197,11 @@ export class Execution {
   }
 
   /** Output and Assign see the same variables: those from before. */
-  async #finish(state: Exclude<State, { Type: "Fail" | "Choice" }>, frame: Frame, known: { result?: unknown }): Promise<Outcome> {
+  async #finish(
+    state: Exclude<State, { Type: "Fail" | "Choice" }>,
+    frame: Frame,
+    known: { result?: unknown },
+  ): Promise<Outcome> {
     const bindings = bind(frame, known);
     const fallback = "result" in known ? known.result : frame.input;
     const output = state.Output === undefined ? fallback : await evaluate(state.Output, bindings);
@@ -189,13 +213,15 @@ export class Execution {
     const bindings = bind(frame, {});
     for (const rule of state.Choices) {
       const holds = await evaluate(rule.Condition, bindings);
-      if (typeof holds !== "boolean") throw new StatesError("States.QueryEvaluationError", `a Condition gave ${typeof holds}, not a boolean`);
+      if (typeof holds !== "boolean")
+        throw new StatesError("States.QueryEvaluationError", `a Condition gave ${typeof holds}, not a boolean`);
       if (!holds) continue;
       const output = rule.Output === undefined ? frame.input : await evaluate(rule.Output, bindings);
       await assign(rule.Assign, bindings, frame);
       return { output, next: rule.Next };
     }
-    if (state.Default === undefined) throw new StatesError("States.NoChoiceMatched", "no rule of the Choice matched and it has no Default");
+    if (state.Default === undefined)
+      throw new StatesError("States.NoChoiceMatched", "no rule of the Choice matched and it has no Default");
     const output = state.Output === undefined ? frame.input : await evaluate(state.Output, bindings);
     await assign(state.Assign, bindings, frame);
     return { output, next: state.Default };
@@ -204,15 +230,24 @@ export class Execution {
   async #task(state: Extract<State, { Type: "Task" }>, frame: Frame): Promise<unknown> {
     const waits = state.Resource.endsWith(".waitForTaskToken");
     const open = waits ? this.#ports.openTask() : undefined;
-    const taskFrame = open === undefined ? frame : { ...frame, context: { ...frame.context, Task: { Token: open.token } } };
+    const taskFrame =
+      open === undefined ? frame : { ...frame, context: { ...frame.context, Task: { Token: open.token } } };
     const bindings = bind(taskFrame, {});
     const payload = state.Arguments === undefined ? frame.input : await evaluate(state.Arguments, bindings);
     limited(payload);
-    const timeoutSeconds = state.TimeoutSeconds === undefined ? undefined : Number(await evaluate(state.TimeoutSeconds, bindings));
-    const heartbeatSeconds = state.HeartbeatSeconds === undefined ? undefined : Number(await evaluate(state.HeartbeatSeconds, bindings));
+    const timeoutSeconds =
+      state.TimeoutSeconds === undefined ? undefined : Number(await evaluate(state.TimeoutSeconds, bindings));
+    const heartbeatSeconds =
+      state.HeartbeatSeconds === undefined ? undefined : Number(await evaluate(state.HeartbeatSeconds, bindings));
     const about = { resourceType: "lambda", resource: waits ? "invoke.waitForTaskToken" : "invoke" };
     this.#record("TaskScheduled", {
-      taskScheduledEventDetails: { ...about, region: "us-west-2", parameters: JSON.stringify(payload), timeoutInSeconds: timeoutSeconds, heartbeatInSeconds: heartbeatSeconds },
+      taskScheduledEventDetails: {
+        ...about,
+        region: "us-west-2",
+        parameters: JSON.stringify(payload),
+        timeoutInSeconds: timeoutSeconds,
+        heartbeatInSeconds: heartbeatSeconds,
+      },
     });
     this.#record("TaskStarted", { taskStartedEventDetails: about });
     const local = new AbortController();
@@ -236,14 +271,19 @@ export class Execution {
         this.#record("TaskSubmitted", { taskSubmittedEventDetails: { ...about, output: JSON.stringify(result) } });
         return open.answered;
       });
-      const result = await Promise.race([work, aborted(signal), ...(open === undefined ? [] : [failing(open.answered)])]);
+      const result = await Promise.race([
+        work,
+        aborted(signal),
+        ...(open === undefined ? [] : [failing(open.answered)]),
+      ]);
       limited(result);
       this.#record("TaskSucceeded", { taskSucceededEventDetails: { ...about, output: JSON.stringify(result) } });
       return result;
     } catch (error) {
       if (frame.signal.aborted) throw frame.signal.reason;
       const named = { ...about, error: nameOf(error), cause: causeOf(error) };
-      if (nameOf(error) === "States.Timeout" || nameOf(error) === "States.HeartbeatTimeout") this.#record("TaskTimedOut", { taskTimedOutEventDetails: named });
+      if (nameOf(error) === "States.Timeout" || nameOf(error) === "States.HeartbeatTimeout")
+        this.#record("TaskTimedOut", { taskTimedOutEventDetails: named });
       else this.#record("TaskFailed", { taskFailedEventDetails: named });
       throw error;
     } finally {
@@ -256,14 +296,23 @@ export class Execution {
     if (!state.Resource.startsWith("arn:aws:states:::")) return this.#ports.invoke(state.Resource, payload, signal);
     const { FunctionName, Payload = {}, ...more } = payload as { FunctionName?: unknown; Payload?: unknown };
     if (typeof FunctionName !== "string" || Object.keys(more).length > 0)
-      throw new StatesError("States.Runtime", `lambda:invoke takes FunctionName and Payload here, got ${Object.keys(payload as object).join(", ")}`);
-    return { ExecutedVersion: "$LATEST", Payload: await this.#ports.invoke(FunctionName, Payload, signal), StatusCode: 200 };
+      throw new StatesError(
+        "States.Runtime",
+        `lambda:invoke takes FunctionName and Payload here, got ${Object.keys(payload as object).join(", ")}`,
+      );
+    return {
+      ExecutedVersion: "$LATEST",
+      Payload: await this.#ports.invoke(FunctionName, Payload, signal),
+      StatusCode: 200,
+    };
   }
 
   async #parallel(state: Extract<State, { Type: "Parallel" }>, frame: Frame): Promise<unknown[]> {
     const input = state.Arguments === undefined ? frame.input : await evaluate(state.Arguments, bind(frame, {}));
     this.#record("ParallelStateStarted");
-    const runs = state.Branches.map((program) => (signal: AbortSignal) => this.#program({ ...inner(frame, signal), program, input }));
+    const runs = state.Branches.map(
+      (program) => (signal: AbortSignal) => this.#program({ ...inner(frame, signal), program, input }),
+    );
     const results = await together(runs, runs.length, frame.signal);
     this.#record("ParallelStateSucceeded");
     return results;
@@ -293,11 +342,13 @@ export class Execution {
     const bindings = bind(frame, {});
     if (state.Timestamp !== undefined) {
       const until = Date.parse(String(await evaluate(state.Timestamp, bindings)));
-      if (Number.isNaN(until)) throw new StatesError("States.QueryEvaluationError", "Timestamp of a Wait is not a time");
+      if (Number.isNaN(until))
+        throw new StatesError("States.QueryEvaluationError", "Timestamp of a Wait is not a time");
       return pause(until - Date.now(), frame.signal);
     }
     const seconds = Number(await evaluate(state.Seconds, bindings));
-    if (!Number.isInteger(seconds) || seconds < 0) throw new StatesError("States.QueryEvaluationError", "Seconds of a Wait is not a whole number");
+    if (!Number.isInteger(seconds) || seconds < 0)
+      throw new StatesError("States.QueryEvaluationError", "Seconds of a Wait is not a whole number");
     return pause(seconds * 1000, frame.signal);
   }
 }
@@ -315,7 +366,10 @@ class Ended extends Error {
 
 const nameOf = (error: unknown) => (error instanceof Error ? error.name : "States.Runtime");
 const causeOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
-const bind = ({ input, variables, context }: Frame, known: Record<string, unknown>): Bindings => ({ states: { input, context, ...known }, variables });
+const bind = ({ input, variables, context }: Frame, known: Record<string, unknown>): Bindings => ({
+  states: { input, context, ...known },
+  variables,
+});
 /** A branch reads the variables around it, and its own stay its own. */
 const inner = (frame: Frame, signal: AbortSignal): Frame => ({ ...frame, variables: { ...frame.variables }, signal });
 
@@ -355,7 +409,11 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Runs at most so many at once; the first failure ends the others and is the failure of all. */
-async function together(runs: ((signal: AbortSignal) => Promise<unknown>)[], most: number, outer: AbortSignal): Promise<unknown[]> {
+async function together(
+  runs: ((signal: AbortSignal) => Promise<unknown>)[],
+  most: number,
+  outer: AbortSignal,
+): Promise<unknown[]> {
   const local = new AbortController();
   const signal = AbortSignal.any([outer, local.signal]);
   const results = new Array<unknown>(runs.length);

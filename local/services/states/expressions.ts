@@ -18,9 +18,13 @@ const own = {
   uuid: () => randomUUID(),
   parse: (text: string) => JSON.parse(text) as unknown,
   hash: (data: unknown, algorithm = "SHA-256") =>
-    createHash(algorithm.replace("-", "").toLowerCase()).update(typeof data === "string" ? data : JSON.stringify(data)).digest("hex"),
-  range: (from: number, to: number, step = 1) => Array.from({ length: Math.max(0, Math.floor((to - from) / step) + 1) }, (_, i) => from + i * step),
-  partition: (list: unknown[], size: number) => Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size)),
+    createHash(algorithm.replace("-", "").toLowerCase())
+      .update(typeof data === "string" ? data : JSON.stringify(data))
+      .digest("hex"),
+  range: (from: number, to: number, step = 1) =>
+    Array.from({ length: Math.max(0, Math.floor((to - from) / step) + 1) }, (_, i) => from + i * step),
+  partition: (list: unknown[], size: number) =>
+    Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size)),
 };
 
 export interface Bindings {
@@ -33,7 +37,9 @@ export async function evaluate(template: unknown, bindings: Bindings): Promise<u
   if (isExpression(template)) return evaluateOne(template, bindings);
   if (Array.isArray(template)) return Promise.all(template.map((item) => evaluate(item, bindings)));
   if (template === null || typeof template !== "object") return template;
-  const entries = await Promise.all(Object.entries(template).map(async ([key, item]) => [key, await evaluate(item, bindings)] as const));
+  const entries = await Promise.all(
+    Object.entries(template).map(async ([key, item]) => [key, await evaluate(item, bindings)] as const),
+  );
   return Object.fromEntries(entries);
 }
 

@@ -7,7 +7,10 @@ export function matchesError(names: string[], error: string): boolean {
     (name) =>
       name === error ||
       (name === "States.ALL" && !terminal) ||
-      (name === "States.TaskFailed" && error !== "States.Timeout" && error !== "States.HeartbeatTimeout" && !terminal) ||
+      (name === "States.TaskFailed" &&
+        error !== "States.Timeout" &&
+        error !== "States.HeartbeatTimeout" &&
+        !terminal) ||
       (name === "States.Timeout" && error === "States.HeartbeatTimeout"),
   );
 }
@@ -28,7 +31,13 @@ export class Retries {
     const retrier = this.#retriers.find(({ ErrorEquals }) => matchesError(ErrorEquals, error));
     if (retrier === undefined) return undefined;
     const done = this.#attempts.get(retrier) ?? 0;
-    const { IntervalSeconds = 1, MaxAttempts = 3, BackoffRate = 2, MaxDelaySeconds = Number.POSITIVE_INFINITY, JitterStrategy = "NONE" } = retrier;
+    const {
+      IntervalSeconds = 1,
+      MaxAttempts = 3,
+      BackoffRate = 2,
+      MaxDelaySeconds = Number.POSITIVE_INFINITY,
+      JitterStrategy = "NONE",
+    } = retrier;
     if (done >= MaxAttempts) return undefined;
     this.#attempts.set(retrier, done + 1);
     const seconds = Math.min(IntervalSeconds * BackoffRate ** done, MaxDelaySeconds);

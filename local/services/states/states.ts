@@ -42,13 +42,19 @@ export class States {
   createMachine(region: string, name: string, roleArn: string, text: string): string {
     const checked = checkDefinition(text);
     if (!("definition" in checked))
-      throw new sdk.InvalidDefinition({ message: `Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: ${checked.faults.join("; ")}'`, ...fault });
+      throw new sdk.InvalidDefinition({
+        message: `Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: ${checked.faults.join("; ")}'`,
+        ...fault,
+      });
     const arn = `arn:aws:states:${region}:${this.#ports.account}:stateMachine:${name}`;
     const known = this.#machines.get(arn);
     if (known !== undefined && (known.text !== text || known.roleArn !== roleArn))
       throw new sdk.StateMachineAlreadyExists({ message: `State Machine Already Exists: '${arn}'`, ...fault });
     const { definition } = checked;
-    this.#machines.set(arn, known ?? { name, arn, roleArn, text, definition, created: new Date(), executions: new Map() });
+    this.#machines.set(
+      arn,
+      known ?? { name, arn, roleArn, text, definition, created: new Date(), executions: new Map() },
+    );
     return arn;
   }
 
@@ -59,8 +65,10 @@ export class States {
       if (known.status === "RUNNING" && known.input === input) return known;
       throw new sdk.ExecutionAlreadyExists({ message: `Execution Already Exists: '${known.identity.arn}'`, ...fault });
     }
-    if (!/^[^\s<>{}[\]?*"#%\\^|~`$&,;:/]{1,80}$/.test(name)) throw new sdk.InvalidName({ message: `Invalid Name: '${name}'`, ...fault });
-    if (Buffer.byteLength(input) > inputMost || !isJson(input)) throw new sdk.InvalidExecutionInput({ message: "Invalid State Machine Execution Input", ...fault });
+    if (!/^[^\s<>{}[\]?*"#%\\^|~`$&,;:/]{1,80}$/.test(name))
+      throw new sdk.InvalidName({ message: `Invalid Name: '${name}'`, ...fault });
+    if (Buffer.byteLength(input) > inputMost || !isJson(input))
+      throw new sdk.InvalidExecutionInput({ message: "Invalid State Machine Execution Input", ...fault });
     const arn = `${machine.arn.replace(":stateMachine:", ":execution:")}:${name}`;
     const { roleArn } = machine;
     const execution = new Execution(
@@ -84,7 +92,8 @@ export class States {
 
   stop(): void {
     for (const machine of this.#machines.values())
-      for (const execution of machine.executions.values()) if (execution.status === "RUNNING") execution.abort("Stopped", "the cloud stops");
+      for (const execution of machine.executions.values())
+        if (execution.status === "RUNNING") execution.abort("Stopped", "the cloud stops");
   }
 
   #forget(machine: Machine): void {
@@ -111,13 +120,15 @@ export class States {
 
   #task(token: string | undefined) {
     const task = this.#tasks.get(token ?? "");
-    if (task === undefined) throw new sdk.TaskTimedOut({ message: "Task Timed Out: 'Provided task does not exist anymore'", ...fault });
+    if (task === undefined)
+      throw new sdk.TaskTimedOut({ message: "Task Timed Out: 'Provided task does not exist anymore'", ...fault });
     return task;
   }
 
   #machine(arn: string | undefined): Machine {
     const machine = this.#machines.get(arn ?? "");
-    if (machine === undefined) throw new sdk.StateMachineDoesNotExist({ message: `State Machine Does Not Exist: '${arn}'`, ...fault });
+    if (machine === undefined)
+      throw new sdk.StateMachineDoesNotExist({ message: `State Machine Does Not Exist: '${arn}'`, ...fault });
     return machine;
   }
 
@@ -136,14 +147,16 @@ export class States {
       resourcesOf: (_, { stateMachineArn, executionArn }) => [String(stateMachineArn ?? executionArn ?? "*")],
       handlers: {
         CreateStateMachine: ({ name, definition, roleArn, type }, { region }) => {
-          if (type === "EXPRESS") throw new AwsError("StateMachineTypeNotSupported", "only STANDARD machines are implemented here");
+          if (type === "EXPRESS")
+            throw new AwsError("StateMachineTypeNotSupported", "only STANDARD machines are implemented here");
           const stateMachineArn = this.createMachine(region, name!, roleArn!, definition!);
           return { stateMachineArn, creationDate: this.#machine(stateMachineArn).created };
         },
         UpdateStateMachine: ({ stateMachineArn, definition, roleArn }) => {
           const machine = this.#machine(stateMachineArn);
           const checked = checkDefinition(definition ?? machine.text);
-          if (!("definition" in checked)) throw new sdk.InvalidDefinition({ message: checked.faults.join("; "), ...fault });
+          if (!("definition" in checked))
+            throw new sdk.InvalidDefinition({ message: checked.faults.join("; "), ...fault });
           machine.definition = checked.definition; // executions under way go on with theirs
           machine.text = definition ?? machine.text;
           machine.roleArn = roleArn ?? machine.roleArn;
@@ -152,10 +165,23 @@ export class States {
         DeleteStateMachine: ({ stateMachineArn }) => void this.#machines.delete(stateMachineArn!),
         DescribeStateMachine: ({ stateMachineArn }) => {
           const { arn, name, roleArn, text, created } = this.#machine(stateMachineArn);
-          return { stateMachineArn: arn, name, roleArn, definition: text, type: "STANDARD", status: "ACTIVE", creationDate: created };
+          return {
+            stateMachineArn: arn,
+            name,
+            roleArn,
+            definition: text,
+            type: "STANDARD",
+            status: "ACTIVE",
+            creationDate: created,
+          };
         },
         ListStateMachines: () => ({
-          stateMachines: [...this.#machines.values()].map(({ arn, name, created }) => ({ stateMachineArn: arn, name, type: "STANDARD", creationDate: created })),
+          stateMachines: [...this.#machines.values()].map(({ arn, name, created }) => ({
+            stateMachineArn: arn,
+            name,
+            type: "STANDARD",
+            creationDate: created,
+          })),
         }),
         StartExecution: ({ stateMachineArn, name = randomUUID(), input = "{}" }) => {
           const { identity, startDate } = this.startExecution(stateMachineArn!, name, input);
@@ -175,14 +201,20 @@ export class States {
             const { input: _i, output: _o, error: _e, cause: _c, ...short } = described(execution);
             return short;
           });
-          return { executions, ...(from + maxResults < fitting.length ? { nextToken: String(from + maxResults) } : {}) };
+          return {
+            executions,
+            ...(from + maxResults < fitting.length ? { nextToken: String(from + maxResults) } : {}),
+          };
         },
         GetExecutionHistory: ({ executionArn, maxResults = 100, reverseOrder, nextToken }) => {
           const { history } = this.#execution(executionArn);
           const ordered = reverseOrder === true ? history.toReversed() : history;
           const from = Number(nextToken ?? 0);
           const size = maxResults === 0 ? 100 : maxResults;
-          return { events: ordered.slice(from, from + size), ...(from + size < ordered.length ? { nextToken: String(from + size) } : {}) };
+          return {
+            events: ordered.slice(from, from + size),
+            ...(from + size < ordered.length ? { nextToken: String(from + size) } : {}),
+          };
         },
         SendTaskSuccess: ({ taskToken, output }) => {
           if (!isJson(output!)) throw new sdk.InvalidOutput({ message: "Invalid Output: it is not JSON", ...fault });
