@@ -4,7 +4,6 @@ import { DeleteCommand, PutCommand, paginateScan } from "@aws-sdk/lib-dynamodb";
 import Table from "cli-table3";
 import pc from "picocolors";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
-import { faultsOf, TenantRecord } from "../schemas/tenant.ts";
 import { UsageError } from "./connect.ts";
 
 /** Loaded late: aws/ reads its environment, which `connect` sets. */
@@ -19,18 +18,11 @@ const aws = async () => ({
 export async function putTenant(file: string): Promise<void> {
   const { documents, environment, loadSettings } = await aws();
   const input = readRecordFile(file);
-  const parsed = TenantRecord.safeParse(input);
-  if (!parsed.success)
-    throw new UsageError(
-      `${file} is not a tenant record:\n${faultsOf(parsed.error)
-        .map((fault) => `  ${fault}`)
-        .join("\n")}`,
-    );
   const { validateRecord } = await import("../core/admission/validate.ts");
   const validated = validateRecord(input, (await loadSettings()).fleet);
   if (!validated.ok)
     throw new UsageError(
-      `${file} can't be served by this fleet:\n${validated.reasons.map((fault) => `  ${fault}`).join("\n")}`,
+      `${file} is not a record that this fleet can serve:\n${validated.reasons.map((fault) => `  ${fault}`).join("\n")}`,
     );
   await documents.send(new PutCommand({ TableName: environment.LANDFALL_TENANTS_TABLE, Item: validated.record }));
   console.log(

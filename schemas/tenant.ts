@@ -27,7 +27,7 @@ export const Wildcard = z
   );
 
 /** A region's name, as AWS writes it. Whether the fleet has it is admission's question. */
-export const Region = z.string().regex(/^[a-z]{2}(-[a-z]+)+-[0-9]$/, "is not a region name, such as us-west-2");
+export const Region = z.string().regex(/^[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}$/, "is not a region name, such as us-west-2");
 
 export const Port = z
   .number()
@@ -83,15 +83,39 @@ export const TenantRecord = z
 
 export type TenantRecord = z.infer<typeof TenantRecord>;
 
-/** Each fault of a record as one line a person can act on: `backends.us-west-2[0]: is not an IP address …`. */
-export function faultsOf(error: z.ZodError): string[] {
+/** A record in its one form, or every fault of it as one line a person can act on. */
+export function parseTenantRecord(
+  input: unknown,
+): { ok: true; record: TenantRecord } | { ok: false; reasons: string[] } {
+  const odd = foreignPrototype(input, "record");
+  if (odd !== undefined) return { ok: false, reasons: [`${odd}: has a field named __proto__`] };
+  const parsed = TenantRecord.safeParse(input);
+  return parsed.success ? { ok: true, record: parsed.data } : { ok: false, reasons: faultsOf(parsed.error) };
+}
+
+/** Where a field `__proto__` stands, or has become an object's prototype on the way here: fields read through it would count. */
+function foreignPrototype(value: unknown, path: string): string | undefined {
+  if (value === null || typeof value !== "object" || value instanceof Set || value instanceof Uint8Array)
+    return undefined;
+  const expected = Array.isArray(value) ? Array.prototype : Object.prototype;
+  if (Object.getPrototypeOf(value) !== expected || Object.hasOwn(value, "__proto__")) return path;
+  for (const [key, member] of Object.entries(value)) {
+    const found = foreignPrototype(member, `${path}.${key}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** `backends.us-west-2[0]: is not an IP address …` */
+function faultsOf(error: z.ZodError): string[] {
   return error.issues
     .map((issue) => {
       const path = issue.path.reduce<string>(
         (text, key) => (typeof key === "number" ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)),
         "",
       );
-      return `${path || "record"}: ${issue.message}`;
+      const message = issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+      return `${path || "record"}: ${message}`;
     })
     .sort();
 }

@@ -1,7 +1,7 @@
 import ipaddr from "ipaddr.js";
 import { getPublicSuffix } from "tldts";
 import type { Fleet } from "../../schemas/fleet.ts";
-import { faultsOf, TenantRecord } from "../../schemas/tenant.ts";
+import { parseTenantRecord, type TenantRecord } from "../../schemas/tenant.ts";
 
 /** A name below which anyone may register, such as `com`, `co.uk` or `github.io`. */
 export const isPublicSuffix = (name: string) => getPublicSuffix(name, { allowPrivateDomains: true }) === name;
@@ -13,9 +13,9 @@ const forbiddenKinds = new Set(["unspecified", "linkLocal", "multicast", "broadc
 
 /** The record as Landfall understands it, or every reason why it can't be served. */
 export function validateRecord(input: unknown, fleet: Fleet): Validated {
-  const parsed = TenantRecord.safeParse(input);
-  if (!parsed.success) return { ok: false, reasons: faultsOf(parsed.error) };
-  const record = parsed.data;
+  const parsed = parseTenantRecord(input);
+  if (!parsed.ok) return parsed;
+  const { record } = parsed;
   const reasons = [...regionFaults(record, fleet), ...addressFaults(record, fleet), ...nameFaults(record, fleet)];
   return reasons.length > 0 ? { ok: false, reasons: reasons.sort() } : { ok: true, record };
 }

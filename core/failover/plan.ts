@@ -59,16 +59,15 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
   );
   const dialDown = carrying.length > 0;
   if (!dialDown && degradedRegions.some((region) => regions.includes(region)))
-    held.push("no region would be left: dials stay as they are");
+    held.push("no region would be left: dials go up");
 
-  const dialOf = (region: string) => observed.groups.find((group) => group.region === region)?.dial ?? fullDial;
   const weightOf = (edge: EdgeFacts) => {
     if (!withdraw) return present.get(edge.edgeId)?.weight ?? fullWeight;
     return edge.health === "degraded" ? 0 : fullWeight;
   };
   const groups = regions.map((region) => ({
     region,
-    dial: !dialDown ? dialOf(region) : degradedRegions.includes(region) ? 0 : fullDial,
+    dial: dialDown && degradedRegions.includes(region) ? 0 : fullDial,
     endpoints: members
       .filter((edge) => edge.region === region)
       .map((edge) => ({ edgeId: edge.edgeId, weight: weightOf(edge) }))

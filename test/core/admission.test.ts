@@ -1,0 +1,222 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type AdmissionFacts, type AdmissionPlan, admit, refuse, slotsWanted } from "../../core/admission/admit.ts";
+import { claimsOf } from "../../core/admission/claims.ts";
+import { bucketOf, routesOf } from "../../core/admission/routes.ts";
+import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
+import { validateRecord } from "../../core/admission/validate.ts";
+import { canonicalJson } from "../../core/canonical.ts";
+import type { TenantRecord } from "../../schemas/tenant.ts";
+import { cell, fleet, record } from "../fixtures/fleet.ts";
+
+const facts = (row: TenantRow | undefined, value: TenantRecord | undefined): AdmissionFacts => ({
+  tenantId: "acme",
+  row,
+  hash: value === undefined ? absent : canonicalJson(value),
+  record: value === undefined ? undefined : validateRecord(value, fleet),
+  cell,
+  platformDomains: fleet.platformDomains,
+});
+
+/** Admits a record, with fresh slots numbered from `from`. */
+function step(row: TenantRow | undefined, value: TenantRecord | undefined, from = 0) {
+  const given = facts(row, value);
+  const fresh = Object.fromEntries(slotsWanted(given).map((protocol, index) => [protocol, from + index]));
+  return admit(given, fresh);
+}
+const written = (plan: ReturnType<typeof step>): AdmissionPlan => {
+  if (plan.kind !== "write") throw new Error("nothing to write");
+  return plan;
+};
+
+describe("admit", () => {
+  it("gives a new tenant its claims, a slot a protocol, and routes", () => {
+    const plan = written(step(undefined, record()));
+    expect(plan.row).toMatchObject({ state: "Admitted", version: 1, generation: 1, slots: { ssh: 0, tls: 1 } });
+    expect(plan.claim).toEqual(["acme.tenants.example.com"]);
+    expect(plan.routes).toEqual([
+      {
+        slot: 0,
+        tenantId: "acme",
+        protocol: "ssh",
+        generation: 1,
+        hostnames: [],
+        port: 10000,
+        backends: { "us-west-2": ["10.0.1.15:3023"] },
+      },
+      {
+        slot: 1,
+        tenantId: "acme",
+        protocol: "tls",
+        generation: 1,
+        hostnames: ["acme.tenants.example.com"],
+        backends: { "us-west-2": ["10.0.1.15:3080"] },
+      },
+    ]);
+  });
+
+  it("does nothing the second time", () => {
+    const { row } = written(step(undefined, record()));
+    expect(step(row, record()).kind).toBe("unchanged");
+  });
+
+  it("keeps slots through an edit, a suspension and a removal", () => {
+    let { row } = written(step(undefined, record()));
+    const { slots } = row;
+    const edits = [record({ suspended: true }), record({ protocols: { tls: 1 } }), undefined, record()];
+    for (const edit of edits) {
+      row = written(step(row, edit, 50)).row;
+      expect(row.slots).toEqual(slots);
+    }
+    expect(row).toMatchObject({ state: "Admitted", generation: 5 });
+  });
+
+  it("takes a suspended tenant's routes away, and keeps its names", () => {
+    const { row } = written(step(undefined, record()));
+    const plan = written(step(row, record({ suspended: true })));
+    expect(plan.routes).toEqual([]);
+    expect(plan.dropRoutes.toSorted()).toEqual([0, 1]);
+    expect(plan.release).toEqual([]);
+    expect(plan.row.state).toBe("Suspended");
+  });
+
+  it("leaves a tombstone for every slot of a removed tenant, and releases its names", () => {
+    const { row } = written(step(undefined, record()));
+    const plan = written(step(row, undefined));
+    expect(plan.tombstoneSlots.map(({ slot }) => slot).toSorted()).toEqual([0, 1]);
+    expect(plan.release).toEqual(["acme.tenants.example.com"]);
+    expect(plan.row.state).toBe("Removed");
+  });
+
+  it("keeps serving the old record when a new one is bad", () => {
+    const { row } = written(step(undefined, record()));
+    const plan = written(step(row, record({ homeRegion: "mars-north-1" })));
+    expect(plan.row).toMatchObject({ state: "Rejected", admitted: row.admitted, claims: row.claims });
+    expect(plan.routes).toBeUndefined();
+    expect(plan.row.reasons.length).toBeGreaterThan(0);
+    expect(refuse(facts(row, record()), "Rejected", ["because"]).release).toEqual([]);
+  });
+
+  it("knows nothing of a tenant that never was", () => {
+    expect(step(undefined, undefined)).toEqual({ kind: "unchanged", row: undefined });
+  });
+
+  it("counts a generation exactly when the record changes, whatever the history", () => {
+    const edits = fc.array(
+      fc.option(
+        fc.record({
+          suspended: fc.boolean(),
+          multiRegion: fc.boolean(),
+          protocols: fc.constantFrom({ tls: 1 }, { ssh: 2 }, { tls: 1, ssh: 2 }),
+        }),
+        { nil: undefined },
+      ),
+      { maxLength: 12 },
+    );
+    fc.assert(
+      fc.property(edits, (history) => {
+        let row: TenantRow | undefined;
+        let used = 0;
+        for (const edit of history) {
+          const value = edit && record(edit);
+          const changed = (row?.hash ?? absent) !== facts(row, value).hash;
+          const plan = step(row, value, used);
+          used += 10;
+          expect(plan.kind === "write").toBe(changed);
+          if (plan.kind !== "write") continue;
+          expect(plan.row.generation).toBe((row?.generation ?? 0) + 1);
+          for (const [protocol, slot] of Object.entries(row?.slots ?? {})) expect(plan.row.slots[protocol]).toBe(slot);
+          const slots = (plan.routes ?? []).map((route) => route.slot);
+          expect(plan.dropRoutes.some((slot) => slots.includes(slot))).toBe(false);
+          row = plan.row;
+        }
+      }),
+    );
+  });
+});
+
+describe("routesOf", () => {
+  it("names only the home region's backends unless the tenant is in many regions", () => {
+    const slots = { tls: 100, ssh: 3 };
+    expect(routesOf(record(), 1, slots, cell).map(({ backends }) => Object.keys(backends))).toEqual([
+      ["us-west-2"],
+      ["us-west-2"],
+    ]);
+    const [ssh] = routesOf(record({ multiRegion: true }), 1, slots, cell);
+    expect(ssh).toMatchObject({
+      port: 10003,
+      backends: { "eu-west-3": ["10.1.1.15:3023"], "us-west-2": ["10.0.1.15:3023"] },
+    });
+  });
+
+  it("puts IPv6 addresses in brackets", () => {
+    const [route] = routesOf(
+      record({ protocols: { ssh: 22 }, backends: { "us-west-2": ["fd00::1"] } }),
+      1,
+      { ssh: 0 },
+      cell,
+    );
+    expect(route?.backends).toEqual({ "us-west-2": ["[fd00::1]:22"] });
+  });
+});
+
+describe("bucketOf", () => {
+  it("spreads tenants with names in a row over the 64 buckets", () => {
+    const counts = new Map<number, number>();
+    for (let i = 0; i < 6400; i++) counts.set(bucketOf(`tenant-${i}`), (counts.get(bucketOf(`tenant-${i}`)) ?? 0) + 1);
+    expect(counts.size).toBe(64);
+    expect(Math.max(...counts.values())).toBeLessThan(200);
+  });
+});
+
+describe("claimsOf", () => {
+  it("guards the zone of a name, so that x.parent and *.parent have one owner", () => {
+    const names = claimsOf(record({ hostnames: ["a.acme.com"] }), fleet.platformDomains);
+    const wildcard = claimsOf(record({ hostnames: [], wildcard: "*.acme.com" }), fleet.platformDomains);
+    expect(names).toEqual(["@acme.com", "a.acme.com"]);
+    expect(names.filter((claim) => wildcard.includes(claim))).toEqual(["@acme.com"]);
+  });
+
+  it("needs no guard below the platform's domains and public suffixes", () => {
+    expect(claimsOf(record({ hostnames: ["a.tenants.example.com", "acme.com"] }), fleet.platformDomains)).toEqual([
+      "a.tenants.example.com",
+      "acme.com",
+    ]);
+  });
+});
+
+describe("validateRecord", () => {
+  const reasons = (changes: Partial<TenantRecord>) => {
+    const validated = validateRecord(record(changes), fleet);
+    return validated.ok ? [] : validated.reasons;
+  };
+
+  it.each([
+    ["the unspecified address", "0.0.0.0", /never a backend/],
+    ["the metadata address", "169.254.169.254", /linkLocal.*never a backend/],
+    ["multicast", "224.0.0.1", /multicast/],
+    ["loopback", "127.0.0.1", /outside the ranges/],
+    ["a public address", "8.8.8.8", /outside the ranges/],
+    ["link-local IPv6", "fe80::1", /never a backend/],
+  ])("refuses %s as a backend", (_, address, reason) => {
+    expect(reasons({ backends: { "us-west-2": [address] } }).join()).toMatch(reason);
+  });
+
+  it("names the regions that there are", () => {
+    expect(reasons({ homeRegion: "mars-north-1", backends: { "mars-north-1": ["10.0.0.1"] } })).toEqual([
+      "backends.mars-north-1: is not a region of this fleet: use one of eu-west-3, us-west-2 (got mars-north-1)",
+      "homeRegion: is not a region of this fleet: use one of eu-west-3, us-west-2 (got mars-north-1)",
+    ]);
+  });
+
+  it("keeps wildcards off the platform's domains and off public suffixes", () => {
+    expect(reasons({ wildcard: "*.tenants.example.com" })).toHaveLength(1);
+    expect(reasons({ wildcard: "*.x.tenants.example.com" })).toHaveLength(1);
+    expect(reasons({ wildcard: "*.co.uk" })).toHaveLength(1);
+    expect(reasons({ wildcard: "*.acme.com" })).toEqual([]);
+  });
+
+  it("keeps the platform's own names from tenants", () => {
+    expect(reasons({ hostnames: ["landfall.example.com", "c1.landfall.example.com", "github.io"] })).toHaveLength(3);
+  });
+});

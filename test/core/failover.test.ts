@@ -1,0 +1,166 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
+import {
+  type Change,
+  changesBetween,
+  type EdgeFacts,
+  type Observed,
+  planAccelerator,
+} from "../../core/failover/plan.ts";
+
+const regions = ["ap-northeast-1", "eu-west-3", "us-west-2"];
+const edge = (edgeId: string, region: string, changes: Partial<EdgeFacts> = {}): EdgeFacts => ({
+  edgeId,
+  region,
+  ready: true,
+  health: "healthy",
+  ...changes,
+});
+const empty: Observed = { groups: [] };
+
+/** What the accelerator shows after the changes, with health as given. */
+function apply(
+  observed: Observed,
+  changes: Change[],
+  health: (edgeId: string) => "HEALTHY" | "UNHEALTHY" = () => "HEALTHY",
+): Observed {
+  const groups = new Map(observed.groups.map((group) => [group.region, group]));
+  for (const change of changes)
+    groups.set(change.region, {
+      region: change.region,
+      arn: change.kind === "update" ? change.arn : `arn:${change.region}`,
+      dial: change.dial,
+      endpoints: change.endpoints.map((endpoint) => ({ ...endpoint, health: health(endpoint.edgeId) })),
+    });
+  return { groups: [...groups.values()] };
+}
+const takers = ({ groups }: Observed) =>
+  groups
+    .filter(({ dial }) => dial > 0)
+    .flatMap(({ endpoints }) => endpoints.filter(({ weight, health }) => weight > 0 && health !== "UNHEALTHY"));
+
+const fleet = fc
+  .array(
+    fc.record({
+      edgeId: fc.constantFrom(..."abcdefgh"),
+      region: fc.constantFrom(...regions),
+      ready: fc.boolean(),
+      health: fc.constantFrom("healthy" as const, "degraded" as const),
+    }),
+    { maxLength: 8 },
+  )
+  .map((edges) => [...new Map(edges.map((one) => [one.edgeId, one])).values()]);
+
+describe("planAccelerator", () => {
+  it("adds edges that are ready, with explicit weights, and leaves out those that are not", () => {
+    const desired = planAccelerator([edge("a", "us-west-2"), edge("b", "us-west-2", { ready: false })], [], empty);
+    expect(desired.groups).toEqual([{ region: "us-west-2", dial: 100, endpoints: [{ edgeId: "a", weight: 128 }] }]);
+  });
+
+  it("gives a degraded edge weight 0, and its weight back", () => {
+    const both = [edge("a", "us-west-2"), edge("b", "us-west-2")];
+    const observed = apply(empty, changesBetween(planAccelerator(both, [], empty), empty));
+    const out = planAccelerator([both[0]!, { ...both[1]!, health: "degraded" }], [], observed);
+    expect(out.groups[0]?.endpoints).toEqual([
+      { edgeId: "a", weight: 128 },
+      { edgeId: "b", weight: 0 },
+    ]);
+    expect(planAccelerator(both, [], apply(observed, changesBetween(out, observed))).groups[0]?.endpoints[1]).toEqual({
+      edgeId: "b",
+      weight: 128,
+    });
+  });
+
+  it("turns a degraded region's dial down and its edges stay, for when all others fail", () => {
+    const edges = [edge("a", "us-west-2"), edge("b", "eu-west-3")];
+    const desired = planAccelerator(edges, ["eu-west-3"], empty);
+    expect(desired.groups.map(({ region, dial }) => [region, dial])).toEqual([
+      ["eu-west-3", 0],
+      ["us-west-2", 100],
+    ]);
+    expect(desired.groups[0]?.endpoints).toEqual([{ edgeId: "b", weight: 128 }]);
+  });
+
+  it("never withdraws the last healthy endpoint, nor the last region", () => {
+    const lone = [edge("a", "us-west-2", { health: "degraded" })];
+    const observed: Observed = {
+      groups: [
+        { region: "us-west-2", arn: "x", dial: 100, endpoints: [{ edgeId: "a", weight: 128, health: "HEALTHY" }] },
+      ],
+    };
+    const desired = planAccelerator(lone, ["us-west-2"], observed);
+    expect(changesBetween(desired, observed)).toEqual([]);
+    expect(desired.held).toHaveLength(2);
+  });
+
+  it("counts an edge that the accelerator's own check finds dead as no capacity", () => {
+    const observed: Observed = {
+      groups: [
+        {
+          region: "us-west-2",
+          arn: "x",
+          dial: 100,
+          endpoints: [
+            { edgeId: "a", weight: 128, health: "UNHEALTHY" },
+            { edgeId: "b", weight: 128, health: "HEALTHY" },
+          ],
+        },
+      ],
+    };
+    const desired = planAccelerator(
+      [edge("a", "us-west-2"), edge("b", "us-west-2", { health: "degraded" })],
+      [],
+      observed,
+    );
+    expect(changesBetween(desired, observed)).toEqual([]);
+  });
+
+  it("leaves an edge in that nothing is known of: missing information is no withdrawal", () => {
+    const observed: Observed = {
+      groups: [
+        { region: "us-west-2", arn: "x", dial: 100, endpoints: [{ edgeId: "ghost", weight: 128, health: "HEALTHY" }] },
+      ],
+    };
+    expect(planAccelerator([], [], observed).groups[0]?.endpoints).toEqual([{ edgeId: "ghost", weight: 128 }]);
+  });
+
+  it("is satisfied after one application, and never takes the last taker away on the way", () => {
+    fc.assert(
+      fc.property(fleet, fc.subarray(regions), fleet, fc.subarray(regions), (before, outBefore, after, outAfter) => {
+        const observed = apply(empty, changesBetween(planAccelerator(before, outBefore, empty), empty));
+        const changes = changesBetween(planAccelerator(after, outAfter, observed), observed);
+        let state = observed;
+        for (const change of changes) {
+          expect(change.endpoints.length).toBeGreaterThan(0);
+          const had = takers(state).length > 0;
+          state = apply(state, [change]);
+          if (had) expect(takers(state).length).toBeGreaterThan(0);
+        }
+        expect(changesBetween(planAccelerator(after, outAfter, state), state)).toEqual([]);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe("edgeFacts", () => {
+  const row = {
+    edgeId: "a",
+    cell: "c1",
+    region: "us-west-2",
+    address: "x",
+    appliedGeneration: 1,
+    serving: true,
+    reportedAt: 0,
+    edgeAt: 0,
+    rejectedRoutes: [],
+  };
+
+  it("keeps signals about an edge apart from those about its region", () => {
+    const signals = [{ region: "us-west-2", health: "degraded" as const }];
+    expect(edgeFacts([row], signals)[0]?.health).toBe("healthy");
+    expect(degradedRegions(signals)).toEqual(["us-west-2"]);
+    expect(edgeFacts([row], [{ region: "us-west-2", edgeId: "a", health: "degraded" }])[0]?.health).toBe("degraded");
+  });
+});

@@ -1,0 +1,91 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { canonicalJson } from "../../core/canonical.ts";
+import { gateRoutes } from "../../core/publishing/gate.ts";
+import { bucketsToRender, manifestStep } from "../../core/publishing/plan.ts";
+import { renderBucket } from "../../core/publishing/render.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+
+const route = (slot: number, changes: Partial<Route> = {}): Route => ({
+  slot,
+  tenantId: `t${slot}`,
+  protocol: "tls",
+  generation: 1,
+  hostnames: [`t${slot}.example.com`],
+  backends: { "us-west-2": ["10.0.0.1:3080"] },
+  ...changes,
+});
+
+describe("renderBucket", () => {
+  it("gives the same bytes whatever the order of routes", () => {
+    fc.assert(
+      fc.property(fc.shuffledSubarray([1, 2, 3, 4, 5, 6, 7], { minLength: 7 }), (slots) => {
+        expect(renderBucket(slots.map((slot) => route(slot)))).toBe(
+          renderBucket([1, 2, 3, 4, 5, 6, 7].map((slot) => route(slot))),
+        );
+      }),
+    );
+  });
+});
+
+describe("canonicalJson", () => {
+  it("gives the same text for the same value, and the value back", () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (value) => {
+        const reversed = Object.fromEntries(Object.entries(value).reverse());
+        expect(canonicalJson(reversed)).toBe(canonicalJson(value));
+        expect(JSON.parse(canonicalJson(value))).toEqual(JSON.parse(JSON.stringify(value)));
+      }),
+    );
+  });
+});
+
+describe("gateRoutes", () => {
+  const live = [route(1), route(2)];
+
+  it("lets new routes and changes with a greater generation pass", () => {
+    expect(
+      gateRoutes(live, [route(1), route(2, { generation: 2, hostnames: ["other.example.com"] }), route(3)], []),
+    ).toEqual([]);
+  });
+
+  it("refuses a change without a new generation", () => {
+    expect(gateRoutes(live, [route(1), route(2, { hostnames: ["stolen.example.com"] })], [])).toEqual([
+      "slot 2 of t2 would change without a new generation",
+    ]);
+  });
+
+  it("refuses a route that vanishes without a removal", () => {
+    expect(gateRoutes(live, [route(1)], [])).toEqual(["slot 2 of t2 would vanish without a removal in the ledger"]);
+    expect(gateRoutes(live, [route(1)], [{ slot: 2, tenantId: "t2", generation: 1 }])).toHaveLength(1);
+    expect(gateRoutes(live, [route(1)], [{ slot: 2, tenantId: "t2", generation: 2 }])).toEqual([]);
+  });
+
+  it("refuses empty over non-empty", () => {
+    expect(gateRoutes(live, [], [])).toHaveLength(2);
+  });
+
+  it("refuses a slot that changes its tenant in one step, and two routes in one slot", () => {
+    expect(gateRoutes(live, [route(1), route(2, { tenantId: "thief", generation: 9 })], [])).toHaveLength(1);
+    expect(gateRoutes([], [route(1), route(1)], [])).toEqual(["two routes share a slot"]);
+  });
+});
+
+describe("bucketsToRender", () => {
+  it("renders everything for the first commit, and only the tenants' buckets after it", () => {
+    expect(bucketsToRender([], undefined)).toHaveLength(64);
+    expect(bucketsToRender(["a", "a"], { routes: [] })).toHaveLength(1);
+    expect(bucketsToRender([], { routes: [] })).toEqual([]);
+  });
+});
+
+describe("manifestStep", () => {
+  const commit = { generation: 5, incarnation: "x" };
+  it("writes only forward, and stops when the ledger is behind", () => {
+    expect(manifestStep(undefined, commit)).toBe("write");
+    expect(manifestStep({ generation: 4, incarnation: "x" }, commit)).toBe("write");
+    expect(manifestStep({ generation: 5, incarnation: "x" }, commit)).toBe("current");
+    expect(manifestStep({ generation: 6, incarnation: "x" }, commit)).toBe("ledger-behind");
+    expect(manifestStep({ generation: 1, incarnation: "y" }, commit)).toBe("ledger-behind");
+  });
+});

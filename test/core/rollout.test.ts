@@ -1,0 +1,68 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type EdgeRow, evaluateWait, isReady, mergeReport, recentReportMs } from "../../core/rollout/acks.ts";
+
+const edge = (edgeId: string, changes: Partial<EdgeRow> = {}): EdgeRow => ({
+  edgeId,
+  cell: "c1",
+  region: "us-west-2",
+  address: "10.0.0.1",
+  appliedGeneration: 5,
+  serving: true,
+  reportedAt: 1000,
+  edgeAt: 1000,
+  rejectedRoutes: [],
+  ...changes,
+});
+
+describe("evaluateWait", () => {
+  it("is satisfied when every edge that reported lately serves the generation, or a later one", () => {
+    expect(evaluateWait(5, [edge("a"), edge("b", { appliedGeneration: 6 })], 1000).satisfied).toBe(true);
+    expect(evaluateWait(6, [edge("a"), edge("b", { appliedGeneration: 6 })], 1000).satisfied).toBe(false);
+  });
+
+  it("does not wait for an edge that went silent, nor for one that never served", () => {
+    const silent = edge("b", { appliedGeneration: 1, reportedAt: 1000 - recentReportMs - 1 });
+    expect(evaluateWait(5, [edge("a"), silent, edge("c", { appliedGeneration: 0 })], 1000).satisfied).toBe(true);
+  });
+
+  it("is never satisfied by no edge at all", () => {
+    expect(evaluateWait(1, [], 0).satisfied).toBe(false);
+  });
+
+  it("says who is missing and why", () => {
+    const refusing = edge("b", { appliedGeneration: 4, nack: { generation: 5, reason: "no valid signature" } });
+    expect(evaluateWait(5, [edge("a"), refusing], 1000).missing).toEqual([
+      { edgeId: "b", region: "us-west-2", reason: "no valid signature" },
+    ]);
+  });
+});
+
+describe("mergeReport", () => {
+  const report = (at: number, appliedGeneration: number) => ({ ...edge("a"), at, appliedGeneration });
+
+  it("never lowers the applied generation, whatever order reports come in", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(50), fc.nat(20)), { minLength: 1 }), (reports) => {
+        let row: EdgeRow | undefined;
+        for (const [at, generation] of reports) {
+          const next = mergeReport(row, report(at, generation), 0);
+          expect(next.appliedGeneration).toBeGreaterThanOrEqual(row?.appliedGeneration ?? 0);
+          row = next;
+        }
+        expect(row?.appliedGeneration).toBe(Math.max(...reports.map(([, generation]) => generation)));
+      }),
+    );
+  });
+
+  it("takes the rest from the report that the edge made last", () => {
+    const row = mergeReport(undefined, { ...report(10, 1), serving: true }, 0);
+    expect(mergeReport(row, { ...report(9, 1), serving: false }, 1).serving).toBe(true);
+    expect(mergeReport(row, { ...report(11, 1), serving: false }, 1).serving).toBe(false);
+  });
+
+  it("calls an edge ready once it serves a generation", () => {
+    expect(isReady(edge("a", { appliedGeneration: 0 }))).toBe(false);
+    expect(isReady(edge("a"))).toBe(true);
+  });
+});

@@ -1,0 +1,81 @@
+import { describe, expect, it } from "vitest";
+import { parseTenantRecord } from "../../schemas/tenant.ts";
+import { record } from "../fixtures/fleet.ts";
+
+const faults = (changes: object) => {
+  const parsed = parseTenantRecord({ ...record(), ...changes });
+  return parsed.ok ? [] : parsed.reasons;
+};
+
+describe("TenantRecord", () => {
+  it("takes a record, with names in lower case and addresses in their one form", () => {
+    const changes = { hostnames: ["ACME.Example.com."], backends: { "us-west-2": ["FD00:0::1"] } };
+    expect(parseTenantRecord(record(changes))).toMatchObject({
+      ok: true,
+      record: { hostnames: ["acme.example.com"], backends: { "us-west-2": ["fd00::1"] } },
+    });
+  });
+
+  it.each([
+    ["a newline", "a.example.com\n"],
+    ["a directive's end", "a.example.com;"],
+    ["a brace", "a{.example.com"],
+    ["a way up", "../etc/passwd"],
+    ["a space", "a b.example.com"],
+    ["one label", "localhost"],
+    ["an empty label", "a..example.com"],
+    ["a label that begins with '-'", "-a.example.com"],
+    ["more than 253 characters", `${"a.".repeat(127)}com`],
+    ["a letter outside ASCII", "ácme.example.com"],
+    ["an IP address", "10.0.0.1"],
+    ["a wildcard", "*.example.com"],
+    ["NUL", "a\0.example.com"],
+  ])("refuses a hostname with %s", (_, name) => {
+    expect(faults({ hostnames: [name] }).join()).toMatch(/^hostnames\[0\]: /);
+  });
+
+  it.each([
+    ["octal", "010.0.0.1"],
+    ["short", "10.1"],
+    ["hexadecimal", "0x0a000001"],
+    ["a number", "167772161"],
+    ["a name", "db.example.com"],
+    ["a port", "10.0.0.1:80"],
+    ["a zone", "fe80::1%eth0"],
+    ["an IPv4 address mapped into IPv6", "::ffff:10.0.0.1"],
+  ])("refuses a backend that is %s", (_, address) => {
+    expect(faults({ backends: { "us-west-2": [address] } }).join()).toMatch(/^backends\.us-west-2\[0\]: /);
+  });
+
+  it("says where each fault is, and what to do", () => {
+    expect(
+      faults({ hostnames: "acme.example.com", homeRegion: 5, protocols: { tls: "3080" }, backends: {}, typo: true }),
+    ).toEqual([
+      "homeRegion: Invalid input: expected string, received number",
+      "hostnames: Invalid input: expected array, received string",
+      "protocols.tls: Invalid input: expected number, received string",
+      'record: Unrecognized key: "typo"',
+    ]);
+  });
+
+  it("wants addresses in the home region", () => {
+    expect(faults({ backends: { "eu-west-3": ["10.0.0.1"] } })).toEqual([
+      "backends: has no addresses in the home region us-west-2: add them, or change homeRegion",
+    ]);
+  });
+
+  it("wants a name for tls, and none for raw protocols", () => {
+    expect(faults({ hostnames: [] })).toHaveLength(1);
+    expect(faults({ hostnames: [], protocols: { ssh: 22 } })).toEqual([]);
+  });
+
+  it("is not confused by __proto__", () => {
+    const text = JSON.stringify(record()).replace('"tls":3080', '"__proto__":1,"tls":3080');
+    expect(parseTenantRecord(JSON.parse(text))).toEqual({
+      ok: false,
+      reasons: ["record.protocols: has a field named __proto__"],
+    });
+    const inherited = Object.create({ suspended: true }) as object;
+    expect(parseTenantRecord(Object.assign(inherited, record())).ok).toBe(false);
+  });
+});
