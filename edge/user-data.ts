@@ -10,7 +10,7 @@ export function edgeSettings(parts: Pick<EdgeSettings, "cell" | "region" | "buck
       command: "nginx",
       modules: ["/usr/lib64/nginx/modules/ngx_stream_js_module.so"],
       workers: 2,
-      connections: 65_536,
+      connections: 131_072, // more than the listening ports, twice (IPv4 and IPv6): each worker holds them all
     },
   };
 }

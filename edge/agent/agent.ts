@@ -165,6 +165,7 @@ export class Agent {
     if (answer?.ready === "unreadable")
       throw new Error("nginx's workers can't read the routes: check the folder's rights");
     if (answer === undefined) await this.nginx.restart();
+    else this.nginx.noteWorkers();
   }
 
   async #report(now: number): Promise<void> {

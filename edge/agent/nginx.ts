@@ -16,6 +16,7 @@ export class Nginx {
   readonly #dir: string;
   readonly #command: string;
   readonly #errors: string;
+  #workers = "";
   #structure: string | undefined;
 
   constructor(dir: string, command: string) {
@@ -39,6 +40,23 @@ export class Nginx {
     } catch {
       return undefined; // no such process
     }
+  }
+
+  /** Notes who the workers are: those of a master that was killed go on serving, and hold its ports. */
+  noteWorkers(): void {
+    const pid = this.pid();
+    if (pid === undefined) return;
+    const workers = readIfThere(`/proc/${pid}/task/${pid}/children`)?.trim() ?? "";
+    if (workers === this.#workers) return;
+    writeFileSync(path.join(this.#dir, "workers"), workers);
+    this.#workers = workers;
+  }
+
+  /** Ends workers that outlived their master. */
+  #endOrphans(): void {
+    const workers = readIfThere(path.join(this.#dir, "workers"))?.split(" ") ?? [];
+    for (const pid of workers.map(Number).filter((worker) => worker > 1))
+      if (readIfThere(`/proc/${pid}/comm`)?.trim() === "nginx" && parentOf(pid) === 1) process.kill(pid, "SIGKILL");
   }
 
   /** What the workers answer: the structure they run, and what they read in the routes' folder. */
@@ -91,6 +109,7 @@ export class Nginx {
 
   async #startOrReload(id: string): Promise<void> {
     if (this.pid() === undefined) {
+      this.#endOrphans();
       rmSync(path.join(this.#dir, "probe.sock"), { force: true }); // a killed nginx leaves it, and then can't bind it
       this.#start();
     } else this.signal("SIGHUP");
@@ -119,6 +138,12 @@ export class Nginx {
   #lastError(): string {
     return readIfThere(this.#errors)?.trim().split("\n").at(-1)?.slice(0, 300) ?? "no error log";
   }
+}
+
+/** The parent's pid; a process whose parent died is init's. */
+function parentOf(pid: number): number | undefined {
+  const stat = readIfThere(`/proc/${pid}/stat`);
+  return stat === undefined ? undefined : Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
 }
 
 function askSocket(file: string): Promise<string | undefined> {

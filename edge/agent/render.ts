@@ -29,7 +29,7 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
     user: user === undefined ? "" : `user ${user};`,
     workers: String(workers),
     connections: String(connections),
-    files: String(connections * 2 + structure.portCount),
+    files: String((connections + structure.portCount) * 2),
     listenTls: listen(structure.edgeTlsPort),
     listenSlots: listen(ports),
     bind: address === undefined ? "" : `proxy_bind ${address};`,

@@ -38,7 +38,7 @@ export class LocalEdge {
   get pid(): number | undefined {
     const file = path.join(this.config.dir, "run/nginx.pid");
     const pid = existsSync(file) ? Number(readFileSync(file, "utf8")) : 0;
-    return pid > 1 && existsSync(`/proc/${pid}`) ? pid : undefined;
+    return pid > 1 && isAlive(pid) ? pid : undefined;
   }
 
   /** Powers it on. It boots from what its disk has. */
@@ -93,7 +93,8 @@ export class LocalEdge {
     this.state = state;
     this.#agent?.kill("SIGKILL");
     const master = this.pid;
-    if (master !== undefined) for (const pid of [...childrenOf(master), master]) kill(pid);
+    // The master first: it would start another worker for one that dies.
+    if (master !== undefined) for (const pid of [master, ...childrenOf(master)]) kill(pid);
   }
 
   /** Ends it in order. */
@@ -110,7 +111,7 @@ export class LocalEdge {
   }
 }
 
-function nginxHere(): Pick<EdgeSettings["nginx"], "command" | "modules"> {
+export function nginxHere(): Pick<EdgeSettings["nginx"], "command" | "modules"> {
   const folder = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"].find((candidate) =>
     existsSync(path.join(candidate, "ngx_stream_js_module.so")),
   );
@@ -131,6 +132,9 @@ function childrenOf(pid: number): number[] {
         .filter((child) => child > 1)
     : [];
 }
+
+/** A process that ended and waits to be reaped has no command line. */
+const isAlive = (pid: number) => existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, "utf8") !== "";
 
 function kill(pid: number): void {
   try {

@@ -23,6 +23,9 @@ function matches(pattern: string, text: string): boolean {
   return regexp.test(text);
 }
 
+/** AWS answers it to everybody with a valid key. */
+const unguarded = "sts:GetCallerIdentity";
+
 export class Iam {
   readonly #statements = new Map<string, Statement[]>();
   readonly #callers = new Map<string, string>();
@@ -50,7 +53,7 @@ export class Iam {
 
   /** @throws AccessDeniedException, in AWS's words, unless every resource is allowed */
   check(caller: string, action: string, resources: string[]): void {
-    if (caller.endsWith(":root")) return;
+    if (caller.endsWith(":root") || action === unguarded) return;
     const statements = this.#statements.get(caller) ?? [];
     for (const resource of resources) {
       const fits = statements.filter(

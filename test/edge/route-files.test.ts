@@ -1,0 +1,111 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { routeFiles } from "../../edge/agent/route-files.ts";
+import { RoutesDir } from "../../edge/agent/routes-dir.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+
+const context = {
+  nearest: ["eu-west-3", "us-west-2"],
+  backendRanges: ["10.0.0.0/8", "fd00::/8"],
+  portBase: 10000,
+  portCount: 100,
+};
+const tlsRoute = (changes: Partial<Route> = {}): Route => ({
+  slot: 100,
+  tenantId: "acme",
+  protocol: "tls",
+  generation: 1,
+  hostnames: ["a.example.com"],
+  backends: { "us-west-2": ["10.0.0.1:3080"], "eu-west-3": ["10.1.0.1:3080", "[fd00::1]:3080"] },
+  ...changes,
+});
+
+describe("routeFiles", () => {
+  it("names a file for each name, nearest region's backends first", () => {
+    const made = routeFiles(tlsRoute({ wildcard: "*.acme.com" }), context);
+    expect(made).toEqual({
+      ok: true,
+      slot: 100,
+      files: new Map([
+        ["n/a.example.com", "+10.1.0.1:3080\n+[fd00::1]:3080\n+10.0.0.1:3080\n"],
+        ["w/acme.com", "+10.1.0.1:3080\n+[fd00::1]:3080\n+10.0.0.1:3080\n"],
+      ]),
+    });
+  });
+
+  it("names a raw slot's file by its port", () => {
+    const raw = tlsRoute({ slot: 7, protocol: "ssh", port: 10007, hostnames: [] });
+    const made = routeFiles(raw, context);
+    expect(made.ok && [...made.files.keys()]).toEqual(["p/10007"]);
+  });
+
+  it.each([
+    ["a backend outside the allowed ranges", { backends: { "us-west-2": ["169.254.169.254:80"] } }],
+    ["loopback", { backends: { "us-west-2": ["127.0.0.1:80"] } }],
+    ["a backend that ends the directive", { backends: { "us-west-2": ["10.0.0.1:80;"] } }],
+    ["a backend by name", { backends: { "us-west-2": ["example.com:80"] } }],
+    ["a port above 65535", { backends: { "us-west-2": ["10.0.0.1:99999"] } }],
+    ["no backend", { backends: {} }],
+    ["a name that walks out of the folder", { hostnames: ["../../etc/passwd"] }],
+    ["a name in upper case", { hostnames: ["A.example.com"] }],
+    ["a port that is not its slot's", { port: 10001 }],
+    ["an unknown field", { extra: true }],
+  ])("refuses a route with %s", (_, changes) => {
+    expect(routeFiles(tlsRoute(changes as Partial<Route>), context)).toMatchObject({ ok: false, slot: 100 });
+  });
+});
+
+describe("RoutesDir", () => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(path.join(os.tmpdir(), "landfall-routes-"));
+  });
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+  const names = () => readdirSync(path.join(dir, "n")).sort();
+  const apply = (routes: RoutesDir, ...list: Route[]) => routes.apply(new Map([[0, { routes: list }]]), context);
+
+  it("writes what is new, removes what is gone, and leaves the rest untouched", () => {
+    const routes = new RoutesDir(dir);
+    apply(routes, tlsRoute(), tlsRoute({ slot: 101, hostnames: ["b.example.com", "c.example.com"] }));
+    expect(names()).toEqual(["a.example.com", "b.example.com", "c.example.com"]);
+    apply(routes, tlsRoute({ slot: 101, hostnames: ["c.example.com"] }));
+    expect(names()).toEqual(["c.example.com"]);
+  });
+
+  it("keeps a name that moved from one slot to another, in any order of routes", () => {
+    const routes = new RoutesDir(dir);
+    apply(routes, tlsRoute({ slot: 101 }));
+    apply(routes, tlsRoute({ slot: 100, backends: { "us-west-2": ["10.9.9.9:1"] } }));
+    expect(readFileSync(path.join(dir, "n/a.example.com"), "utf8")).toBe("+10.9.9.9:1\n");
+    apply(routes, tlsRoute({ slot: 102 }));
+    expect(names()).toEqual(["a.example.com"]);
+  });
+
+  it("keeps the last good state of a route that it refuses, applies the others, and says why", () => {
+    const routes = new RoutesDir(dir);
+    apply(routes, tlsRoute());
+    const before = readFileSync(path.join(dir, "n/a.example.com"), "utf8");
+    apply(
+      routes,
+      tlsRoute({ backends: { "us-west-2": ["8.8.8.8:53"] } }),
+      tlsRoute({ slot: 101, hostnames: ["b.example.com"] }),
+    );
+    expect(readFileSync(path.join(dir, "n/a.example.com"), "utf8")).toBe(before);
+    expect(names()).toEqual(["a.example.com", "b.example.com"]);
+    expect(routes.rejected).toEqual([{ tenantId: "acme", slot: 100, reason: expect.stringContaining("8.8.8.8:53") }]);
+  });
+
+  it("sweeps what an earlier run left, half-written files at once", () => {
+    new RoutesDir(dir);
+    writeFileSync(path.join(dir, "n/old.example.com"), "+10.0.0.1:1\n");
+    writeFileSync(path.join(dir, "n/half.example.com~"), "+10.");
+    const routes = new RoutesDir(dir);
+    expect(names()).toEqual(["old.example.com"]);
+    apply(routes, tlsRoute());
+    routes.sweep();
+    expect(names()).toEqual(["a.example.com"]);
+  });
+});

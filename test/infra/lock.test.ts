@@ -1,0 +1,86 @@
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { describe, expect, it } from "vitest";
+import { EdgeSettings } from "../../edge/agent/settings.ts";
+import { settingsIn } from "../../edge/user-data.ts";
+import { Lock, lockFile, relocate } from "../../local/lock.ts";
+import { Fleet } from "../../schemas/fleet.ts";
+import { Structure } from "../../schemas/snapshot.ts";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const text = readFileSync(lockFile, "utf8");
+const lock = new Lock(text);
+const keys = Object.keys((JSON.parse(text) as { resources: object }).resources);
+
+describe("infra.lock.json", () => {
+  it("is what sst.config.ts makes", async () => {
+    await promisify(execFile)(process.execPath, ["infra/synth/main.ts", "--check"], { cwd: root });
+  }, 240_000);
+
+  it("has no endpoint groups: they are the controller's", () => {
+    expect(keys.filter((key) => key.includes("EndpointGroup"))).toEqual([]);
+    expect(keys.filter((key) => key.startsWith("aws:globalaccelerator/listener"))).toHaveLength(1);
+  });
+
+  it("bounds what a bad record on the stream can do", () => {
+    expect(lock.all("aws:lambda/eventSourceMapping:EventSourceMapping")[0]?.inputs).toMatchObject({
+      bisectBatchOnFunctionError: true,
+      functionResponseTypes: ["ReportBatchItemFailures"],
+      maximumRetryAttempts: 10,
+      destinationConfig: { onFailure: { destinationArn: expect.stringMatching(/^arn:aws:s3:::/) } },
+    });
+  });
+
+  it("gives no function a whole service", () => {
+    for (const { name, inputs } of lock.all("aws:iam/role:Role"))
+      for (const { policy } of (inputs.inlinePolicies as { policy: string }[] | undefined) ?? [])
+        expect(`${name} ${policy}`).not.toMatch(/"[a-z0-9]+:\*"/);
+  });
+
+  it("lets nothing but apply-accelerator write the accelerator", () => {
+    const writers = lock
+      .all("aws:iam/role:Role")
+      .filter(({ inputs }) => JSON.stringify(inputs).includes("UpdateEndpointGroup"));
+    expect(writers.map(({ name }) => name)).toEqual(["ApplyAcceleratorRole"]);
+  });
+
+  it("has a snapshot bucket, a forwarding rule and an edge group in every region", () => {
+    for (const region of ["us-west-2", "eu-west-3", "ap-northeast-1"]) {
+      expect(
+        lock
+          .all("aws:s3/bucket:Bucket")
+          .filter(({ name, inputs }) => name.startsWith("Snapshots") && inputs.region === region),
+      ).toHaveLength(1);
+      expect(
+        lock
+          .all("aws:cloudwatch/eventRule:EventRule")
+          .filter(({ name, inputs }) => name.startsWith("Forward") && inputs.region === region),
+      ).toHaveLength(1);
+      expect(lock.all("aws:autoscaling/group:Group").filter(({ inputs }) => inputs.region === region)).toHaveLength(1);
+    }
+  });
+
+  it("writes a fleet, a structure and user data that their readers take", () => {
+    const fleet = lock.all("aws:ssm/parameter:Parameter").find(({ name }) => name === "FleetParameter");
+    expect(Fleet.parse(JSON.parse(String(fleet?.inputs.value))).cells).toHaveLength(1);
+    for (const { inputs } of lock.all("aws:s3/bucketObjectv2:BucketObjectv2"))
+      Structure.parse(JSON.parse(String(inputs.content)));
+    for (const { inputs } of lock.all("aws:ec2/launchTemplate:LaunchTemplate"))
+      EdgeSettings.parse(settingsIn(Buffer.from(String(inputs.userData), "base64").toString()));
+  });
+});
+
+describe("relocate", () => {
+  it("moves every address, and the structure's name with its bytes", () => {
+    const moved = relocate(text, 90);
+    expect(moved).not.toContain("127.77.");
+    const [object] = new Lock(moved).all("aws:s3/bucketObjectv2:BucketObjectv2");
+    const structure = new Lock(moved)
+      .all("aws:ssm/parameter:Parameter")
+      .find(({ name }) => name === "StructureParameter");
+    expect(object?.inputs.key).toBe(`objects/${structure?.inputs.value}`);
+    expect(object?.inputs.key).not.toBe(lock.all("aws:s3/bucketObjectv2:BucketObjectv2")[0]?.inputs.key);
+  });
+});

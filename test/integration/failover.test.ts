@@ -1,0 +1,105 @@
+import { existsSync } from "node:fs";
+import { EC2Client, StartInstancesCommand, StopInstancesCommand } from "@aws-sdk/client-ec2";
+import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { eventually } from "../local/harness.ts";
+import { World } from "./world.ts";
+
+let world: World;
+let events: EventBridgeClient;
+
+beforeAll(async () => {
+  world = await World.start({ edgesPerGroup: 2, names: ["acme"] });
+  events = new EventBridgeClient(world.client());
+  await world.put(world.record("acme", { multiRegion: true }));
+  await world.settled("acme", "Admitted");
+});
+afterAll(async () => {
+  events?.destroy();
+  await world?.stop();
+});
+
+const signal = (region: string, health: "degraded" | "healthy", edgeId?: string) =>
+  events.send(
+    new PutEventsCommand({
+      Entries: [
+        {
+          Source: "landfall.edge",
+          DetailType: "Edge Health",
+          Detail: JSON.stringify({ cell: "c1", region, health, ...(edgeId === undefined ? {} : { edgeId }) }),
+        },
+      ],
+    }),
+  );
+const weights = async () => Object.fromEntries((await world.edges()).map(({ edgeId, weight }) => [edgeId, weight]));
+const dials = async () => Object.fromEntries((await world.edges()).map(({ region, dial }) => [region, dial]));
+const edgesIn = async (region: string) =>
+  (await world.edges()).filter((edge) => edge.region === region).map(({ edgeId }) => edgeId);
+
+describe("failover", () => {
+  it("gave every ready edge a place in the accelerator, with explicit weights", async () => {
+    expect(new Set(Object.values(await weights()))).toEqual(new Set([128]));
+    expect(await dials()).toEqual({ "us-west-2": 100, "eu-west-3": 100, "ap-northeast-1": 100 });
+  });
+
+  it("takes a degraded edge's weight away, and gives it back when it recovers", async () => {
+    const [edge = ""] = await edgesIn("eu-west-3");
+    await signal("eu-west-3", "degraded", edge);
+    await eventually(weights, (now) => now[edge] === 0);
+    await signal("eu-west-3", "healthy", edge);
+    await eventually(weights, (now) => now[edge] === 128);
+  });
+
+  it("sends users of a degraded region elsewhere, and back when it recovers", async () => {
+    await signal("ap-northeast-1", "degraded");
+    await eventually(
+      () => world.lands(world.tls("acme"), "tokyo"),
+      (landed) => landed === "us-west-2",
+    );
+    await signal("ap-northeast-1", "healthy");
+    await eventually(
+      () => world.lands(world.tls("acme"), "tokyo"),
+      (landed) => landed === "ap-northeast-1",
+    );
+  });
+
+  it("never takes the last one: whatever is degraded, users are served", async () => {
+    const all = await world.edges();
+    for (const { edgeId, region } of all) {
+      await signal(region, "degraded", edgeId);
+      await signal(region, "degraded");
+    }
+    for (const city of ["paris", "tokyo", "seattle", "sydney", "mumbai", "cape-town"]) {
+      expect(await world.lands(world.tls("acme"), city)).not.toBe("nothing");
+      const taking = (await world.edges()).filter(({ weight, dial }) => weight! > 0 && dial! > 0);
+      expect(taking.length).toBeGreaterThan(0);
+    }
+    for (const { edgeId, region } of all) {
+      await signal(region, "healthy", edgeId);
+      await signal(region, "healthy");
+    }
+    await eventually(weights, (now) => Object.values(now).every((weight) => weight === 128));
+    await eventually(dials, (now) => Object.values(now).every((dial) => dial === 100));
+  });
+
+  it("routes around an edge that dies by the accelerator's health check, and takes it back", async () => {
+    const [victim = ""] = await edgesIn("eu-west-3");
+    const ec2 = new EC2Client(world.client("eu-west-3"));
+    await ec2.send(new StopInstancesCommand({ InstanceIds: [victim] }));
+    const health = async () => (await world.edges()).find(({ edgeId }) => edgeId === victim)?.health;
+    await eventually(health, (now) => now === "UNHEALTHY", 30_000);
+    for (let i = 0; i < 10; i++) expect(await world.lands(world.tls("acme"), "paris")).toBe("eu-west-3");
+    await ec2.send(new StartInstancesCommand({ InstanceIds: [victim] }));
+    await eventually(health, (now) => now === "HEALTHY", 30_000);
+    ec2.destroy();
+  });
+});
+
+describe("stopping", () => {
+  it("leaves no process behind", async () => {
+    const pids = world.cloud.endpoints().edges.flatMap(({ pid, agentPid }) => [pid, agentPid]);
+    expect(pids).not.toContain(undefined);
+    await world.stop();
+    expect(pids.filter((pid) => existsSync(`/proc/${pid}`))).toEqual([]);
+  });
+});

@@ -1,0 +1,374 @@
+import { execFile, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { BatchWriteCommand, ScanCommand } from "@aws-sdk/lib-dynamodb";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { EdgeCloud } from "../../edge/agent/aws.ts";
+import { Session } from "../../local/demo/user.ts";
+import { errorName, eventually } from "../local/harness.ts";
+import { domain, homeRegion, World } from "./world.ts";
+
+let world: World;
+const run = promisify(execFile);
+const has = (program: string) => spawnSync(program, ["--version"], { stdio: "ignore" }).error === undefined;
+const workers = () =>
+  world.cloud.endpoints().edges.map(({ pid }) => readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim());
+let workersAtStart: string[];
+
+beforeAll(async () => {
+  world = await World.start({ edgesPerGroup: 1, names: ["acme", "globex", "moved", "kept", "solo", "again"] });
+  workersAtStart = workers();
+});
+afterAll(() => world?.stop());
+
+describe("a tenant record", () => {
+  it("becomes a route that users reach by server name and by slot port, each in the nearest region", async () => {
+    await world.put(world.record("acme", { multiRegion: true, protocols: { tls: 3080, ssh: 3023 } }));
+    const view = await world.settled("acme", "Admitted");
+    expect(view).toMatchObject({
+      served: "all",
+      regions: ["ap-northeast-1", "eu-west-3", "us-west-2"],
+      generation: 1,
+      endpoint: "c1.landfall.localhost.example",
+    });
+    const nearest = { seattle: "us-west-2", paris: "eu-west-3", tokyo: "ap-northeast-1", sydney: "ap-northeast-1" };
+    for (const [city, region] of Object.entries(nearest)) {
+      expect(await world.lands(world.tls("acme"), city)).toBe(region);
+      expect(await world.lands(world.raw(view!.ports.ssh!), city)).toBe(region);
+    }
+  });
+
+  it("is reached by curl and openssl, from a city's source address", async () => {
+    const { address } = world.accelerator;
+    const { stdout } = await run(
+      "openssl",
+      [
+        "s_client",
+        "-connect",
+        `${address}:8443`,
+        "-bind",
+        `${world.from("paris")}:0`,
+        "-servername",
+        `acme.${domain}`,
+        "-quiet",
+        "-ign_eof",
+      ],
+      { timeout: 5000 },
+    ).catch((error: { stdout: string }) => error);
+    expect(stdout.split("\n")[0]).toBe("eu-west-3");
+    const name = `acme.${domain}`;
+    const curl = [
+      "-sk",
+      "--max-time",
+      "3",
+      "--http0.9",
+      "--interface",
+      world.from("tokyo"),
+      "--resolve",
+      `${name}:8443:${address}`,
+      `https://${name}:8443/`,
+    ];
+    const answer = await run("curl", curl).catch((error: { stdout: string }) => error);
+    expect(answer.stdout.split("\n")[0]).toBe("ap-northeast-1");
+  });
+
+  it("without multiRegion is served by the home region's backends, through the nearest edge", async () => {
+    await world.put(world.record("globex"));
+    await world.settled("globex", "Admitted");
+    expect(new Set(world.routeFiles(`n/globex.${domain}`))).toEqual(new Set([`+${world.pods[homeRegion]}:3080\n`]));
+    expect(await world.lands(world.tls("globex"), "tokyo")).toBe("ap-northeast-1");
+  });
+
+  it("changes its backends for new connections and leaves open ones alone", async () => {
+    await world.put(world.record("moved", { hostnames: [`moved.${domain}`] }));
+    await world.settled("moved", "Admitted");
+    const { session } = await Session.open(world.tls("moved"), world.from("seattle"));
+    await world.put(world.record("moved", { backends: { [homeRegion]: [world.pods["eu-west-3"]!] } }));
+    expect(await world.settled("moved", "Admitted", 2)).toMatchObject({ generation: 2, observedGeneration: 2 });
+    expect(new Set(world.routeFiles(`n/moved.${domain}`))).toEqual(new Set([`+${world.pods["eu-west-3"]}:3080\n`]));
+    expect(await session.key()).toBeGreaterThan(0);
+    session.close();
+  });
+
+  it("is suspended, resumed and removed, and keeps its slot through it", async () => {
+    const record = world.record("kept", { protocols: { tls: 3080, ssh: 3023 } });
+    await world.put(record);
+    const { ssh } = (await world.settled("kept", "Admitted"))!.ports;
+    await world.put({ ...record, suspended: true });
+    await world.settled("kept", "Suspended");
+    expect([await world.lands(world.tls("kept")), await world.lands(world.raw(ssh!))]).toEqual(["nothing", "nothing"]);
+    await world.put(record);
+    expect((await world.settled("kept", "Admitted"))?.ports.ssh).toBe(ssh);
+    expect(await world.lands(world.raw(ssh!))).toBe(homeRegion);
+    await world.remove("kept");
+    await world.settled("kept", "Removed");
+    expect([await world.lands(world.tls("kept")), await world.lands(world.raw(ssh!))]).toEqual(["nothing", "nothing"]);
+    expect(world.routeFiles(`n/kept.${domain}`)).toEqual([undefined, undefined, undefined]);
+    await world.put(record);
+    expect((await world.settled("kept", "Admitted"))?.ports.ssh).toBe(ssh);
+  });
+
+  it.each<[string, object, RegExp]>([
+    ["a bad hostname", { hostnames: ["not a name"] }, /^hostnames\[0\]: is not a DNS name/],
+    [
+      "another tenant's hostname",
+      { hostnames: [`acme.${domain}`] },
+      /acme\.tenants\.localhost\.example belongs to another tenant/,
+    ],
+    [
+      "a backend outside the allowed ranges",
+      { backends: { [homeRegion]: ["10.0.0.1"] } },
+      /outside the ranges this fleet allows/,
+    ],
+    [
+      "an unknown region",
+      { backends: { "eu-west-9": ["127.0.0.1"], [homeRegion]: ["127.0.0.1"] } },
+      /is not a region of this fleet/,
+    ],
+    ["no home region", { homeRegion: undefined }, /^homeRegion: /],
+    [
+      "wrong types",
+      { hostnames: new Set(["a.example.com"]), protocols: { tls: "3080" } },
+      /^hostnames: Invalid input: expected array/,
+    ],
+    ["a directive in a name", { hostnames: [`x;}.${domain}`] }, /is not a DNS name/],
+  ])("with %s is rejected with a reason, and nobody waits for it", async (what, changes, reason) => {
+    const tenantId = `bad-${what.replace(/[^a-z]+/g, "-")}`;
+    await world.put(
+      JSON.parse("{}") &&
+        Object.fromEntries(
+          Object.entries({ ...world.record(tenantId), ...changes }).filter(([, value]) => value !== undefined),
+        ),
+    );
+    const view = await world.settled(tenantId, "Rejected");
+    expect(view?.reasons.join("\n")).toMatch(reason);
+    expect(view?.served).toBe("no");
+  });
+
+  it("that becomes bad leaves the tenant as it was served", async () => {
+    await world.put(world.record("solo"));
+    await world.settled("solo", "Admitted");
+    await world.put(world.record("solo", { homeRegion: "mars-north-1" }));
+    expect(await world.settled("solo", "Rejected")).toMatchObject({ served: "all", generation: 2 });
+    expect(await world.lands(world.tls("solo"))).toBe(homeRegion);
+  });
+});
+
+describe("many records at once", () => {
+  it("are all served, each with a slot of its own, though events come twice", async () => {
+    const { events } = world.cloud.context.services;
+    events.duplicateShare = 0.5;
+    const ids = Array.from({ length: 60 }, (_, i) => `many-${i}`);
+    const TableName = world.cloud.endpoints().tables.tenants;
+    for (let from = 0; from < ids.length; from += 25) {
+      const requests = ids
+        .slice(from, from + 25)
+        .map((id) => ({
+          PutRequest: {
+            Item: world.record(id, {
+              protocols: { tls: 3080, ...(Number(id.slice(5)) % 3 === 0 ? { ssh: 3023 } : {}) },
+            }),
+          },
+        }));
+      await world.tables.send(new BatchWriteCommand({ RequestItems: { [TableName]: requests } }));
+    }
+    for (const id of ids) await world.settled(id, "Admitted");
+    events.duplicateShare = 0;
+    const { Items = [] } = await world.tables.send(
+      new ScanCommand({
+        TableName: world.cloud.endpoints().tables.ledger,
+        FilterExpression: "begins_with(pk, :slot)",
+        ExpressionAttributeValues: { ":slot": "SLOT#" },
+      }),
+    );
+    const owners = Items.map((item) => `${item.tenantId} ${item.protocol}`);
+    expect(new Set(owners).size).toBe(owners.length);
+    for (const id of ids) expect(world.routeFiles(`n/${id}.${domain}`)).not.toContain(undefined);
+  });
+});
+
+describe("an edge", () => {
+  it("never reloaded nginx for all of this", () => {
+    expect(workers()).toEqual(workersAtStart);
+  });
+
+  it("refuses a manifest with a flipped bit, says so, goes on serving, and takes the next good one", async () => {
+    const s3 = new S3Client(world.client());
+    const at = { Bucket: world.cloud.endpoints().buckets[homeRegion]!, Key: "cells/c1/manifest.json" };
+    const good = await (await s3.send(new GetObjectCommand(at))).Body!.transformToString();
+    await s3.send(
+      new PutObjectCommand({
+        ...at,
+        Body: good.replace(/\\"generation\\":(\d)/, (_, digit: string) => `\\"generation\\":${Number(digit) ^ 1}`),
+      }),
+    );
+    const here = () => world.edges().then((edges) => edges.find(({ region }) => region === homeRegion));
+    await eventually(here, (edge) => edge?.nack?.includes("no valid signature") === true, 20_000);
+    expect(await world.lands(world.tls("acme"))).toBe(homeRegion);
+    await s3.send(new PutObjectCommand({ ...at, Body: good }));
+    await eventually(here, (edge) => edge?.nack === undefined, 20_000);
+    s3.destroy();
+  });
+
+  it("whose agent is killed serves on, and the agent comes back and takes changes", async () => {
+    const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
+    const { pid, agentPid } = edge();
+    process.kill(agentPid!, "SIGKILL");
+    expect(await world.lands(world.tls("acme"))).toBe(homeRegion);
+    await eventually(edge, (now) => now.agentPid !== undefined && now.agentPid !== agentPid);
+    await world.put(world.record("again"));
+    await world.settled("again", "Admitted");
+    await eventually(
+      () => world.routeFiles(`n/again.${domain}`),
+      (files) => !files.includes(undefined),
+    );
+    expect(edge().pid).toBe(pid);
+  });
+
+  it("starts nginx again when it is killed, with the routes that it had", async () => {
+    const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
+    const { pid } = edge();
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
+    for (const victim of [pid!, ...children]) process.kill(victim, "SIGKILL");
+    await eventually(
+      () => edge().pid,
+      (now) => now !== undefined && now !== pid,
+      30_000,
+    );
+    await eventually(
+      () => world.lands(world.tls("acme")),
+      (landed) => landed === homeRegion,
+      30_000,
+    );
+  });
+
+  it("whose nginx lost its master serves on with the workers that it left, and replaces them in order", async () => {
+    const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
+    const { pid, dir } = edge();
+    await eventually(
+      () => readFileSync(path.join(dir, "run/workers"), "utf8"),
+      (noted) => noted === readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim(),
+    );
+    process.kill(pid!, "SIGKILL");
+    expect(await world.lands(world.tls("acme"))).toBe(homeRegion);
+    for (const orphan of readFileSync(path.join(dir, "run/workers"), "utf8").split(" "))
+      process.kill(Number(orphan), "SIGSTOP"); // they answer no more
+    await eventually(
+      () => edge().pid,
+      (now) => now !== undefined && now !== pid,
+      30_000,
+    );
+    await eventually(
+      () => world.lands(world.tls("acme")),
+      (landed) => landed === homeRegion,
+      30_000,
+    );
+  });
+
+  it("may read its own bucket and speak on its own bus, and nothing else", async () => {
+    const { environment } = world.cloud.context.services.compute.edges.find(
+      ({ config }) => config.region === "eu-west-3",
+    )!.config;
+    const credentials = {
+      accessKeyId: environment.AWS_ACCESS_KEY_ID!,
+      secretAccessKey: environment.AWS_SECRET_ACCESS_KEY!,
+    };
+    const s3 = new S3Client({ ...world.client("eu-west-3"), credentials });
+    const buckets = world.cloud.endpoints().buckets;
+    const Key = "cells/c1/manifest.json";
+    expect(await errorName(s3.send(new GetObjectCommand({ Bucket: buckets["eu-west-3"], Key })))).toBe("none");
+    expect(await errorName(s3.send(new PutObjectCommand({ Bucket: buckets["eu-west-3"], Key, Body: "{}" })))).toBe(
+      "AccessDeniedException",
+    );
+    const home = new S3Client({ ...world.client(homeRegion), credentials });
+    expect(await errorName(home.send(new GetObjectCommand({ Bucket: buckets[homeRegion], Key })))).toBe(
+      "AccessDeniedException",
+    );
+    expect(new EdgeCloud("eu-west-3")).toBeDefined();
+    s3.destroy();
+    home.destroy();
+  });
+});
+
+describe("hostile clients", () => {
+  it.each([
+    ["a way out of the routes' folder", "../../state/manifest.json"],
+    ["another", "..%2f..%2fetc%2fpasswd"],
+    ["a name that nobody has", `nobody.${domain}`],
+    ["a name of 255 characters", "a".repeat(255)],
+  ])("get nothing for %s", async (_, servername) => {
+    const { address } = world.accelerator;
+    const { stdout = "" } = await run(
+      "openssl",
+      ["s_client", "-connect", `${address}:8443`, "-servername", servername, "-quiet"],
+      { timeout: 5000 },
+    ).catch((error: { stdout: string }) => error);
+    expect(stdout).toBe("");
+    expect(await world.lands(world.tls("acme"))).toBe(homeRegion);
+  });
+});
+
+describe("the AWS CLI", () => {
+  it.runIf(has("aws"))("talks to the cloud as to AWS", async () => {
+    const { aws, tables } = world.cloud.endpoints();
+    const cli = async (...words: string[]) => {
+      const env = {
+        ...process.env,
+        AWS_ACCESS_KEY_ID: aws.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: aws.secretAccessKey,
+        AWS_DEFAULT_REGION: aws.region,
+      };
+      const { stdout } = await run("aws", ["--endpoint-url", aws.endpoint, ...words], { env });
+      return stdout === "" ? {} : (JSON.parse(stdout) as Record<string, never>);
+    };
+    expect(await cli("sts", "get-caller-identity")).toMatchObject({ Account: "123456789012" });
+    expect(
+      await cli("dynamodb", "get-item", "--table-name", tables.tenants, "--key", '{"tenantId":{"S":"acme"}}'),
+    ).toMatchObject({ Item: { tenantId: { S: "acme" } } });
+    expect(await cli("stepfunctions", "list-state-machines")).toMatchObject({
+      stateMachines: expect.arrayContaining([expect.objectContaining({ name: "landfall-local-tenant-rollout" })]),
+    });
+    expect(
+      await cli(
+        "events",
+        "test-event-pattern",
+        "--event-pattern",
+        '{"source":["a"]}',
+        "--event",
+        '{"id":"1","account":"1","source":"a","time":"2026-01-01T00:00:00Z","region":"r","resources":[],"detail-type":"d","detail":{}}',
+      ),
+    ).toEqual({ Result: true });
+    expect(await cli("globalaccelerator", "list-accelerators", "--region", "us-west-2")).toMatchObject({
+      Accelerators: [{ Name: "landfall-local-c1", Status: "DEPLOYED" }],
+    });
+    expect(await cli("ec2", "describe-instances")).toMatchObject({
+      Reservations: [{ Instances: [{ State: { Name: "running" } }] }],
+    });
+    expect(await cli("autoscaling", "describe-auto-scaling-groups")).toMatchObject({
+      AutoScalingGroups: [{ DesiredCapacity: 1 }],
+    });
+    expect(
+      await cli(
+        "s3api",
+        "list-objects-v2",
+        "--bucket",
+        world.cloud.endpoints().buckets[homeRegion]!,
+        "--prefix",
+        "cells/",
+      ),
+    ).toMatchObject({ Contents: [{ Key: "cells/c1/manifest.json" }] });
+    expect(await cli("ssm", "get-parameter", "--name", "/landfall/local/mode")).toMatchObject({
+      Parameter: { Value: "enforce" },
+    });
+  });
+  if (!has("aws")) console.warn("the AWS CLI is not on this machine: its test is skipped");
+});
+
+describe("the cloud", () => {
+  it("had no fault of its own meanwhile", () => {
+    expect(world.faults).toEqual([]);
+    expect(path.isAbsolute(world.cloud.context.scratch)).toBe(true);
+  });
+});

@@ -1,0 +1,156 @@
+import {
+  AddEndpointsCommand,
+  CreateAcceleratorCommand,
+  CreateEndpointGroupCommand,
+  CreateListenerCommand,
+  DeleteAcceleratorCommand,
+  DeleteEndpointGroupCommand,
+  DeleteListenerCommand,
+  DescribeAcceleratorCommand,
+  DescribeEndpointGroupCommand,
+  GlobalAcceleratorClient,
+  ListEndpointGroupsCommand,
+  RemoveEndpointsCommand,
+  UpdateAcceleratorCommand,
+  UpdateEndpointGroupCommand,
+} from "@aws-sdk/client-global-accelerator";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { profiles } from "../../local/latency.ts";
+import type { NetworkListener } from "../../local/network/messages.ts";
+import { GlobalAccelerator } from "../../local/services/accelerator/accelerator.ts";
+import { account, errorName, startGateway } from "./harness.ts";
+
+let network: NetworkListener[] = [];
+const accelerator = new GlobalAccelerator({
+  account,
+  latency: { ...profiles.none, acceleratorDeployedMs: 60_000 },
+  addressOf: (index) => `127.99.1.${index + 1}`,
+  instanceAddress: (id) => (id.startsWith("i-") ? `127.99.10.${Number(id.slice(2))}` : undefined),
+  apply: async (listeners) => {
+    network = listeners;
+  },
+  onFault: () => {},
+});
+let gateway: Awaited<ReturnType<typeof startGateway>>;
+let client: GlobalAcceleratorClient;
+let acceleratorArn: string;
+let ListenerArn: string;
+let EndpointGroupArn: string;
+const endpoints = async () =>
+  (await client.send(new DescribeEndpointGroupCommand({ EndpointGroupArn }))).EndpointGroup?.EndpointDescriptions?.map(
+    ({ EndpointId, Weight }) => [EndpointId, Weight],
+  );
+const update = (more: object) => client.send(new UpdateEndpointGroupCommand({ EndpointGroupArn, ...more }));
+const listener = (FromPort: number, ToPort: number, IdempotencyToken = `${FromPort}-${ToPort}`) =>
+  client.send(
+    new CreateListenerCommand({
+      AcceleratorArn: acceleratorArn,
+      Protocol: "TCP",
+      PortRanges: [{ FromPort, ToPort }],
+      IdempotencyToken,
+    }),
+  );
+
+beforeAll(async () => {
+  gateway = await startGateway([accelerator.service()]);
+  client = new GlobalAcceleratorClient(gateway.client());
+  acceleratorArn = (await client.send(new CreateAcceleratorCommand({ Name: "a", IdempotencyToken: "a" }))).Accelerator!
+    .AcceleratorArn!;
+  ListenerArn = (await listener(443, 443)).Listener!.ListenerArn!;
+  const group = {
+    ListenerArn,
+    EndpointGroupRegion: "us-west-2",
+    EndpointConfigurations: [{ EndpointId: "i-1" }, { EndpointId: "i-2", Weight: 7 }],
+    IdempotencyToken: "g",
+  };
+  EndpointGroupArn = (await client.send(new CreateEndpointGroupCommand(group))).EndpointGroup!.EndpointGroupArn!;
+});
+afterAll(async () => {
+  client.destroy();
+  await gateway.close();
+});
+
+describe("Global Accelerator", () => {
+  it("is IN_PROGRESS after a write, and its data plane follows", async () => {
+    const { Accelerator } = await client.send(new DescribeAcceleratorCommand({ AcceleratorArn: acceleratorArn }));
+    expect(Accelerator?.Status).toBe("IN_PROGRESS");
+    expect(network[0]?.groups[0]?.endpoints).toEqual([
+      { id: "i-1", address: "127.99.10.1", weight: 128 },
+      { id: "i-2", address: "127.99.10.2", weight: 7 },
+    ]);
+  });
+
+  it("answers the same token with the same listener", async () => {
+    expect((await listener(443, 443)).Listener?.ListenerArn).toBe(ListenerArn);
+  });
+
+  it("keeps scalars that are not sent, replaces lists that are, and defaults a weight to 128", async () => {
+    await update({ TrafficDialPercentage: 50 });
+    expect(await endpoints()).toEqual([
+      ["i-1", 128],
+      ["i-2", 7],
+    ]);
+    await update({ EndpointConfigurations: [{ EndpointId: "i-2" }] });
+    expect(await endpoints()).toEqual([["i-2", 128]]);
+    const { EndpointGroup } = await client.send(new DescribeEndpointGroupCommand({ EndpointGroupArn }));
+    expect(EndpointGroup?.TrafficDialPercentage).toBe(50);
+    await update({ EndpointConfigurations: [] });
+    expect(await endpoints()).toEqual([]);
+  });
+
+  it("takes 0 as a weight", async () => {
+    await update({ EndpointConfigurations: [{ EndpointId: "i-1", Weight: 0 }] });
+    expect(await endpoints()).toEqual([["i-1", 0]]);
+  });
+
+  it("adds and removes endpoints one by one", async () => {
+    const add = (EndpointId: string) =>
+      client.send(new AddEndpointsCommand({ EndpointGroupArn, EndpointConfigurations: [{ EndpointId }] }));
+    const remove = (EndpointId: string) =>
+      client.send(new RemoveEndpointsCommand({ EndpointGroupArn, EndpointIdentifiers: [{ EndpointId }] }));
+    await add("i-3");
+    expect(await errorName(add("i-3"))).toBe("EndpointAlreadyExistsException");
+    await remove("i-3");
+    expect(await errorName(remove("i-3"))).toBe("EndpointNotFoundException");
+  });
+
+  it("holds its quotas and refuses what AWS refuses", async () => {
+    const group = (EndpointGroupRegion: string) =>
+      client.send(
+        new CreateEndpointGroupCommand({ ListenerArn, EndpointGroupRegion, IdempotencyToken: EndpointGroupRegion }),
+      );
+    expect(await errorName(group("us-west-2"))).toBe("EndpointGroupAlreadyExistsException");
+    const eleven = Array.from({ length: 11 }, (_, i) => ({ EndpointId: `i-${i + 1}` }));
+    expect(await errorName(update({ EndpointConfigurations: eleven }))).toBe("LimitExceededException");
+    expect(await errorName(update({ EndpointConfigurations: [{ EndpointId: "nobody" }] }))).toBe(
+      "InvalidArgumentException",
+    );
+    expect(await errorName(update({ HealthCheckIntervalSeconds: 20 }))).toBe("InvalidArgumentException");
+    expect(await errorName(update({ PortOverrides: [{ ListenerPort: 443, EndpointPort: 443 }] }))).toBe(
+      "InvalidPortRangeException",
+    );
+    expect(await errorName(listener(400, 500))).toBe("InvalidPortRangeException");
+    expect(await errorName(client.send(new ListEndpointGroupsCommand({ ListenerArn: "nothing" })))).toBe(
+      "ListenerNotFoundException",
+    );
+    expect(await errorName(client.send(new DeleteAcceleratorCommand({ AcceleratorArn: acceleratorArn })))).toBe(
+      "AcceleratorNotDisabledException",
+    );
+  });
+
+  it("is taken down from the inside out", async () => {
+    expect(await errorName(client.send(new DeleteListenerCommand({ ListenerArn })))).toBe(
+      "AssociatedEndpointGroupFoundException",
+    );
+    await client.send(new DeleteEndpointGroupCommand({ EndpointGroupArn }));
+    await client.send(new UpdateAcceleratorCommand({ AcceleratorArn: acceleratorArn, Enabled: false }));
+    expect(await errorName(client.send(new DeleteAcceleratorCommand({ AcceleratorArn: acceleratorArn })))).toBe(
+      "AssociatedListenerFoundException",
+    );
+    await client.send(new DeleteListenerCommand({ ListenerArn }));
+    await client.send(new DeleteAcceleratorCommand({ AcceleratorArn: acceleratorArn }));
+    expect(await errorName(client.send(new DescribeAcceleratorCommand({ AcceleratorArn: acceleratorArn })))).toBe(
+      "AcceleratorNotFoundException",
+    );
+  });
+});

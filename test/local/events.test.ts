@@ -1,0 +1,202 @@
+import {
+  EventBridgeClient,
+  ListRulesCommand,
+  PutEventsCommand,
+  PutRuleCommand,
+  PutTargetsCommand,
+  RemoveTargetsCommand,
+  TestEventPatternCommand,
+} from "@aws-sdk/client-eventbridge";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { profiles } from "../../local/latency.ts";
+import { type BusEvent, Events } from "../../local/services/events/events.ts";
+import { matchesPattern, parsePattern } from "../../local/services/events/pattern.ts";
+import { account, errorName, eventually, startGateway } from "./harness.ts";
+
+// The examples of EventBridge's documentation, "Comparison operators for use in event patterns".
+const event = {
+  source: "aws.ec2",
+  "detail-type": "EC2 Instance State-change Notification",
+  region: "us-east-1",
+  resources: ["arn:aws:ec2:us-east-1:123456789012:instance/i-000000aaaaaaaaaaa"],
+  detail: {
+    state: "terminated",
+    name: "Alice",
+    count: 5,
+    ip: "10.0.0.7",
+    nothing: null,
+    empty: "",
+    "file-name": "photo.png",
+    nested: { deep: ["a", "b"] },
+  },
+};
+const fits = (pattern: object, value: unknown = event) => matchesPattern(parsePattern(JSON.stringify(pattern)), value);
+
+describe("event patterns", () => {
+  it.each<[string, object, boolean]>([
+    ["equals", { source: ["aws.ec2"] }, true],
+    ["equals another", { source: ["aws.s3"] }, false],
+    ["any of", { detail: { state: ["running", "terminated"] } }, true],
+    ["null", { detail: { nothing: [null] } }, true],
+    ["empty", { detail: { empty: [""] } }, true],
+    ["all fields must fit", { source: ["aws.ec2"], region: ["eu-west-1"] }, false],
+    ["prefix", { region: [{ prefix: "us-" }] }, true],
+    ["prefix, ignoring case", { source: [{ prefix: { "equals-ignore-case": "AWS" } }] }, true],
+    ["suffix", { detail: { "file-name": [{ suffix: ".png" }] } }, true],
+    ["suffix, ignoring case", { detail: { "file-name": [{ suffix: { "equals-ignore-case": ".PNG" } }] } }, true],
+    ["equals-ignore-case", { detail: { name: [{ "equals-ignore-case": "alice" }] } }, true],
+    ["anything-but", { detail: { state: [{ "anything-but": "running" }] } }, true],
+    ["anything-but of a list", { detail: { state: [{ "anything-but": ["running", "terminated"] }] } }, false],
+    ["anything-but prefix", { detail: { state: [{ "anything-but": { prefix: "term" } }] } }, false],
+    ["anything-but suffix", { detail: { "file-name": [{ "anything-but": { suffix: ".txt" } }] } }, true],
+    ["anything-but wildcard", { detail: { "file-name": [{ "anything-but": { wildcard: "*.png" } }] } }, false],
+    [
+      "anything-but ignoring case",
+      { detail: { name: [{ "anything-but": { "equals-ignore-case": "ALICE" } }] } },
+      false,
+    ],
+    ["anything-but wants a value", { detail: { missing: [{ "anything-but": "x" }] } }, false],
+    ["numeric", { detail: { count: [{ numeric: [">", 0, "<=", 5] }] } }, true],
+    ["numeric outside", { detail: { count: [{ numeric: ["<", 5] }] } }, false],
+    ["cidr", { detail: { ip: [{ cidr: "10.0.0.0/24" }] } }, true],
+    ["cidr outside", { detail: { ip: [{ cidr: "10.0.1.0/24" }] } }, false],
+    ["exists", { detail: { name: [{ exists: true }] } }, true],
+    ["exists of a missing field", { detail: { missing: [{ exists: true }] } }, false],
+    ["exists false", { detail: { missing: [{ exists: false }] } }, true],
+    ["exists false of a field that is there", { detail: { name: [{ exists: false }] } }, false],
+    ["wildcard", { resources: [{ wildcard: "arn:*:instance/i-*aaa" }] }, true],
+    ["wildcard with a literal dot", { detail: { "file-name": [{ wildcard: "photo?png" }] } }, false],
+    ["an item of a list", { detail: { nested: { deep: ["b"] } } }, true],
+    ["$or", { $or: [{ source: ["aws.s3"] }, { detail: { count: [5] } }] }, true],
+    ["$or of nothing", { $or: [{ source: ["aws.s3"] }, { detail: { count: [6] } }] }, false],
+  ])("%s", (_, pattern, expected) => {
+    expect(fits(pattern)).toBe(expected);
+  });
+
+  it.each([
+    ["a value that is no list", { source: "aws.ec2" }],
+    ["an unknown operator", { source: [{ like: "x" }] }],
+    ["an empty list", { source: [] }],
+    ["odd numeric pairs", { detail: { count: [{ numeric: [">"] }] } }],
+    ["a range that is none", { detail: { ip: [{ cidr: "10.0.0.0" }] } }],
+    ["nothing", {}],
+  ])("refuses %s", (_, pattern) => {
+    expect(() => parsePattern(JSON.stringify(pattern))).toThrow("Event pattern is not valid");
+  });
+});
+
+describe("EventBridge", () => {
+  const delivered: { arn: string; event: BusEvent }[] = [];
+  let failures = 0;
+  const events = new Events({
+    account,
+    latency: profiles.none,
+    deliver: async (arn, input) => {
+      if (failures > 0) {
+        failures--;
+        throw new Error("not now");
+      }
+      delivered.push({ arn, event: JSON.parse(input) as BusEvent });
+    },
+    onFault: () => {},
+  });
+  let gateway: Awaited<ReturnType<typeof startGateway>>;
+  let client: EventBridgeClient;
+  const Arn = `arn:aws:lambda:us-west-2:${account}:function:f`;
+  const send = (...Entries: object[]) => client.send(new PutEventsCommand({ Entries }));
+
+  beforeAll(async () => {
+    gateway = await startGateway([events.service()]);
+    client = new EventBridgeClient(gateway.client());
+    await client.send(new PutRuleCommand({ Name: "orders", EventPattern: JSON.stringify({ source: ["shop"] }) }));
+    await client.send(new PutTargetsCommand({ Rule: "orders", Targets: [{ Id: "1", Arn }] }));
+  });
+  afterAll(async () => {
+    client.destroy();
+    await events.stop();
+    await gateway.close();
+  });
+
+  it("delivers what fits a rule, in AWS's envelope", async () => {
+    await send(
+      { Source: "shop", DetailType: "Order", Detail: '{"id":1}' },
+      { Source: "bank", DetailType: "Order", Detail: '{"id":2}' },
+    );
+    await eventually(
+      () => delivered.length,
+      (count) => count === 1,
+    );
+    expect(delivered[0]?.event).toMatchObject({
+      version: "0",
+      source: "shop",
+      "detail-type": "Order",
+      account,
+      region: "us-west-2",
+      resources: [],
+      detail: { id: 1 },
+    });
+    expect(delivered[0]?.event.time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+  });
+
+  it("forwards from one region's bus to another's", async () => {
+    events.createBus("us-west-2", "home");
+    events.putRule("eu-west-3", "default", "forward", JSON.stringify({ source: ["edge"] }));
+    events.putTarget("eu-west-3", "default", "forward", {
+      Id: "home",
+      Arn: `arn:aws:events:us-west-2:${account}:event-bus/home`,
+    });
+    events.putRule("us-west-2", "home", "take", JSON.stringify({ source: ["edge"] }));
+    events.putTarget("us-west-2", "home", "take", { Id: "f", Arn: `${Arn}2` });
+    const far = new EventBridgeClient(gateway.client("admin", "eu-west-3"));
+    await far.send(new PutEventsCommand({ Entries: [{ Source: "edge", DetailType: "Report", Detail: "{}" }] }));
+    far.destroy();
+    await eventually(
+      () => delivered.filter(({ arn }) => arn === `${Arn}2`),
+      (found) => found.length === 1 && found[0]?.event.region === "eu-west-3",
+    );
+  });
+
+  it("tries again when a target fails, and delivers twice when asked", async () => {
+    const before = delivered.length;
+    failures = 1;
+    await send({ Source: "shop", DetailType: "Order", Detail: '{"id":3}' });
+    await eventually(
+      () => delivered.length,
+      (count) => count === before + 1,
+    );
+    events.duplicateShare = 1;
+    await send({ Source: "shop", DetailType: "Order", Detail: '{"id":4}' });
+    events.duplicateShare = 0;
+    await eventually(
+      () => delivered.length,
+      (count) => count === before + 3,
+    );
+    expect(delivered.at(-1)?.event.id).toBe(delivered.at(-2)?.event.id);
+  });
+
+  it("refuses entries one by one", async () => {
+    const answer = await send(
+      { Source: "shop", DetailType: "Order", Detail: "not JSON" },
+      { Source: "aws.ec2", DetailType: "x", Detail: "{}" },
+      { Source: "x", DetailType: "x", Detail: "{}" },
+    );
+    expect(answer.FailedEntryCount).toBe(2);
+    expect(answer.Entries?.map(({ ErrorCode }) => ErrorCode)).toEqual([
+      "MalformedDetail",
+      "NotAuthorizedForSourceException",
+      undefined,
+    ]);
+    expect(
+      await errorName(send(...Array.from({ length: 11 }, () => ({ Source: "s", DetailType: "d", Detail: "{}" })))),
+    ).toBe("ValidationException");
+  });
+
+  it("tests patterns, refuses bad ones, and lists rules", async () => {
+    const test = (pattern: string) =>
+      client.send(new TestEventPatternCommand({ EventPattern: pattern, Event: JSON.stringify(event) }));
+    expect((await test('{"source":["aws.ec2"]}')).Result).toBe(true);
+    expect(await errorName(test('{"source":"aws.ec2"}'))).toBe("InvalidEventPatternException");
+    expect((await client.send(new ListRulesCommand({}))).Rules?.map(({ Name }) => Name)).toEqual(["orders"]);
+    await client.send(new RemoveTargetsCommand({ Rule: "orders", Ids: ["1"] }));
+  });
+});

@@ -1,0 +1,117 @@
+import {
+  CopyObjectCommand,
+  CreateBucketCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  ListObjectVersionsCommand,
+  PutBucketVersioningCommand,
+  PutObjectCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { S3 } from "../../local/services/s3.ts";
+import { errorName, startGateway } from "./harness.ts";
+
+let gateway: Awaited<ReturnType<typeof startGateway>>;
+let client: S3Client;
+const Bucket = "a-bucket";
+const put = (Key: string, Body: string, more: object = {}) =>
+  client.send(new PutObjectCommand({ Bucket, Key, Body, ...more }));
+const get = async (Key: string, more: object = {}) =>
+  (await client.send(new GetObjectCommand({ Bucket, Key, ...more }))).Body?.transformToString();
+const statusOf = async (call: Promise<unknown>) => {
+  try {
+    await call;
+    return 200;
+  } catch (error) {
+    return (error as { $metadata: { httpStatusCode: number } }).$metadata.httpStatusCode;
+  }
+};
+
+beforeAll(async () => {
+  gateway = await startGateway([new S3().service()]);
+  client = new S3Client(gateway.client());
+  await client.send(new CreateBucketCommand({ Bucket }));
+});
+afterAll(async () => {
+  client.destroy();
+  await gateway.close();
+});
+
+describe("S3", () => {
+  it("gives back what was put, whatever the key", async () => {
+    for (const Key of ["plain", "a/b/c", "with space", "plus+and%20", "ünïcode/☃", "a//b", "question?mark"]) {
+      await put(Key, Key, { Metadata: { who: "me" }, ContentType: "text/plain" });
+      expect(await get(Key)).toBe(Key);
+      expect(await client.send(new HeadObjectCommand({ Bucket, Key }))).toMatchObject({
+        ContentType: "text/plain",
+        Metadata: { who: "me" },
+        ContentLength: Buffer.byteLength(Key),
+      });
+    }
+  });
+
+  it("holds If-None-Match and If-Match on writes", async () => {
+    const first = await put("conditional", "1", { IfNoneMatch: "*" });
+    expect(await errorName(put("conditional", "2", { IfNoneMatch: "*" }))).toBe("PreconditionFailed");
+    const second = await put("conditional", "2", { IfMatch: first.ETag });
+    expect(await errorName(put("conditional", "3", { IfMatch: first.ETag }))).toBe("PreconditionFailed");
+    await put("conditional", "3", { IfMatch: second.ETag });
+    expect(await get("conditional")).toBe("3");
+    expect(await statusOf(put("not there", "x", { IfMatch: first.ETag }))).toBe(404);
+  });
+
+  it("answers 304 to a reader that has it", async () => {
+    const { ETag } = await put("cached", "x");
+    expect(await statusOf(client.send(new GetObjectCommand({ Bucket, Key: "cached", IfNoneMatch: ETag })))).toBe(304);
+    await put("cached", "y");
+    expect(await get("cached", { IfNoneMatch: ETag })).toBe("y");
+  });
+
+  it("keeps versions, and hides what was deleted", async () => {
+    await client.send(new CreateBucketCommand({ Bucket: "versioned" }));
+    await client.send(
+      new PutBucketVersioningCommand({ Bucket: "versioned", VersioningConfiguration: { Status: "Enabled" } }),
+    );
+    const at = { Bucket: "versioned", Key: "k" };
+    const first = await client.send(new PutObjectCommand({ ...at, Body: "1" }));
+    await client.send(new PutObjectCommand({ ...at, Body: "2" }));
+    await client.send(new DeleteObjectCommand(at));
+    expect(await errorName(client.send(new GetObjectCommand(at)))).toBe("NoSuchKey");
+    const old = await client.send(new GetObjectCommand({ ...at, VersionId: first.VersionId }));
+    expect(await old.Body?.transformToString()).toBe("1");
+    const all = await client.send(new ListObjectVersionsCommand({ Bucket: "versioned" }));
+    expect([all.Versions?.length, all.DeleteMarkers?.length]).toEqual([2, 1]);
+  });
+
+  it("lists by prefix and folder, page by page", async () => {
+    for (const key of ["l/1", "l/2", "l/sub/3", "l/sub/4"]) await put(key, key);
+    const folders = await client.send(new ListObjectsV2Command({ Bucket, Prefix: "l/", Delimiter: "/" }));
+    expect([folders.Contents?.map(({ Key }) => Key), folders.CommonPrefixes?.map(({ Prefix }) => Prefix)]).toEqual([
+      ["l/1", "l/2"],
+      ["l/sub/"],
+    ]);
+    const page = await client.send(new ListObjectsV2Command({ Bucket, Prefix: "l/", MaxKeys: 3 }));
+    expect([page.KeyCount, page.IsTruncated]).toEqual([3, true]);
+    const rest = await client.send(
+      new ListObjectsV2Command({ Bucket, Prefix: "l/", ContinuationToken: page.NextContinuationToken }),
+    );
+    expect(rest.Contents?.map(({ Key }) => Key)).toEqual(["l/sub/4"]);
+  });
+
+  it("answers in the bucket's own region only", async () => {
+    const elsewhere = new S3Client(gateway.client("admin", "eu-west-3"));
+    expect(await statusOf(elsewhere.send(new GetObjectCommand({ Bucket, Key: "plain" })))).toBe(301);
+    elsewhere.destroy();
+  });
+
+  it("says so when there is no such key, bucket or operation", async () => {
+    expect(await errorName(client.send(new GetObjectCommand({ Bucket, Key: "nothing" })))).toBe("NoSuchKey");
+    expect(await errorName(client.send(new GetObjectCommand({ Bucket: "nowhere", Key: "k" })))).toBe("NoSuchBucket");
+    expect(
+      await errorName(client.send(new CopyObjectCommand({ Bucket, Key: "copy", CopySource: `${Bucket}/plain` }))),
+    ).toBe("NotImplemented");
+  });
+});
