@@ -1,9 +1,6 @@
 /** Which Landfall the command talks to: the one that `npm run dev` keeps on this machine, or a deployed stage. */
 import { existsSync, readFileSync } from "node:fs";
-import path from "node:path";
-import type { Endpoints } from "../local/endpoints.ts";
-
-export const endpointsFile = path.resolve(import.meta.dirname, "../.local/endpoints.json");
+import { type Endpoints, endpointsFile } from "../local/endpoints.ts";
 
 /** What a person did wrong or has to do; printed without a stack. */
 export class UsageError extends Error {

@@ -1,7 +1,12 @@
 /** `.local/endpoints.json`: where everything is while the cloud runs. */
+import path from "node:path";
 import type { BootContext } from "./boot.ts";
 import { administrator } from "./cloud.ts";
 import { localPort } from "./services/accelerator/accelerator.ts";
+
+/** Where a running cloud keeps its logs and its endpoints. */
+export const localDir = process.env.LANDFALL_LOCAL ?? path.resolve(import.meta.dirname, "../.local");
+export const endpointsFile = path.join(localDir, "endpoints.json");
 
 export interface Endpoints {
   aws: { endpoint: string; region: string; accessKeyId: string; secretAccessKey: string };

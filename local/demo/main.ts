@@ -1,10 +1,10 @@
 /** `npm run demo`: Landfall's whole story on one machine, in the terminal. `-- --json` adds one last line with every figure. */
 import { existsSync } from "node:fs";
-import path from "node:path";
 import { parseArgs } from "node:util";
 import pc from "picocolors";
 import { connectTo } from "../../cli/connect.ts";
 import { Cloud } from "../cloud.ts";
+import { localDir } from "../endpoints.ts";
 import { profiles } from "../latency.ts";
 import { untilStopped } from "../signals.ts";
 import { must, StepFailed, Story } from "./story.ts";
@@ -19,7 +19,6 @@ if (!(profile in profiles)) {
 const began = Date.now();
 const seconds = () => `${((Date.now() - began) / 1000).toFixed(1)} s`.padStart(7);
 const say = (text: string) => console.log(text);
-const dir = path.resolve(import.meta.dirname, "../../.local");
 let cloud: Cloud | undefined;
 let story: Story | undefined;
 const figures: Record<string, unknown> = { profile };
@@ -31,7 +30,7 @@ async function step(title: string, work: () => Promise<string>): Promise<void> {
 
 async function tell(): Promise<void> {
   await step("The cloud boots from infra.lock.json", async () => {
-    cloud = await Cloud.boot({ dir, profile });
+    cloud = await Cloud.boot({ dir: localDir, profile });
     connectTo(cloud.endpoints());
     const { viewTenant } = await import("../../cli/tenants.ts");
     const { viewStatus } = await import("../../cli/status.ts");

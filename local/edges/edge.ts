@@ -95,6 +95,16 @@ export class LocalEdge {
     const master = this.pid;
     // The master first: it would start another worker for one that dies.
     if (master !== undefined) for (const pid of [master, ...childrenOf(master)]) kill(pid);
+    for (const pid of this.#notedWorkers()) kill(pid);
+  }
+
+  /** Workers that the agent noted, and that may have outlived their master. */
+  #notedWorkers(): number[] {
+    const file = path.join(this.config.dir, "run/workers");
+    const pids = existsSync(file) ? readFileSync(file, "utf8").split(" ").map(Number) : [];
+    return pids.filter(
+      (pid) => pid > 1 && existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "nginx",
+    );
   }
 
   /** Ends it in order. */

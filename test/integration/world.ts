@@ -131,6 +131,8 @@ export class World {
     servername: `${name}.${domain}`,
     ca: this.server.ca,
   });
+  /** Straight to an edge, past the accelerator. */
+  edgeTls = (name: string, address: string): Destination => ({ ...this.tls(name), host: address, port: 8443 });
   raw = (port: number): Destination => ({ host: this.accelerator.address, port });
 
   /** The region that a connection lands in; `nothing` when nobody answers. */
