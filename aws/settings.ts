@@ -16,16 +16,21 @@ export const environment = z
 
 const client = new SSMClient({});
 const path = `/landfall/${environment.LANDFALL_STAGE}`;
-const keepMs = 60_000;
+/** An operator's freeze counts within seconds; SSM takes 40 reads a second. */
+const keepMs = 5000;
 let kept: { until: number; settings: Promise<Settings> } | undefined;
 
 export interface Settings {
   fleet: Fleet;
   /** SHA-256 of the structure that new cells start with. */
   structure: string;
+  /** `monitor` decides and says so, and leaves the accelerator as it is. */
+  mode: "monitor" | "enforce";
+  /** Nothing is published and the accelerator is not written; work is kept for when it ends. */
+  frozen: boolean;
 }
 
-/** The platform team's settings, at most a minute old. */
+/** The platform team's settings, at most five seconds old. */
 export function loadSettings(now = Date.now()): Promise<Settings> {
   if (kept === undefined || kept.until <= now) {
     const settings = readSettings();
@@ -38,15 +43,24 @@ export function loadSettings(now = Date.now()): Promise<Settings> {
 }
 
 async function readSettings(): Promise<Settings> {
-  const names = [`${path}/fleet`, `${path}/structure`];
+  const names = ["fleet", "structure", "mode", "freeze"].map((name) => `${path}/${name}`);
   const { Parameters = [] } = await client.send(new GetParametersCommand({ Names: names }));
   const value = (name: string) => {
-    const parameter = Parameters.find((candidate) => candidate.Name === name);
-    if (parameter?.Value === undefined) throw new Error(`SSM parameter ${name} is missing: deploy the stage again`);
+    const parameter = Parameters.find((candidate) => candidate.Name === `${path}/${name}`);
+    if (parameter?.Value === undefined)
+      throw new Error(`SSM parameter ${path}/${name} is missing: deploy the stage again`);
     return parameter.Value;
   };
-  return { fleet: Fleet.parse(JSON.parse(value(names[0]!))), structure: value(names[1]!) };
+  return {
+    fleet: Fleet.parse(JSON.parse(value("fleet"))),
+    structure: value("structure"),
+    mode: Mode.parse(value("mode")),
+    frozen: Freeze.parse(value("freeze")) === "on",
+  };
 }
+
+const Mode = z.enum(["monitor", "enforce"]);
+const Freeze = z.enum(["on", "off"]);
 
 export function cellOf(fleet: Fleet, name: string) {
   const cell = fleet.cells.find((candidate) => candidate.name === name);

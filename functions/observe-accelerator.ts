@@ -10,5 +10,6 @@ export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
     logger.info("health signal", { ...signal });
   }
   const { changes, held } = await evaluateFailover(cell);
+  if (held.length > 0) logger.warn("held back", { cell, held });
   return { cell, changes: changes.length, held };
 });

@@ -28,10 +28,11 @@ const bucketBytesMost = 4 * 1024 * 1024;
 
 /**
  * Answers `published` with the generation, or `delegated` when another publisher has the lease: that one looks at the
- * dirty set again after it let go, so the work is not forgotten.
+ * dirty set again after it let go, so the work is not forgotten. `frozen` leaves the work for reconcile.
  */
 export const handler = shell(PublishInput, async ({ cell }, { awsRequestId }) => {
   const settings = await loadSettings();
+  if (settings.frozen) return { cell, state: "frozen" as const };
   const buckets = bucketsOf(settings);
   let generation: number | undefined;
   for (let drained = false; !drained; ) {

@@ -4,9 +4,9 @@ import { cellOf, loadSettings } from "../../aws/settings.ts";
 import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
 import { changesBetween, planAccelerator } from "../../core/failover/plan.ts";
 
-/** Reads everything that failover decides on, and decides: what there is to change now, and what is held back. */
+/** Reads everything that failover decides on, and decides: what there is to change now, and what is held back. In monitor mode, and while frozen, that is everything. */
 export async function evaluateFailover(cellName: string) {
-  const { fleet } = await loadSettings();
+  const { fleet, mode, frozen } = await loadSettings();
   const cell = cellOf(fleet, cellName);
   const [observed, edges, signals] = await Promise.all([
     observeAccelerator(cell.listenerArn),
@@ -14,5 +14,12 @@ export async function evaluateFailover(cellName: string) {
     readSignals(cellName),
   ]);
   const desired = planAccelerator(edgeFacts(edges, signals), degradedRegions(signals), observed);
-  return { cell, changes: changesBetween(desired, observed), held: desired.held };
+  const changes = changesBetween(desired, observed);
+  if (mode === "enforce" && !frozen) return { cell, changes, held: desired.held };
+  const why = frozen ? "frozen" : "monitor mode";
+  return {
+    cell,
+    changes: [],
+    held: [...desired.held, ...changes.map((change) => `${why}: ${JSON.stringify(change)}`)],
+  };
 }

@@ -50,6 +50,26 @@ describe("failover", () => {
     await eventually(weights, (now) => now[edge] === 128);
   });
 
+  it("writes nothing in monitor mode, and does it once enforced", async () => {
+    const [edge = ""] = await edgesIn("eu-west-3");
+    const { ssm, states } = world.cloud.context.services;
+    ssm.put("us-west-2", "/landfall/local/mode", "monitor");
+    await new Promise((resolve) => setTimeout(resolve, 5500)); // settings are kept for 5 s
+    const before = states.transitions;
+    await signal("eu-west-3", "degraded", edge);
+    await eventually(
+      () => states.transitions,
+      (now) => now >= before + 3,
+    );
+    expect((await weights())[edge]).toBe(128);
+    ssm.put("us-west-2", "/landfall/local/mode", "enforce");
+    await new Promise((resolve) => setTimeout(resolve, 5500));
+    await signal("eu-west-3", "degraded", edge);
+    await eventually(weights, (now) => now[edge] === 0);
+    await signal("eu-west-3", "healthy", edge);
+    await eventually(weights, (now) => now[edge] === 128);
+  });
+
   it("sends users of a degraded region elsewhere, and back when it recovers", async () => {
     await signal("ap-northeast-1", "degraded");
     await eventually(
