@@ -1,7 +1,7 @@
 /** Signs manifests with the Ed25519 key in KMS, which never leaves it. */
-import { KMSClient, SignCommand } from "@aws-sdk/client-kms";
+import { GetPublicKeyCommand, KMSClient, SignCommand } from "@aws-sdk/client-kms";
+import { type PublicKeys, parseKeys, sha256 } from "../schemas/signed.ts";
 import { type SignedManifest, signedMessage } from "../schemas/snapshot.ts";
-import { sha256 } from "./hash.ts";
 import { environment } from "./settings.ts";
 
 const client = new KMSClient({});
@@ -18,4 +18,17 @@ export async function signManifest(manifest: string): Promise<SignedManifest> {
     }),
   );
   return { manifest, signatures: { [signingKeyId]: Buffer.from(Signature!).toString("base64") } };
+}
+
+let keys: Promise<PublicKeys> | undefined;
+
+/** The public half, asked for once: what stands in a bucket is verified like anything else from outside. */
+export function publicKeys(): Promise<PublicKeys> {
+  keys ??= client
+    .send(new GetPublicKeyCommand({ KeyId: signingKeyId }))
+    .then(({ PublicKey }) => parseKeys({ [signingKeyId]: PublicKey! }));
+  keys.catch(() => {
+    keys = undefined;
+  });
+  return keys;
 }

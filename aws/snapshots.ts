@@ -1,7 +1,7 @@
 /** Snapshot buckets: one a region, holding content-addressed objects and the cell's signed manifest. */
 import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
-import { Manifest, manifestKey, objectKey, type RouteBucket, SignedManifest } from "../schemas/snapshot.ts";
-import { sha256 } from "./hash.ts";
+import { openManifest, type PublicKeys, sha256 } from "../schemas/signed.ts";
+import { type Manifest, manifestKey, objectKey, type RouteBucket, type SignedManifest } from "../schemas/snapshot.ts";
 
 const clients = new Map<string, S3Client>();
 const clientOf = (region: string) => {
@@ -53,16 +53,18 @@ export async function getRoutes(bucket: Bucket, hash: string): Promise<RouteBuck
 
 export interface StoredManifest {
   etag: string;
-  manifest: Manifest;
+  /** Absent when what stands there is not ours: not signed, not whole, or of another cell. It is to be overwritten. */
+  manifest?: Manifest;
 }
 
-export async function getManifest(bucket: Bucket, cell: string): Promise<StoredManifest | undefined> {
+export async function getManifest(bucket: Bucket, cell: string, keys: PublicKeys): Promise<StoredManifest | undefined> {
   try {
     const { Body, ETag } = await clientOf(bucket.region).send(
       new GetObjectCommand({ Bucket: bucket.name, Key: manifestKey(cell) }),
     );
-    const signed = SignedManifest.parse(JSON.parse((await Body?.transformToString()) ?? ""));
-    return { etag: ETag!, manifest: Manifest.parse(JSON.parse(signed.manifest)) };
+    const opened = openManifest((await Body?.transformToString()) ?? "", keys);
+    const ours = opened.ok && opened.manifest.cell === cell;
+    return ours ? { etag: ETag!, manifest: opened.manifest } : { etag: ETag! };
   } catch (error) {
     if (statusOf(error) === 404) return undefined;
     throw error;

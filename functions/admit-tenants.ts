@@ -1,18 +1,18 @@
 /** Admits a batch's tenants: what each record says now becomes claims, slots and routes in the ledger. */
 
-import { sha256 } from "../aws/hash.ts";
 import { applyAdmission, readTenantRow, reserveSlots } from "../aws/ledger/admission.ts";
 import { markDirty, type Outcome, readBatch, saveOutcomes } from "../aws/ledger/batches.ts";
 import { cellOf, loadSettings } from "../aws/settings.ts";
 import { readRecord } from "../aws/tenants.ts";
-import { type AdmissionFacts, admit, refuse, slotsWanted } from "../core/admission/admit.ts";
-import { claimInWords } from "../core/admission/claims.ts";
+import { type AdmissionFacts, type AdmissionPlan, admit, refuse, slotsWanted } from "../core/admission/admit.ts";
+import { claimField, claimInWords } from "../core/admission/claims.ts";
 import { isRaw } from "../core/admission/routes.ts";
-import { absent } from "../core/admission/tenant-row.ts";
+import { absent, retry } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
 import { canonicalJson } from "../core/canonical.ts";
 import { RowChangedError } from "../core/errors.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
+import { sha256 } from "../schemas/signed.ts";
 import { RolloutInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 
@@ -24,14 +24,13 @@ export const handler = shell(RolloutInput, async ({ batchId }) => {
   const { tenantIds } = await readBatch(batchId);
   const facts = await inParallel(tenantIds, (tenantId) => readFacts(tenantId, fleet));
   const slots = await reserveFor(facts);
-  const outcomes = await inParallel(facts, async (fact) => settleOne(fact, slots.get(fact.tenantId)));
+  const outcomes = await inParallel(facts, (fact) => settleOne(fact, slots.get(fact.tenantId)!));
   const cells = new Map<string, string[]>();
   for (const { tenantId, cell, state } of outcomes)
     if (state !== "none") cells.set(cell, [...(cells.get(cell) ?? []), tenantId]);
   for (const [cell, ids] of cells) await markDirty(cell, batchId, ids);
   await saveOutcomes(batchId, outcomes, Date.now());
-  const changed = outcomes.filter((outcome) => outcome.changed).length;
-  logger.info("batch admitted", { batchId, tenants: outcomes.length, changed });
+  logger.info("batch admitted", { batchId, tenants: outcomes.length });
   return { batchId, cells: [...cells.keys()].sort() };
 });
 
@@ -92,26 +91,52 @@ function slotOf(cell: Cell, kind: SlotKind, number: number): number | undefined 
   return number < cell.tlsCount ? cell.portCount + number : undefined;
 }
 
-async function settleOne(facts: AdmissionFacts, reserved: Reserved | undefined): Promise<Outcome> {
-  const full = reserved?.full ?? [];
-  const plan =
-    full.length > 0
-      ? refuse(facts, "Pending", [`CellFull: cell ${facts.cell.name} has no free slot for ${full.join(", ")}`])
-      : admit(facts, reserved?.slots ?? {});
-  if (plan.kind === "unchanged") return outcomeOf(facts, plan.row, false);
-  const applied = await applyAdmission(plan, Date.now());
-  if (applied.ok) return outcomeOf(facts, plan.row, true);
-  const reasons = applied.claims.map((claim) => `hostnames: ${claimInWords(claim)} belongs to another tenant`);
-  const refused = refuse(facts, "Rejected", reasons);
-  const written = await applyAdmission(refused, Date.now());
-  if (!written.ok) throw new RowChangedError(`tenant ${facts.tenantId} could not be refused`);
-  return outcomeOf(facts, refused.row, true);
+/**
+ * Admits one tenant. What goes wrong with it is its own: whatever is thrown, save for a row that changed meanwhile,
+ * becomes its reason, and the row is looked at again at the next occasion.
+ */
+async function settleOne(facts: AdmissionFacts, { slots, full }: Reserved): Promise<Outcome> {
+  try {
+    return await tryOne(facts, { slots, full });
+  } catch (error) {
+    if (error instanceof RowChangedError) throw error;
+    logger.error("tenant not admitted", { tenantId: facts.tenantId.slice(0, 100), error: error as Error });
+    const failed = refuse(
+      facts,
+      "Rejected",
+      [`record: Landfall failed on it (${String(error)}): write it again`],
+      slots,
+    );
+    return write({ ...failed, row: { ...failed.row, hash: retry } }, facts);
+  }
 }
 
-function outcomeOf(facts: AdmissionFacts, row: AdmissionFacts["row"], changed: boolean): Outcome {
-  const { tenantId, cell } = facts;
-  if (row === undefined) return { tenantId, state: "none", generation: 0, changed: false, cell: cell.name };
-  return { tenantId, state: row.state, generation: row.generation, changed, cell: row.cell, reasons: row.reasons };
+async function tryOne(facts: AdmissionFacts, { slots, full }: Reserved): Promise<Outcome> {
+  if (full.length > 0) {
+    const reason = `CellFull: cell ${facts.cell.name} has no free slot for ${full.join(", ")}`;
+    const pending = refuse(facts, "Pending", [reason], slots);
+    return write({ ...pending, row: { ...pending.row, hash: retry } }, facts);
+  }
+  const plan = admit(facts, slots);
+  if (plan.kind === "unchanged") return outcomeOf(facts, plan.row);
+  const applied = await applyAdmission(plan, Date.now());
+  if (applied.ok) return outcomeOf(facts, plan.row);
+  const reasons = applied.claims.map(
+    ({ claim, released }) =>
+      `${claimField(claim)}: ${claimInWords(claim)} belongs to another tenant${released ? ", which gave it up: it is kept for them for now" : ""}`,
+  );
+  return write(refuse(facts, "Rejected", reasons.sort(), slots), facts);
+}
+
+async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcome> {
+  const written = await applyAdmission(plan, Date.now());
+  if (!written.ok) throw new RowChangedError(`tenant ${facts.tenantId} could not be refused`);
+  return outcomeOf(facts, plan.row);
+}
+
+function outcomeOf({ tenantId, cell }: AdmissionFacts, row: AdmissionFacts["row"]): Outcome {
+  if (row === undefined) return { tenantId, state: "none", generation: 0, cell: cell.name };
+  return { tenantId, state: row.state, generation: row.generation, cell: row.cell };
 }
 
 async function inParallel<T, R>(items: T[], run: (item: T) => Promise<R>): Promise<R[]> {

@@ -6,10 +6,13 @@ import { logger, handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
   if (signal !== undefined) {
-    await recordSignal({ ...signal, at: Date.parse(at ?? "") || Date.now() });
+    await recordSignal({ ...signal, at: seenAt(signal.at ?? Date.parse(at ?? ""), Date.now()) });
     logger.info("health signal", { ...signal });
   }
   const { changes, held } = await evaluateFailover(cell);
   if (held.length > 0) logger.warn("held back", { cell, held });
   return { cell, changes: changes.length, held };
 });
+
+/** A clock that runs ahead must not silence everything that is said after it. */
+const seenAt = (at: number, now: number) => (Number.isFinite(at) ? Math.min(at, now) : now);

@@ -1,6 +1,5 @@
 /** The publisher of a cell: drains its dirty set into commits, and copies each commit to every region. */
 import { randomUUID } from "node:crypto";
-import { sha256 } from "../aws/hash.ts";
 import {
   type Commit,
   commitGeneration,
@@ -11,12 +10,13 @@ import {
 } from "../aws/ledger/commits.ts";
 import { type Lease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
-import { signingKeyId, signManifest } from "../aws/signing.ts";
+import { publicKeys, signingKeyId, signManifest } from "../aws/signing.ts";
 import { type Bucket, getManifest, getRoutes, putManifest, putObject, rememberRoutes } from "../aws/snapshots.ts";
 import { GateRefusedError, LeaseHeldError, LedgerBehindError } from "../core/errors.ts";
 import { gateRoutes } from "../core/publishing/gate.ts";
 import { bucketsToRender, manifestOf, manifestStep } from "../core/publishing/plan.ts";
 import { renderBucket, renderManifest } from "../core/publishing/render.ts";
+import { sha256 } from "../schemas/signed.ts";
 import type { RouteBucket } from "../schemas/snapshot.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
@@ -123,14 +123,14 @@ async function copyToRegions(cell: string, buckets: Bucket[]): Promise<void> {
 /** Reads the region's ETag before the ledger, so that what is written is never older than what was there. */
 async function copyToRegion(cell: string, bucket: Bucket): Promise<void> {
   for (let attempt = 0; attempt < 2; attempt++) {
-    const stored = await getManifest(bucket, cell);
+    const stored = await getManifest(bucket, cell, await publicKeys());
     const commit = await readCommit(cell);
     if (commit === undefined) return;
     const step = manifestStep(stored?.manifest, commit);
     if (step === "current") return;
     if (step === "ledger-behind")
       throw new LedgerBehindError(
-        `${bucket.name} has generation ${stored?.manifest.generation} of cell ${cell}, the ledger only ${commit.generation}: restored from a backup?`,
+        `${bucket.name} has generation ${stored?.manifest?.generation} of cell ${cell}, the ledger only ${commit.generation}: restored from a backup?`,
       );
     const signed = await signManifest(renderManifest(manifestOf(cell, commit, [signingKeyId])));
     if (await putManifest(bucket, cell, signed, stored)) return;

@@ -1,8 +1,9 @@
-/** Writes what became of a batch into each tenant's status, and says so on the bus. */
+/** Writes what became of a batch into each tenant's status, and says so on the bus, once a generation or a little more. */
 import { type ControlEvent, putEvents } from "../aws/events.ts";
+import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Batch, type Coverage, type Outcome, readBatch, readCoverage } from "../aws/ledger/batches.ts";
 import { readEdges, removeWait } from "../aws/ledger/edges.ts";
-import { type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
+import { markAnnounced, readAnnounced, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
 import { evaluateWait, type WaitOutcome } from "../core/rollout/acks.ts";
 import { regionsOf, servedBy } from "../core/rollout/settle.ts";
 import { detailTypes } from "../schemas/events.ts";
@@ -11,24 +12,25 @@ import { logger, handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(SettleInput, async ({ batchId }) => {
   const batch = await readBatch(batchId);
-  const outcomes = batch.outcomes ?? [];
   const events: ControlEvent[] = [];
-  for (const [cell, tenants] of Map.groupBy(outcomes, (outcome) => outcome.cell)) {
+  const announced: Outcome[] = [];
+  for (const [cell, tenants] of Map.groupBy(batch.outcomes ?? [], (outcome) => outcome.cell)) {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
-    const wait =
-      covered === undefined ? undefined : evaluateWait(covered.generation, await readEdges(cell), Date.now());
+    const wait = covered && evaluateWait(covered.generation, await readEdges(cell), Date.now());
     for (const outcome of tenants) {
-      if (outcome.changed && (outcome.state === "Rejected" || outcome.state === "Pending"))
-        events.push(rejected(outcome));
-      if (covered === undefined || wait === undefined || !isServable(outcome)) continue;
-      const status = statusOf(batch, outcome, covered, wait);
-      await writeStatus(outcome.tenantId, status);
-      if (outcome.changed) events.push(settled(outcome, status));
+      const status = covered && wait && isServable(outcome) ? statusOf(batch, outcome, covered, wait) : undefined;
+      if (status !== undefined) await writeStatus(outcome.tenantId, status);
+      const event = status === undefined ? await refusal(outcome) : settled(outcome, status);
+      // Said before it is noted: a settle that dies in between says it twice, never not at all.
+      if (event === undefined || (await readAnnounced(outcome.tenantId)) >= outcome.generation) continue;
+      events.push(event);
+      announced.push(outcome);
     }
   }
   await putEvents(events);
-  logger.info("rollout settled", { batchId, tenants: outcomes.length, events: events.length });
+  for (const { tenantId, generation } of announced) await markAnnounced(tenantId, generation);
+  logger.info("rollout settled", { batchId, tenants: batch.outcomes?.length ?? 0, events: events.length });
 });
 
 const isServable = ({ state }: Outcome) => state === "Admitted" || state === "Suspended" || state === "Removed";
@@ -46,8 +48,12 @@ function statusOf(batch: Batch, outcome: Outcome, covered: Coverage, wait: WaitO
   };
 }
 
-function rejected({ tenantId, generation, reasons, state }: Outcome): ControlEvent {
-  return { detailType: detailTypes.tenantRejected, detail: { tenantId, generation, state, reasons: reasons ?? [] } };
+/** Reasons are the row's: a batch of a thousand tenants has no room for them. */
+async function refusal({ tenantId, generation, state }: Outcome): Promise<ControlEvent | undefined> {
+  if (state !== "Rejected" && state !== "Pending") return undefined;
+  const row = await readTenantRow(tenantId);
+  const reasons = row?.generation === generation ? row.reasons : [];
+  return { detailType: detailTypes.tenantRejected, detail: { tenantId, generation, state, reasons } };
 }
 
 function settled({ tenantId, generation, state }: Outcome, { served, regions, missing }: TenantStatus): ControlEvent {

@@ -1,10 +1,10 @@
 /** From the Tenants stream: leaves the batch's tenant ids in the ledger and starts one rollout for all of them. */
 import type { DynamoDBBatchResponse } from "aws-lambda";
 import * as z from "zod";
-import { sha256 } from "../aws/hash.ts";
 import { createBatch } from "../aws/ledger/batches.ts";
 import { environment } from "../aws/settings.ts";
 import { startExecution } from "../aws/workflows.ts";
+import { sha256 } from "../schemas/signed.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 
 const StreamEvent = z.object({

@@ -71,7 +71,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
         },
         // Without it S3 answers 403 for an object that is not there, and the first manifest could not be told apart.
         { actions: ["s3:ListBucket"], resources: objects.map((bucket) => bucket.arn) },
-        { actions: ["kms:Sign"], resources: [key.arn] },
+        { actions: ["kms:Sign", "kms:GetPublicKey"], resources: [key.arn] },
       ],
     }),
     awaitAcks: make("AwaitAcks", "await-acks", {

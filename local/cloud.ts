@@ -1,5 +1,5 @@
 /** The embedded cloud: infra.lock.json booted on one machine, behind AWS's own protocols. */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -11,6 +11,7 @@ import { describeEndpoints, type Endpoints } from "./endpoints.ts";
 import { Gateway } from "./gateway/gateway.ts";
 import { Iam } from "./gateway/iam.ts";
 import { type Latency, profiles, wait } from "./latency.ts";
+import { claimDir, pidFile, sweepScratch } from "./leftovers.ts";
 import { readLock } from "./lock.ts";
 import { defaultNetwork, Geography } from "./network/geography.ts";
 import { Network } from "./network/network.ts";
@@ -69,6 +70,8 @@ export class Cloud {
   static async #boot(options: CloudOptions, close: Cloud["close"]): Promise<Cloud> {
     const latency = profiles[options.profile ?? "none"];
     const { dir, onFault = (error, what) => console.error(`${what}:`, error) } = options;
+    close.push(claimDir(dir));
+    sweepScratch();
     rmSync(path.join(dir, "logs"), { recursive: true, force: true });
     mkdirSync(path.join(dir, "logs"), { recursive: true });
     const claimed = await claimNetwork();
@@ -77,6 +80,7 @@ export class Cloud {
     // nginx's workers are another user: a place that everybody can read, whatever the rights of the project's folder.
     const scratch = mkdtempSync(path.join(os.tmpdir(), "landfall-"));
     chmodSync(scratch, 0o755);
+    writeFileSync(path.join(scratch, pidFile), String(process.pid));
     close.push(() => rmSync(scratch, { recursive: true, force: true }));
     const home = lock.all("aws:dynamodb/table:Table")[0]!.region;
     const regions = [...new Set([home, ...fleetRegions(lock)])];
@@ -93,7 +97,7 @@ export class Cloud {
       account,
       latency,
       addressOf: geography.acceleratorAddress,
-      instanceAddress: (id) => compute.addressOf(id),
+      instanceAddress: (id, region) => compute.addressOf(id, region),
       apply: (listeners) => network.configure(listeners),
       onFault,
     });
@@ -104,6 +108,8 @@ export class Cloud {
       account,
       transitionMs: latency.transitionMs,
       invoke: (role, name, payload) => invokeForMachine(iam, lambda, role, name, payload),
+      onFailed: ({ identity, status, error, cause }) =>
+        onFault(`${error}: ${cause?.slice(0, 500)}`, `execution ${identity.name} of ${identity.machineName} ${status}`),
     });
     close.push(() => states.stop());
     const deliver = (arn: string, input: string, role: string | undefined) =>
@@ -122,7 +128,7 @@ export class Cloud {
       account,
       iam,
       services: [
-        database.service(iam),
+        database.service(iam, home),
         s3.service(),
         ssm.service(),
         kms.service(),
@@ -228,8 +234,13 @@ async function invokeForMachine(
   name: string,
   payload: unknown,
 ): Promise<unknown> {
-  const fn = lambda.get(name);
-  iam.check(role, "lambda:InvokeFunction", [fn.config.arn]);
+  const fn = lambda.find(name);
+  if (fn === undefined) throw new StatesError("Lambda.ResourceNotFoundException", `Function not found: ${name}`);
+  try {
+    iam.check(role, "lambda:InvokeFunction", [fn.config.arn]);
+  } catch (error) {
+    throw new StatesError("Lambda.AWSLambdaException", (error as Error).message);
+  }
   const result = await fn.invoke(JSON.stringify(payload));
   if (!("error" in result)) return JSON.parse(result.payload) as unknown;
   throw new StatesError(result.error.errorType, JSON.stringify(result.error));

@@ -36,6 +36,8 @@ export const EdgeHealth = z.strictObject({
   region: Region,
   edgeId: z.string().optional(),
   health: z.enum(["healthy", "degraded"]),
+  /** When it was seen, milliseconds since 1970. The bus's own time has whole seconds, and delivers in any order. */
+  at: z.number().int().optional(),
   reason: z.string().max(256).optional(),
 });
 export type EdgeHealth = z.infer<typeof EdgeHealth>;

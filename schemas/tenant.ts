@@ -5,9 +5,17 @@ import * as z from "zod";
 const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const hostnamePattern = new RegExp(`^(?:${label}\\.)+${label}$`);
 
+/** Asked before a name is put into lower case: some letters outside ASCII have one inside. */
+function isAscii(name: string): boolean {
+  for (let i = 0; i < name.length; i++) if (name.charCodeAt(i) > 127) return false;
+  return true;
+}
+const notAscii = { message: "has letters outside ASCII: write it as punycode, xn--…", abort: true };
+
 /** A DNS name of two or more labels, ASCII, lower case after parsing, without a trailing dot. */
 export const Hostname = z
   .string()
+  .refine(isAscii, notAscii)
   .transform((name) => name.toLowerCase().replace(/\.$/, ""))
   .refine((name) => name.length <= 253, "is longer than 253 characters")
   .refine(
@@ -19,8 +27,9 @@ export const Hostname = z
 /** `*.parent`, one label deep. */
 export const Wildcard = z
   .string()
+  .refine(isAscii, notAscii)
   .transform((name) => name.toLowerCase().replace(/\.$/, ""))
-  .refine((name) => name.startsWith("*."), "must begin with '*.', as in *.acme.com")
+  .refine((name) => name.startsWith("*."), { message: "must begin with '*.', as in *.acme.com", abort: true })
   .refine(
     (name) => name.length <= 253 && hostnamePattern.test(name.slice(2)),
     "must be '*.' and a DNS name, as in *.acme.com",

@@ -35,7 +35,12 @@ export async function reserveSlots(cell: string, kind: "raw" | "tls", count: num
   return (Attributes?.taken as number) - count;
 }
 
-export type Applied = { ok: true } | { ok: false; claims: string[] };
+export interface LostClaim {
+  claim: string;
+  /** Its owner gave it up, and it waits for them alone. */
+  released: boolean;
+}
+export type Applied = { ok: true } | { ok: false; claims: LostClaim[] };
 
 /**
  * Writes the plan as one transaction. Claims that belong to somebody else are returned and nothing is written.
@@ -50,8 +55,11 @@ export async function applyAdmission(plan: AdmissionPlan, now: number): Promise<
     const failed = failedConditions(error);
     if (failed === undefined)
       throw conflicts(error) ? new RowChangedError("the row is being written", { cause: error }) : error;
-    const claims = failed.flatMap((index) => writes[index]?.claim ?? []);
-    if (claims.length > 0 && !failed.includes(0)) return { ok: false, claims: claims.sort() };
+    const claims = failed.flatMap(({ index, old }) => {
+      const claim = writes[index]?.claim;
+      return claim === undefined ? [] : [{ claim, released: old?.releasedAt !== undefined }];
+    });
+    if (claims.length > 0 && !failed.some(({ index }) => index === 0)) return { ok: false, claims };
     throw new RowChangedError(`tenant ${plan.row.tenantId} changed since version ${plan.expectedVersion}`, {
       cause: error,
     });
@@ -61,7 +69,7 @@ export async function applyAdmission(plan: AdmissionPlan, now: number): Promise<
 const conflicts = (error: unknown) =>
   error instanceof Error && ["TransactionConflictException", "TransactionCanceledException"].includes(error.name);
 
-/** The row first, then claims, slots and routes; 99 items at the most, of the 100 that DynamoDB takes. */
+/** The row first, then claims, slots and routes. */
 function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?: string }[] {
   const { row } = plan;
   const { tenantId, cell } = row;
@@ -72,6 +80,7 @@ function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?
       Item,
       ...(condition === undefined ? {} : { ConditionExpression: condition }),
       ...(values === undefined ? {} : { ExpressionAttributeValues: values }),
+      ReturnValuesOnConditionCheckFailure: "ALL_OLD",
     },
   });
   const mine = { ":tenant": tenantId };
@@ -97,9 +106,9 @@ function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?
         { ...mine, ":protocol": protocol },
       ),
     })),
-    ...plan.tombstoneSlots.map(({ protocol, slot }) => ({
+    ...plan.tombstoneSlots.map(({ protocol, slot, reason }) => ({
       write: put(
-        { ...keys.slot(cell, slot), tenantId, protocol, tombstone: { at: now, reason: "tenant removed" } },
+        { ...keys.slot(cell, slot), tenantId, protocol, tombstone: { at: now, reason } },
         "tenantId = :tenant",
         mine,
       ),

@@ -12,9 +12,7 @@ export interface Outcome {
   tenantId: string;
   state: string;
   generation: number;
-  changed: boolean;
   cell: string;
-  reasons?: string[];
 }
 
 export interface Batch {

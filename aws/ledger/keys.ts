@@ -1,10 +1,17 @@
 /** Every key of the ledger, in one place. */
+import { sha256 } from "../../schemas/signed.ts";
+
 const slotDigits = 6;
 const padded = (slot: number) => String(slot).padStart(slotDigits, "0");
 
+/** A key takes 2,048 bytes, and a tenant's id in the Tenants table may have as many: the status of such a one is kept too. */
+const idMost = 255;
+const tenantPk = (tenantId: string) =>
+  Buffer.byteLength(tenantId) <= idMost ? `TENANT#${tenantId}` : `TENANT#${tenantId.slice(0, 32)}~${sha256(tenantId)}`;
+
 export const keys = {
-  tenant: (tenantId: string) => ({ pk: `TENANT#${tenantId}`, sk: "ROW" }),
-  status: (tenantId: string) => ({ pk: `TENANT#${tenantId}`, sk: "STATUS" }),
+  tenant: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "ROW" }),
+  status: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "STATUS" }),
   claim: (claim: string) => ({ pk: `CLAIM#${claim}`, sk: "CLAIM" }),
   slot: (cell: string, slot: number) => ({ pk: `SLOT#${cell}#${padded(slot)}`, sk: "SLOT" }),
   counter: (cell: string, kind: "raw" | "tls") => ({ pk: `CELL#${cell}`, sk: `COUNTER#${kind}` }),

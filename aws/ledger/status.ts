@@ -28,7 +28,7 @@ export async function writeStatus(tenantId: string, status: TenantStatus): Promi
         TableName,
         Key: keys.status(tenantId),
         UpdateExpression: "SET observed = :status, observedGeneration = :generation, tenantId = :tenant",
-        ConditionExpression: "attribute_not_exists(pk) OR observedGeneration <= :generation",
+        ConditionExpression: "attribute_not_exists(observedGeneration) OR observedGeneration <= :generation",
         ExpressionAttributeValues: { ":status": status, ":generation": status.observedGeneration, ":tenant": tenantId },
       }),
     );
@@ -41,4 +41,22 @@ export async function readStatus(tenantId: string): Promise<TenantStatus | undef
   const Key = keys.status(tenantId);
   const { Item } = await documents.send(new GetCommand({ TableName, Key, ConsistentRead: true }));
   return Item?.observed as TenantStatus | undefined;
+}
+
+/** The last generation of the tenant that was spoken of on the bus. */
+export async function readAnnounced(tenantId: string): Promise<number> {
+  const Key = keys.status(tenantId);
+  const { Item } = await documents.send(new GetCommand({ TableName, Key, ProjectionExpression: "announced" }));
+  return (Item?.announced as number | undefined) ?? 0;
+}
+
+export async function markAnnounced(tenantId: string, generation: number): Promise<void> {
+  await documents.send(
+    new UpdateCommand({
+      TableName,
+      Key: keys.status(tenantId),
+      UpdateExpression: "SET announced = :generation",
+      ExpressionAttributeValues: { ":generation": generation },
+    }),
+  );
 }

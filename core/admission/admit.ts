@@ -2,7 +2,7 @@ import type { Cell } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { claimsOf } from "./claims.ts";
-import { routesOf } from "./routes.ts";
+import { isRaw, routesOf } from "./routes.ts";
 import { absent, type TenantRow } from "./tenant-row.ts";
 import type { Validated } from "./validate.ts";
 
@@ -21,11 +21,11 @@ export interface AdmissionPlan {
   kind: "write";
   expectedVersion: number;
   row: TenantRow;
-  /** Names and zones to claim (or keep), and to release into quarantine. */
+  /** Names and zones to claim, and to release into quarantine. What the tenant has already is in neither. */
   claim: string[];
   release: string[];
   takeSlots: { protocol: string; slot: number }[];
-  tombstoneSlots: { protocol: string; slot: number }[];
+  tombstoneSlots: { protocol: string; slot: number; reason: string }[];
   /** The tenant's routes from now on; undefined leaves them as they are. */
   routes: Route[] | undefined;
   /** Slots whose route is no more. */
@@ -34,36 +34,96 @@ export interface AdmissionPlan {
 
 export type Admission = { kind: "unchanged"; row: TenantRow | undefined } | AdmissionPlan;
 
-/** Protocols of the record that have no slot yet, in order. */
-export function slotsWanted({ row, record, hash }: AdmissionFacts): string[] {
-  if (row?.hash === hash || !record?.ok) return [];
-  return Object.keys(record.record.protocols)
-    .filter((protocol) => row?.slots[protocol] === undefined)
+/** DynamoDB takes so many items in one transaction, the row among them. */
+export const writesMost = 100;
+const reasonsMost = 20;
+const reasonMost = 300;
+
+const isUnchanged = ({ row, hash, record }: AdmissionFacts) =>
+  row?.hash === hash || (row === undefined && record === undefined);
+
+/** Protocols of the record that have no slot yet, in order; those that a spare number serves are not among them. */
+export function slotsWanted(facts: AdmissionFacts): string[] {
+  const { row, record, cell } = facts;
+  if (isUnchanged(facts) || !record?.ok) return [];
+  const missing = slotless(row, record.record);
+  const spare = sparesFor(row, missing, cell);
+  return missing.filter((protocol) => !Object.hasOwn(spare, protocol));
+}
+
+const slotless = (row: TenantRow | undefined, record: TenantRecord) =>
+  Object.keys(record.protocols)
+    .filter((protocol) => row === undefined || !Object.hasOwn(row.slots, protocol))
     .sort();
+
+/** Numbers that were reserved for the tenant and never taken, given to protocols of their kind. */
+function sparesFor(row: TenantRow | undefined, protocols: string[], cell: Cell): Record<string, number> {
+  const spare = row?.spare?.toSorted((a, b) => a - b) ?? [];
+  const given: Record<string, number> = {};
+  for (const protocol of protocols) {
+    const at = spare.findIndex((slot) => slot < cell.portCount === isRaw(protocol));
+    if (at >= 0) given[protocol] = spare.splice(at, 1)[0]!;
+  }
+  return given;
 }
 
 /** Decides what a tenant becomes. `fresh` are slots reserved for `slotsWanted`, by protocol. */
 export function admit(facts: AdmissionFacts, fresh: Record<string, number>): Admission {
-  const { row, hash, record } = facts;
-  if (row === undefined && record === undefined) return { kind: "unchanged", row };
-  if (row?.hash === hash) return { kind: "unchanged", row };
+  const { row, record } = facts;
+  if (isUnchanged(facts)) return { kind: "unchanged", row };
   if (record === undefined) return remove(facts, row!);
-  return record.ok ? accept(facts, record.record, fresh) : refuse(facts, "Rejected", record.reasons);
+  if (!record.ok) return refuse(facts, "Rejected", record.reasons, fresh);
+  const plan = accept(facts, record.record, fresh);
+  const writes = writesOf(plan);
+  if (writes <= writesMost) return plan;
+  const reason = `hostnames: this changes too much at once (${writes} writes, at most ${writesMost}): replace the names in two steps`;
+  return refuse(facts, "Rejected", [reason], fresh);
 }
 
-/** The record can't be served: what was admitted before goes on, and the reasons are kept for whoever wrote it. */
-export function refuse(facts: AdmissionFacts, state: "Rejected" | "Pending", reasons: string[]): AdmissionPlan {
+export const writesOf = (plan: AdmissionPlan) =>
+  1 +
+  plan.claim.length +
+  plan.release.length +
+  plan.takeSlots.length +
+  plan.tombstoneSlots.length +
+  (plan.routes?.length ?? 0) +
+  plan.dropRoutes.length;
+
+/**
+ * The record can't be served: what was admitted before goes on, and the reasons are kept for whoever wrote it. Slots
+ * that were reserved for it are kept as spares, so that trying again and again costs the cell nothing.
+ */
+export function refuse(
+  facts: AdmissionFacts,
+  state: "Rejected" | "Pending",
+  reasons: string[],
+  fresh: Record<string, number>,
+): AdmissionPlan {
   const row = nextRow(facts);
-  return { ...plan(facts, { ...row, state, reasons }), claim: [], release: [], routes: undefined };
+  const spare = [...(row.spare ?? []), ...Object.values(fresh)];
+  const kept = spare.length > 0 ? { ...row, spare } : row;
+  return plan(facts, { ...kept, state, reasons: shortened(reasons) });
+}
+
+function shortened(reasons: string[]): string[] {
+  const cut = reasons
+    .slice(0, reasonsMost)
+    .map((reason) => (reason.length > reasonMost ? `${reason.slice(0, reasonMost)}…` : reason));
+  return reasons.length > reasonsMost ? [...cut, `and ${reasons.length - reasonsMost} more`] : cut;
 }
 
 function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<string, number>): AdmissionPlan {
+  const { row: old, cell } = facts;
   const base = nextRow(facts);
-  const slots = { ...base.slots, ...fresh };
+  const spares = sparesFor(old, slotless(old, record), cell);
+  const slots = { ...base.slots, ...spares, ...fresh };
   const claims = claimsOf(record, facts.platformDomains);
-  const routes = routesOf(record, base.generation, slots, facts.cell);
+  const routes = routesOf(record, base.generation, slots, cell);
+  const { spare: had = [], ...rest } = base;
+  const spare = had.filter((slot) => !Object.values(spares).includes(slot));
   const row: TenantRow = {
-    ...base,
+    ...rest,
+    ...(spare.length > 0 ? { spare } : {}),
     state: record.suspended ? "Suspended" : "Admitted",
     reasons: [],
     slots,
@@ -71,27 +131,43 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
     admitted: { generation: base.generation, record },
   };
   const served = new Set(routes.map((route) => route.slot));
+  const before = Object.keys(old?.admitted?.record.protocols ?? {});
   return {
     ...plan(facts, row),
-    claim: claims,
+    claim: claims.filter((name) => !base.claims.includes(name)),
     release: base.claims.filter((name) => !claims.includes(name)),
-    takeSlots: Object.entries(slots).map(([protocol, slot]) => ({ protocol, slot })),
+    takeSlots: Object.keys(record.protocols)
+      .filter((protocol) => !before.includes(protocol))
+      .map((protocol) => ({ protocol, slot: slots[protocol]! })),
+    tombstoneSlots: before
+      .filter((protocol) => !Object.hasOwn(record.protocols, protocol))
+      .map((protocol) => ({ protocol, slot: slots[protocol]!, reason: "protocol removed" })),
     routes,
-    dropRoutes: Object.values(slots).filter((slot) => !served.has(slot)),
+    dropRoutes: servedSlots(old, cell).filter((slot) => !served.has(slot)),
   };
 }
 
 function remove(facts: AdmissionFacts, old: TenantRow): AdmissionPlan {
-  const { admitted: _, ...base } = nextRow(facts);
+  const { admitted, ...base } = nextRow(facts);
   const row: TenantRow = { ...base, state: "Removed", reasons: [], claims: [] };
   return {
     ...plan(facts, row),
     release: old.claims,
-    tombstoneSlots: Object.entries(old.slots).map(([protocol, slot]) => ({ protocol, slot })),
+    tombstoneSlots: Object.keys(admitted?.record.protocols ?? {}).map((protocol) => ({
+      protocol,
+      slot: old.slots[protocol]!,
+      reason: "tenant removed",
+    })),
     routes: [],
-    dropRoutes: Object.values(old.slots),
+    dropRoutes: servedSlots(old, facts.cell),
   };
 }
+
+/** Slots that have a route by the record admitted last. */
+const servedSlots = (row: TenantRow | undefined, cell: Cell): number[] =>
+  row?.admitted === undefined
+    ? []
+    : routesOf(row.admitted.record, row.admitted.generation, row.slots, cell).map((route) => route.slot);
 
 function nextRow({ tenantId, row, hash, record, cell }: AdmissionFacts): TenantRow {
   const base: TenantRow = row ?? {

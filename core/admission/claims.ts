@@ -16,5 +16,8 @@ export function claimsOf(record: TenantRecord, platformDomains: string[]): strin
   return [...new Set([...names, ...zones.map((zone) => `@${zone}`)])].sort();
 }
 
+/** The field of the record that a claim comes from. */
+export const claimField = (claim: string) => (claim.startsWith("*") ? "wildcard" : "hostnames");
+
 /** A claim in words, for a reason: `acme.com and its names`, `app.acme.com`. */
 export const claimInWords = (claim: string) => (claim.startsWith("@") ? `names below ${claim.slice(1)}` : claim);

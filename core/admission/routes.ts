@@ -24,7 +24,7 @@ export function routesOf(record: TenantRecord, generation: number, slots: Record
     .sort(([a], [b]) => compare(a, b));
   return Object.entries(record.protocols)
     .map(([protocol, port]) => {
-      const slot = slots[protocol];
+      const slot = Object.hasOwn(slots, protocol) ? slots[protocol] : undefined;
       if (slot === undefined) throw new Error(`tenant ${record.tenantId} has no slot for ${protocol}`);
       const backends = Object.fromEntries(
         regions.map(([region, list]) => [region, list.map((a) => withPort(a, port))]),

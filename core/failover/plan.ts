@@ -34,7 +34,7 @@ const byName =
 
 /**
  * The whole list with every weight explicit. A degraded edge gets weight 0 and a degraded region dial 0, unless that
- * would leave the listener without an endpoint that takes users. An edge that is already in stays in: silence is not
+ * would leave the listener without an endpoint that takes users: a degraded edge is better than none. An edge that is already in stays in: silence is not
  * a withdrawal, and the accelerator's own health check sees the dead.
  */
 export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], observed: Observed): Desired {
@@ -51,7 +51,7 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
   const takesUsers = (edge: EdgeFacts) => edge.health === "healthy" && !unhealthy.has(edge.edgeId);
   const withdraw = members.some(takesUsers);
   if (!withdraw && members.some((edge) => edge.health === "degraded"))
-    held.push("no edge would be left: weights stay as they are");
+    held.push("no edge would be left: every edge that lives takes users");
 
   const regions = [...new Set(members.map((edge) => edge.region))].sort();
   const carrying = regions.filter(
@@ -62,7 +62,7 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
     held.push("no region would be left: dials go up");
 
   const weightOf = (edge: EdgeFacts) => {
-    if (!withdraw) return present.get(edge.edgeId)?.weight ?? fullWeight;
+    if (!withdraw) return unhealthy.has(edge.edgeId) ? (present.get(edge.edgeId)?.weight ?? fullWeight) : fullWeight;
     return edge.health === "degraded" ? 0 : fullWeight;
   };
   const groups = regions.map((region) => ({

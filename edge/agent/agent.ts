@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Logger } from "pino";
 import { detailTypes, type EdgeReport } from "../../schemas/events.ts";
+import { parseKeys, sha256 } from "../../schemas/signed.ts";
 import { type Manifest, manifestKey, objectKey, Structure } from "../../schemas/snapshot.ts";
 import { EdgeCloud } from "./aws.ts";
 import { Nginx } from "./nginx.ts";
@@ -11,7 +12,7 @@ import type { RouteContext } from "./route-files.ts";
 import { LooseBucket, RoutesDir } from "./routes-dir.ts";
 import type { EdgeSettings, Identity } from "./settings.ts";
 import { Store } from "./store.ts";
-import { parseKeys, RefusedError, sha256, verifyManifest } from "./verify.ts";
+import { RefusedError, verifyManifest } from "./verify.ts";
 
 const manifestBytesMost = 256 * 1024;
 const objectBytesMost = 8 * 1024 * 1024;
@@ -108,7 +109,7 @@ export class Agent {
     if (kept !== undefined) return kept;
     const answer = await this.#cloud.getObject(this.#settings.bucket, objectKey(hash), objectBytesMost);
     if (answer === undefined || answer === "notModified") return undefined;
-    if (sha256(answer.text) !== hash) throw new RefusedError(`object ${hash} does not have that hash`);
+    if (sha256(answer.text) !== hash) throw new Error(`object ${hash} does not have that hash`);
     this.#store.saveObject(hash, answer.text);
     return answer.text;
   }
@@ -165,6 +166,7 @@ export class Agent {
     if (answer?.ready === "unreadable")
       throw new Error("nginx's workers can't read the routes: check the folder's rights");
     if (answer === undefined) await this.nginx.restart();
+    else if (this.nginx.pid() === undefined) throw new Error("nginx's master is gone; the workers it left serve on");
     else this.nginx.noteWorkers();
   }
 

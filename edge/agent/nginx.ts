@@ -56,7 +56,7 @@ export class Nginx {
   #endOrphans(): void {
     const workers = readIfThere(path.join(this.#dir, "workers"))?.split(" ") ?? [];
     for (const pid of workers.map(Number).filter((worker) => worker > 1))
-      if (readIfThere(`/proc/${pid}/comm`)?.trim() === "nginx" && parentOf(pid) === 1) process.kill(pid, "SIGKILL");
+      if (readIfThere(`/proc/${pid}/comm`)?.trim() === "nginx" && !isNginx(parentOf(pid))) process.kill(pid, "SIGKILL");
   }
 
   /** What the workers answer: the structure they run, and what they read in the routes' folder. */
@@ -140,7 +140,9 @@ export class Nginx {
   }
 }
 
-/** The parent's pid; a process whose parent died is init's. */
+const isNginx = (pid: number | undefined) => readIfThere(`/proc/${pid}/comm`)?.trim() === "nginx";
+
+/** The parent's pid: whoever adopts orphans, once a process's own parent died. */
 function parentOf(pid: number): number | undefined {
   const stat = readIfThere(`/proc/${pid}/stat`);
   return stat === undefined ? undefined : Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);

@@ -20,7 +20,12 @@ export const handler = <S extends z.ZodType, Output>(
     .handler(async (event, context) => {
       const input = schema.safeParse(event);
       if (!input.success) throw new InvalidInputError(input.error.message);
-      return run(input.data, context);
+      try {
+        return await run(input.data, context);
+      } catch (error) {
+        logger.error("failed", { error: error as Error });
+        throw error;
+      }
     });
 
 /** The event is not what this function takes; no retry helps. */

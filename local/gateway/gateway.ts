@@ -78,11 +78,8 @@ export class Gateway {
     if (scope === undefined || service === undefined) {
       const message =
         scope === undefined ? "the request is not signed" : `the service ${scope.service} is not part of this cloud`;
-      return awsJson.fail(
-        new AwsError(scope === undefined ? "MissingAuthenticationToken" : "UnknownService", message, 403),
-        requestId,
-        request,
-      );
+      const error = new AwsError(scope === undefined ? "MissingAuthenticationToken" : "UnknownService", message, 403);
+      return unknownProtocol(request).fail(error, requestId, request);
     }
     const { account, iam, travel } = this.#options;
     const protocol = "answer" in service ? awsJson : protocols[service.protocol];
@@ -94,7 +91,9 @@ export class Gateway {
         ? await service.answer(request, call)
         : await this.#handle(request, service, protocol, call);
     } catch (error) {
-      return protocol.fail(this.#asAwsError(error, service.signingName), requestId, request);
+      const known = this.#asAwsError(error, service.signingName);
+      const failure = protocol.fail(known, requestId, request);
+      return { ...failure, headers: { ...failure.headers, ...known.headers } };
     }
   }
 
@@ -112,6 +111,13 @@ export class Gateway {
     const missing = requiredMembers(operation.input).filter((name) => input[name] === undefined);
     if (missing.length > 0)
       throw new AwsError("ValidationException", `${operation.name} requires ${missing.join(", ")}`);
+    const ignored = ignoredMembers(service, operation.name, input);
+    if (ignored.length > 0)
+      throw new AwsError(
+        service.protocol === "restXml" ? "NotImplemented" : "ValidationException",
+        `${operation.name} with ${ignored.join(", ")} is not implemented here`,
+        service.protocol === "restXml" ? 501 : 400,
+      );
     const action = service.actionOf?.(operation.name) ?? `${service.signingName}:${operation.name}`;
     this.#options.iam.check(call.caller, action, service.resourcesOf?.(operation.name, input, call) ?? ["*"]);
     const output = (await handler(input as never, call)) ?? {};
@@ -134,6 +140,20 @@ export class Gateway {
     this.#options.onFault(error, service);
     return new AwsError("InternalFailure", `the embedded ${service} failed: ${String(error)}`, 500);
   }
+}
+
+/** How whoever asks for a service that is not here would read an error. */
+function unknownProtocol({ headers, body }: WireRequest): Protocol {
+  if (headers["x-amz-target"] !== undefined) return awsJson;
+  return body.toString("latin1", 0, 200).includes("Action=") ? awsQuery : restXml;
+}
+
+/** What was asked for and would silently not happen. */
+function ignoredMembers({ members }: Service, operation: string, input: Record<string, unknown>): string[] {
+  const honoured = members?.[operation]?.split(" ");
+  return honoured === undefined
+    ? []
+    : Object.keys(input).filter((name) => input[name] !== undefined && !honoured.includes(name));
 }
 
 const headLength = (request: WireRequest, answer: WireResponse) =>

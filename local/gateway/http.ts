@@ -26,7 +26,8 @@ export async function readRequest(request: http.IncomingMessage): Promise<WireRe
     if (size > bodyMost) throw new Error(`a request of more than ${bodyMost} bytes`);
     chunks.push(chunk as Buffer);
   }
-  const url = new URL(request.url ?? "/", "http://gateway");
+  // Not through URL, which would resolve the `.` and `..` that a key may have.
+  const [path = "/", query = ""] = (request.url ?? "/").split(/\?(.*)/s);
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(request.headers))
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(",") : value;
@@ -34,8 +35,8 @@ export async function readRequest(request: http.IncomingMessage): Promise<WireRe
   const chunked = headers["content-encoding"]?.includes("aws-chunked") ?? false;
   return {
     method: request.method ?? "GET",
-    path: url.pathname,
-    query: url.searchParams,
+    path,
+    query: new URLSearchParams(query),
     headers,
     body: chunked ? unchunk(body) : body,
   };

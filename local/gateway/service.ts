@@ -26,6 +26,8 @@ export interface Service {
   protocol: "awsJson" | "restJson" | "restXml" | "awsQuery" | "ec2Query";
   sdk: Record<string, unknown>;
   handlers: Record<string, Handler | undefined>;
+  /** Members that an operation's handler honours, where it does not honour all: others are refused, not ignored. */
+  members?: Record<string, string>;
   /** IAM's word for an operation where it is not `signingName:Operation`. */
   actionOf?: (operation: string) => string;
   /** ARNs that a call acts on; `*` when the service knows no finer. */
@@ -41,6 +43,8 @@ export const service = <Sdk extends object>(options: ServiceOptions<Sdk>): Servi
 
 /** An error as AWS sends it: `name` is its code. */
 export class AwsError extends Error {
+  /** More headers of the answer. */
+  headers: Record<string, string> = {};
   override readonly name: string;
   readonly status: number;
   readonly members: Record<string, unknown>;

@@ -52,9 +52,11 @@ export class HealthChecks {
 
   async #check(group: NetworkGroup, id: string, address: string, checked: Checked): Promise<void> {
     const { health } = group;
-    const good = await (health.protocol === "TCP"
-      ? asksTcp(address, health.port ?? 443)
-      : asksHttp(address, health.port ?? 80, health.path));
+    const asked = async () =>
+      health.protocol === "TCP"
+        ? asksTcp(address, health.port ?? 443)
+        : asksHttp(address, health.port ?? 80, health.path);
+    const good = await asked().catch(() => false); // what can't be asked is not healthy
     if (this.#checked.get(`${group.arn} ${id}`) !== checked) return;
     const state = good ? "HEALTHY" : "UNHEALTHY";
     checked.streak = state === checked.state ? 0 : checked.streak + 1;

@@ -26,8 +26,8 @@ export class Compute {
     return this.#groups.flatMap(({ edges }) => edges);
   }
 
-  addressOf(id: string): string | undefined {
-    return this.edges.find(({ config }) => config.id === id)?.config.address;
+  addressOf(id: string, region: string): string | undefined {
+    return this.edges.find(({ config }) => config.id === id && config.region === region)?.config.address;
   }
 
   #edge(id: string, region: string): LocalEdge {
@@ -36,11 +36,22 @@ export class Compute {
     return edge;
   }
 
-  #changed(ids: string[] = [], region: string, change: (edge: LocalEdge) => void) {
-    const edges = ids.map((id) => this.#edge(id, region)); // all or none
+  /** All of them or none. */
+  #changed(ids: string[] = [], region: string, dryRun: boolean | undefined, what: "stop" | "start" | "terminate") {
+    const edges = ids.map((id) => this.#edge(id, region));
+    const gone = edges.find(({ state }) => state === "terminated");
+    if (gone !== undefined && what !== "terminate")
+      throw new AwsError(
+        "IncorrectInstanceState",
+        `The instance '${gone.config.id}' is not in a state from which it can be ${what}ed.`,
+      );
+    if (dryRun === true)
+      throw new AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412);
     return edges.map((edge) => {
       const before = stateOf(edge);
-      change(edge);
+      if (what === "terminate") edge.powerOff("terminated");
+      else if (what === "stop") edge.powerOff("stopped");
+      else if (edge.state === "stopped") edge.start();
       return { InstanceId: edge.config.id, PreviousState: before, CurrentState: stateOf(edge) };
     });
   }
@@ -65,18 +76,14 @@ export class Compute {
           }));
           return { Reservations: Instances.length === 0 ? [] : [{ ReservationId: "r-local", Instances }] };
         },
-        TerminateInstances: ({ InstanceIds }, { region }) => ({
-          TerminatingInstances: this.#changed(InstanceIds, region, (edge) => edge.powerOff("terminated")),
+        TerminateInstances: ({ InstanceIds, DryRun }, { region }) => ({
+          TerminatingInstances: this.#changed(InstanceIds, region, DryRun, "terminate"),
         }),
-        StopInstances: ({ InstanceIds }, { region }) => ({
-          StoppingInstances: this.#changed(InstanceIds, region, (edge) => edge.powerOff("stopped")),
+        StopInstances: ({ InstanceIds, DryRun }, { region }) => ({
+          StoppingInstances: this.#changed(InstanceIds, region, DryRun, "stop"),
         }),
-        StartInstances: ({ InstanceIds }, { region }) => ({
-          StartingInstances: this.#changed(InstanceIds, region, (edge) => {
-            if (edge.state === "terminated")
-              throw new AwsError("IncorrectInstanceState", `The instance '${edge.config.id}' is terminated`);
-            if (edge.state === "stopped") edge.start();
-          }),
+        StartInstances: ({ InstanceIds, DryRun }, { region }) => ({
+          StartingInstances: this.#changed(InstanceIds, region, DryRun, "start"),
         }),
       },
     });
@@ -87,6 +94,7 @@ export class Compute {
       signingName: "autoscaling",
       protocol: "awsQuery",
       sdk: autoScaling,
+      members: { DescribeAutoScalingGroups: "AutoScalingGroupNames MaxRecords" },
       handlers: {
         DescribeAutoScalingGroups: ({ AutoScalingGroupNames: names }, { region }) => ({
           AutoScalingGroups: this.#groups

@@ -9,10 +9,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { RawService } from "../gateway/gateway.ts";
 import type { WireRequest, WireResponse } from "../gateway/http.ts";
 import type { Iam } from "../gateway/iam.ts";
-import type { Call } from "../gateway/service.ts";
+import { AwsError, type Call } from "../gateway/service.ts";
 
 /** dynoxide writes its own region and account into ARNs. */
 const engineArn = "arn:aws:dynamodb:dynoxide:000000000000:";
+const shardTail = "-00000000";
 const startMs = 10_000;
 
 export class DynamoDb {
@@ -64,8 +65,16 @@ export class DynamoDb {
     this.#child?.kill("SIGKILL");
   }
 
-  service(iam: Iam): RawService {
-    return { signingName: "dynamodb", answer: (request, call) => this.#answer(request, call, iam) };
+  /** Answers in the engine's one region; in others there are no tables. */
+  service(iam: Iam, region: string): RawService {
+    return {
+      signingName: "dynamodb",
+      answer: (request, call) => {
+        if (call.region !== region)
+          throw new AwsError("ResourceNotFoundException", `Requested resource not found: tables here are in ${region}`);
+        return this.#answer(request, call, iam);
+      },
+    };
   }
 
   async #answer(request: WireRequest, call: Call, iam: Iam): Promise<WireResponse> {
@@ -73,12 +82,23 @@ export class DynamoDb {
     const text = request.body.toString("utf8");
     const access = accessOf(operation, text, call);
     for (const { action, resource } of access) iam.check(call.caller, action, [resource]);
+    if (!/Table|Stream|Shard|Records/.test(operation)) return this.#passTold(request, operation, access);
+    // What describes tables and streams names the engine's own region, and shards by ids shorter than AWS CLI accepts.
     const own = `arn:aws:dynamodb:${call.region}:${call.account}:`;
-    const answer = await this.#pass({ ...request, body: Buffer.from(text.replaceAll(own, engineArn)) });
+    const asked = text.replaceAll(own, engineArn).replaceAll(shardTail, "");
+    const answer = await this.#passTold({ ...request, body: Buffer.from(asked) }, operation, access);
+    const told = String(answer.body)
+      .replaceAll(engineArn, own)
+      .replace(/("(?:Parent)?ShardId":"[^"]+)"/g, `$1${shardTail}"`);
+    return { ...answer, body: told };
+  }
+
+  /** Passes a request on, and tells whoever listens what was written. */
+  async #passTold(request: WireRequest, operation: string, access: { resource: string }[]): Promise<WireResponse> {
+    const answer = await this.#pass(request);
     if (answer.status === 200 && /Put|Update|Delete|Write/.test(operation))
       for (const { resource } of access) this.onWrite(resource.slice(resource.lastIndexOf("/") + 1));
-    const body = String(answer.body);
-    return body.includes(engineArn) ? { ...answer, body: body.replaceAll(engineArn, own) } : answer;
+    return answer;
   }
 
   #pass(request: WireRequest): Promise<WireResponse> {
@@ -132,6 +152,7 @@ function accessOf(operation: string, text: string, call: Call): { action: string
   const arn = (table: string) =>
     table.startsWith("arn:") ? table : `arn:aws:dynamodb:${call.region}:${call.account}:table/${table}`;
   const on = (table: string, action: string) => ({ action: `dynamodb:${action}`, resource: arn(table) });
+  if (!isJson(text)) throw new AwsError("SerializationException", "the body is not JSON");
   const body = JSON.parse(text || "{}") as {
     TableName?: string;
     StreamArn?: string;
@@ -147,6 +168,15 @@ function accessOf(operation: string, text: string, call: Call): { action: string
   return [
     body.TableName === undefined ? { action: `dynamodb:${operation}`, resource: "*" } : on(body.TableName, operation),
   ];
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text || "{}");
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function freePort(): Promise<number> {

@@ -48,6 +48,10 @@ export class Kms {
       protocol: "awsJson",
       sdk,
       resourcesOf: (_, { KeyId }) => (KeyId === undefined ? ["*"] : [this.#key(String(KeyId)).arn]),
+      members: {
+        Sign: "KeyId Message MessageType SigningAlgorithm",
+        Verify: "KeyId Message MessageType Signature SigningAlgorithm",
+      },
       handlers: {
         Sign: (input) => {
           const { arn, privateKey } = this.#key(input.KeyId);

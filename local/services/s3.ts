@@ -1,5 +1,6 @@
 /** S3, small and strict: conditions hold, versions are kept, and a bucket answers in its own region only. */
 import { createHash, randomUUID } from "node:crypto";
+import { crc32 } from "node:zlib";
 import * as sdk from "@aws-sdk/client-s3";
 import { AwsError, type Call, service } from "../gateway/service.ts";
 
@@ -8,22 +9,29 @@ interface Version {
   body: Uint8Array;
   etag: string;
   at: Date;
-  type: string | undefined;
-  cacheControl: string | undefined;
+  /** Content-Type and its kin, given back as they came. */
+  headers: ContentHeaders;
   metadata: Record<string, string> | undefined;
   /** A delete marker has no body that anybody gets. */
   deleted: boolean;
 }
 
+type ContentHeaders = Pick<
+  sdk.PutObjectCommandInput,
+  "ContentType" | "ContentEncoding" | "ContentDisposition" | "ContentLanguage" | "CacheControl"
+>;
+
 interface Bucket {
   name: string;
   region: string;
   created: Date;
-  versioned: boolean;
+  /** Undefined until versioning was first asked for. */
+  versioning: "Enabled" | "Suspended" | undefined;
   /** Newest last. */
   keys: Map<string, Version[]>;
 }
 
+const keyBytesMost = 1024;
 const unquote = (etag: string) => etag.trim().replace(/^W\//, "").replace(/^"|"$/g, "");
 const names = (condition: string, etag: string) =>
   condition.split(",").some((one) => one.trim() === "*" || unquote(one) === unquote(etag));
@@ -32,12 +40,18 @@ export class S3 {
   readonly #buckets = new Map<string, Bucket>();
 
   createBucket(name: string, region: string, versioned: boolean): void {
-    this.#buckets.set(name, { name, region, created: new Date(), versioned, keys: new Map() });
+    this.#buckets.set(name, {
+      name,
+      region,
+      created: new Date(),
+      versioning: versioned ? "Enabled" : undefined,
+      keys: new Map(),
+    });
   }
 
   /** A write from inside the cloud: the stream's failure destination, the infrastructure's own objects. */
   put(bucket: string, key: string, body: string | Uint8Array, type = "application/json"): void {
-    this.#write(this.#existing(bucket), key, Buffer.from(body), { type, cacheControl: undefined, metadata: undefined });
+    this.#write(this.#existing(bucket), key, Buffer.from(body), { ContentType: type }, undefined);
   }
 
   service() {
@@ -49,6 +63,16 @@ export class S3 {
         `s3:${({ HeadObject: "GetObject", ListObjectsV2: "ListBucket", HeadBucket: "ListBucket", ListObjectVersions: "ListBucketVersions" } as Record<string, string>)[operation] ?? operation}`,
       resourcesOf: (_, { Bucket, Key }) =>
         Bucket === undefined ? ["*"] : [`arn:aws:s3:::${Bucket}${Key === undefined ? "" : `/${Key}`}`],
+      members: {
+        PutObject:
+          "Bucket Key Body ContentLength ContentMD5 ContentType ContentEncoding ContentDisposition ContentLanguage CacheControl Metadata IfMatch IfNoneMatch ChecksumAlgorithm ChecksumCRC32 ChecksumSHA1 ChecksumSHA256",
+        GetObject: "Bucket Key VersionId Range IfMatch IfNoneMatch ChecksumMode",
+        HeadObject: "Bucket Key VersionId Range IfMatch IfNoneMatch ChecksumMode",
+        DeleteObject: "Bucket Key VersionId IfMatch",
+        ListObjectsV2: "Bucket Prefix Delimiter MaxKeys StartAfter ContinuationToken EncodingType FetchOwner",
+        ListObjectVersions: "Bucket Prefix EncodingType",
+        CreateBucket: "Bucket CreateBucketConfiguration",
+      },
       handlers: {
         CreateBucket: (input, call) => this.#create(input, call),
         DeleteBucket: ({ Bucket }, call) => {
@@ -57,6 +81,10 @@ export class S3 {
             throw new AwsError("BucketNotEmpty", "The bucket you tried to delete is not empty", 409);
           this.#buckets.delete(bucket.name);
         },
+        GetBucketLocation: ({ Bucket }) => {
+          const { region } = this.#existing(Bucket);
+          return { LocationConstraint: region === "us-east-1" ? undefined : region };
+        },
         HeadBucket: ({ Bucket }, call) => ({ BucketRegion: this.#bucket(Bucket, call).region }),
         ListBuckets: () => ({
           Buckets: [...this.#buckets.values()]
@@ -64,9 +92,9 @@ export class S3 {
             .sort((a, b) => (a.Name < b.Name ? -1 : 1)),
         }),
         PutBucketVersioning: ({ Bucket, VersioningConfiguration }, call) => {
-          this.#bucket(Bucket, call).versioned = VersioningConfiguration?.Status === "Enabled";
+          this.#bucket(Bucket, call).versioning = VersioningConfiguration?.Status;
         },
-        GetBucketVersioning: ({ Bucket }, call) => (this.#bucket(Bucket, call).versioned ? { Status: "Enabled" } : {}),
+        GetBucketVersioning: ({ Bucket }, call) => ({ Status: this.#bucket(Bucket, call).versioning }),
         GetObject: (input, call) => this.#get(input, call, true),
         HeadObject: (input, call) => this.#get(input, call, false),
         PutObject: (input, call) => this.#put(input, call),
@@ -100,13 +128,13 @@ export class S3 {
 
   #bucket(name: string | undefined, call: Call): Bucket {
     const bucket = this.#existing(name);
-    if (bucket.region !== call.region)
-      throw new AwsError(
-        "PermanentRedirect",
-        "The bucket you are attempting to access must be addressed using the specified endpoint.",
-        301,
-        { Bucket: bucket.name, Endpoint: `${bucket.name}.s3.${bucket.region}.amazonaws.com` },
-      );
+    if (bucket.region !== call.region) {
+      const message = "The bucket you are attempting to access must be addressed using the specified endpoint.";
+      const Endpoint = `${bucket.name}.s3.${bucket.region}.amazonaws.com`;
+      const redirect = new AwsError("PermanentRedirect", message, 301, { Bucket: bucket.name, Endpoint });
+      redirect.headers = { "x-amz-bucket-region": bucket.region };
+      throw redirect;
+    }
     return bucket;
   }
 
@@ -117,38 +145,41 @@ export class S3 {
 
   #get(input: sdk.GetObjectCommandInput, call: Call, withBody: boolean) {
     const bucket = this.#bucket(input.Bucket, call);
-    const version =
-      input.VersionId === undefined
-        ? this.#latest(bucket, input.Key!)
-        : bucket.keys.get(input.Key!)?.find(({ id, deleted }) => id === input.VersionId && !deleted);
-    if (version === undefined)
-      throw new AwsError(withBody ? "NoSuchKey" : "NotFound", "The specified key does not exist.", 404, {
-        Key: input.Key,
-      });
+    const version = this.#wanted(bucket, input.Key!, input.VersionId, withBody);
     const { etag } = version;
     if (input.IfMatch !== undefined && !names(input.IfMatch, etag)) throw preconditionFailed("If-Match");
     if (input.IfNoneMatch !== undefined && names(input.IfNoneMatch, etag))
       throw new AwsError("NotModified", "Not Modified", 304);
-    const [from, to] = rangeOf(input.Range, version.body.length);
-    const body = version.body.subarray(from, to + 1);
+    const range = rangeOf(input.Range, version.body.length);
+    const body = range === undefined ? version.body : version.body.subarray(range[0], range[1] + 1);
     return {
       ETag: etag,
       LastModified: version.at,
       ContentLength: body.length,
-      ContentType: version.type ?? "binary/octet-stream",
-      CacheControl: version.cacheControl,
+      ...version.headers,
+      ContentType: version.headers.ContentType ?? "binary/octet-stream",
       Metadata: version.metadata ?? {},
       AcceptRanges: "bytes",
-      ...(bucket.versioned ? { VersionId: version.id } : {}),
+      ...(range === undefined ? {} : { ContentRange: `bytes ${range[0]}-${range[1]}/${version.body.length}` }),
+      ...(bucket.versioning === undefined ? {} : { VersionId: version.id }),
       ...(withBody ? { Body: body } : {}),
     };
   }
 
+  #wanted(bucket: Bucket, key: string, id: string | undefined, named: boolean): Version {
+    const version = id === undefined ? this.#latest(bucket, key) : bucket.keys.get(key)?.find((each) => each.id === id);
+    if (version?.deleted)
+      throw new AwsError("MethodNotAllowed", "The specified method is not allowed against this resource.", 405);
+    if (version === undefined)
+      throw new AwsError(named ? "NoSuchKey" : "NotFound", "The specified key does not exist.", 404, { Key: key });
+    return version;
+  }
+
   #put(input: sdk.PutObjectCommandInput, call: Call) {
     const bucket = this.#bucket(input.Bucket, call);
+    if (Buffer.byteLength(input.Key!) > keyBytesMost) throw new AwsError("KeyTooLongError", "Your key is too long");
     const body = Buffer.from((input.Body as Uint8Array | undefined) ?? []);
-    if (input.ContentMD5 !== undefined && createHash("md5").update(body).digest("base64") !== input.ContentMD5)
-      throw new AwsError("BadDigest", "The Content-MD5 you specified did not match what we received.");
+    checkDigests(input, body);
     const now = this.#latest(bucket, input.Key!);
     if (input.IfNoneMatch !== undefined) {
       if (input.IfNoneMatch !== "*") throw new AwsError("NotImplemented", "If-None-Match of a write takes only *", 501);
@@ -159,83 +190,69 @@ export class S3 {
         throw new AwsError("NoSuchKey", "The specified key does not exist.", 404, { Key: input.Key });
       if (!names(input.IfMatch, now.etag)) throw preconditionFailed("If-Match");
     }
-    const { ContentType, CacheControl, Metadata } = input;
-    const version = this.#write(bucket, input.Key!, body, {
-      type: ContentType,
-      cacheControl: CacheControl,
-      metadata: Metadata,
-    });
-    return { ETag: version.etag, ...(bucket.versioned ? { VersionId: version.id } : {}) };
+    const { ContentType, ContentEncoding, ContentDisposition, ContentLanguage, CacheControl, Metadata } = input;
+    const headers = { ContentType, ContentEncoding, ContentDisposition, ContentLanguage, CacheControl };
+    const version = this.#write(bucket, input.Key!, body, headers, Metadata);
+    return { ETag: version.etag, ...(bucket.versioning === undefined ? {} : { VersionId: version.id }) };
   }
 
   #write(
     bucket: Bucket,
     key: string,
     body: Uint8Array,
-    facts: Pick<Version, "type" | "cacheControl" | "metadata">,
+    headers: ContentHeaders,
+    metadata: Version["metadata"],
   ): Version {
     const etag = `"${createHash("md5").update(body).digest("hex")}"`;
-    const version: Version = {
-      id: bucket.versioned ? randomUUID() : "null",
-      body,
-      etag,
-      at: new Date(),
-      deleted: false,
-      ...facts,
-    };
-    this.#append(bucket, key, version);
+    return this.#append(bucket, key, { body, etag, at: new Date(), deleted: false, headers, metadata });
+  }
+
+  /** A new version; without versioning, or while it is suspended, in place of the one called `null`. */
+  #append(bucket: Bucket, key: string, made: Omit<Version, "id">): Version {
+    const version = { ...made, id: bucket.versioning === "Enabled" ? randomUUID() : "null" };
+    const kept = (bucket.keys.get(key) ?? []).filter(({ id }) => id !== version.id);
+    bucket.keys.set(key, [...kept, version]);
     return version;
   }
 
-  #append(bucket: Bucket, key: string, version: Version): void {
-    bucket.keys.set(key, bucket.versioned ? [...(bucket.keys.get(key) ?? []), version] : [version]);
-  }
-
-  #delete({ Bucket, Key, VersionId }: sdk.DeleteObjectCommandInput, call: Call) {
+  #delete({ Bucket, Key, VersionId, IfMatch }: sdk.DeleteObjectCommandInput, call: Call) {
     const bucket = this.#bucket(Bucket, call);
+    const now = this.#latest(bucket, Key!);
+    if (IfMatch !== undefined && now !== undefined && !names(IfMatch, now.etag)) throw preconditionFailed("If-Match");
     if (VersionId !== undefined) {
-      bucket.keys.set(
-        Key!,
-        (bucket.keys.get(Key!) ?? []).filter(({ id }) => id !== VersionId),
-      );
+      const kept = (bucket.keys.get(Key!) ?? []).filter(({ id }) => id !== VersionId);
+      if (kept.length > 0) bucket.keys.set(Key!, kept);
+      else bucket.keys.delete(Key!);
       return { VersionId };
     }
-    if (!bucket.versioned) {
+    if (bucket.versioning === undefined) {
       bucket.keys.delete(Key!);
       return {};
     }
-    const marker: Version = {
-      id: randomUUID(),
-      body: Buffer.alloc(0),
-      etag: "",
-      at: new Date(),
-      type: undefined,
-      cacheControl: undefined,
-      metadata: undefined,
-      deleted: true,
-    };
-    this.#append(bucket, Key!, marker);
-    return { DeleteMarker: true, VersionId: marker.id };
+    const nothing = { body: Buffer.alloc(0), etag: "", at: new Date(), headers: {}, metadata: undefined };
+    return { DeleteMarker: true, VersionId: this.#append(bucket, Key!, { ...nothing, deleted: true }).id };
   }
 
   #list(input: sdk.ListObjectsV2CommandInput, call: Call) {
     const bucket = this.#bucket(input.Bucket, call);
-    const { Prefix = "", Delimiter, MaxKeys = 1000 } = input;
-    const after = input.ContinuationToken ?? input.StartAfter ?? "";
+    const { Prefix = "", Delimiter, MaxKeys = 1000, StartAfter, ContinuationToken } = input;
+    const after = ContinuationToken ?? StartAfter ?? "";
     const Contents: sdk._Object[] = [];
-    const prefixes = new Set<string>();
+    const folders = new Set<string>();
     let last: string | undefined;
     let truncated = false;
     for (const key of [...bucket.keys.keys()].sort()) {
       const version = this.#latest(bucket, key);
       if (version === undefined || !key.startsWith(Prefix) || key <= after) continue;
-      if (Contents.length + prefixes.size >= MaxKeys) {
-        truncated = true;
+      const cut = Delimiter ? key.indexOf(Delimiter, Prefix.length) : -1;
+      const folder = cut < 0 ? undefined : key.slice(0, cut + Delimiter!.length);
+      if (folder !== undefined && (folders.has(folder) || after.startsWith(folder))) continue; // told already
+      if (Contents.length + folders.size >= MaxKeys) {
+        truncated = MaxKeys > 0;
         break;
       }
-      last = key;
-      const cut = Delimiter ? key.indexOf(Delimiter, Prefix.length) : -1;
-      if (cut >= 0) prefixes.add(key.slice(0, cut + Delimiter!.length));
+      last = folder ?? key;
+      if (folder !== undefined) folders.add(folder);
       else
         Contents.push({
           Key: key,
@@ -248,11 +265,13 @@ export class S3 {
     return {
       Name: bucket.name,
       Prefix,
+      Delimiter,
+      StartAfter,
       MaxKeys,
-      KeyCount: Contents.length + prefixes.size,
+      KeyCount: Contents.length + folders.size,
       IsTruncated: truncated,
       Contents,
-      CommonPrefixes: [...prefixes].map((prefix) => ({ Prefix: prefix })),
+      CommonPrefixes: [...folders].map((folder) => ({ Prefix: folder })),
       ...(truncated ? { NextContinuationToken: last } : {}),
     };
   }
@@ -284,10 +303,31 @@ const preconditionFailed = (Condition: string) =>
     Condition,
   });
 
-function rangeOf(range: string | undefined, length: number): [number, number] {
-  const found = /^bytes=(\d+)-(\d*)$/.exec(range ?? "");
-  if (found === null) return [0, length - 1];
-  const from = Number(found[1]);
-  if (from >= length) throw new AwsError("InvalidRange", "The requested range is not satisfiable", 416);
-  return [from, found[2] === "" ? length - 1 : Math.min(Number(found[2]), length - 1)];
+/** First and last byte; undefined gives the whole, as S3 does for a range that makes no sense. */
+function rangeOf(range: string | undefined, length: number): [number, number] | undefined {
+  const [, first = "", last = ""] = /^bytes=(\d*)-(\d*)$/.exec(range ?? "") ?? [];
+  if (first === "" && last === "") return undefined;
+  if (first === "") return [Math.max(0, length - Number(last)), length - 1];
+  if (Number(first) >= length) throw new AwsError("InvalidRange", "The requested range is not satisfiable", 416);
+  if (last !== "" && Number(last) < Number(first)) return undefined;
+  return [Number(first), last === "" ? length - 1 : Math.min(Number(last), length - 1)];
+}
+
+/** The body is what the sender says that it is. */
+function checkDigests(input: sdk.PutObjectCommandInput, body: Uint8Array): void {
+  const digests: [string, string | undefined, () => string][] = [
+    ["Content-MD5", input.ContentMD5, () => createHash("md5").update(body).digest("base64")],
+    ["SHA1", input.ChecksumSHA1, () => createHash("sha1").update(body).digest("base64")],
+    ["SHA256", input.ChecksumSHA256, () => createHash("sha256").update(body).digest("base64")],
+    ["CRC32", input.ChecksumCRC32, () => crc32Base64(body)],
+  ];
+  for (const [name, given, computed] of digests)
+    if (given !== undefined && given !== computed())
+      throw new AwsError("BadDigest", `The ${name} you specified did not match what we received.`);
+}
+
+function crc32Base64(body: Uint8Array): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(crc32(body));
+  return bytes.toString("base64");
 }

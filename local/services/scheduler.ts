@@ -1,5 +1,6 @@
 /** Scheduler: schedules at a rate, that start their target when they are made and then every so often. */
 import * as sdk from "@aws-sdk/client-scheduler";
+import { after, type Timer } from "../clock.ts";
 import { AwsError, service } from "../gateway/service.ts";
 
 interface Schedule {
@@ -8,7 +9,7 @@ interface Schedule {
   expression: string;
   target: { Arn: string; RoleArn: string; Input?: string | undefined };
   created: Date;
-  timer: NodeJS.Timeout;
+  timer: Timer | undefined;
 }
 
 export interface SchedulerPorts {
@@ -28,8 +29,8 @@ export class Scheduler {
   }
 
   create(region: string, name: string, expression: string, target: Schedule["target"]): string {
-    const [, count, unit] = /^rate\((\d+) (minute|hour|day)s?\)$/.exec(expression) ?? [];
-    if (unit === undefined)
+    const [, count = "0", unit] = /^rate\((\d+) (minute|hour|day)s?\)$/.exec(expression) ?? [];
+    if (unit === undefined || Number(count) < 1)
       throw new AwsError(
         "ValidationException",
         `Invalid Schedule Expression ${expression}: only rate(…) is implemented here`,
@@ -39,15 +40,22 @@ export class Scheduler {
         .deliver(target.Arn, target.Input ?? "{}", target.RoleArn)
         .catch((error) => this.#ports.onFault(error, `schedule ${name}`));
     const arn = `arn:aws:scheduler:${region}:${this.#ports.account}:schedule/default/${name}`;
-    const timer = setInterval(fire, Number(count) * units[unit]!);
-    timer.unref();
-    this.#schedules.set(`${region} ${name}`, { name, arn, expression, target, created: new Date(), timer });
+    const everyMs = Number(count) * units[unit]!;
+    const schedule = { name, arn, expression, target, created: new Date(), timer: undefined as Timer | undefined };
+    const next = () => {
+      schedule.timer = after(everyMs, () => {
+        fire();
+        next();
+      });
+    };
+    next();
+    this.#schedules.set(`${region} ${name}`, schedule);
     fire();
     return arn;
   }
 
   stop(): void {
-    for (const { timer } of this.#schedules.values()) clearInterval(timer);
+    for (const { timer } of this.#schedules.values()) timer?.clear();
   }
 
   service() {
@@ -75,6 +83,10 @@ export class Scheduler {
       signingName: "scheduler",
       protocol: "restJson",
       sdk,
+      members: {
+        CreateSchedule:
+          "Name ScheduleExpression Target FlexibleTimeWindow ClientToken ScheduleExpressionTimezone Description",
+      },
       handlers: {
         CreateSchedule: ({ Name, ScheduleExpression, Target }, { region }) => {
           if (this.#schedules.has(`${region} ${Name}`))
@@ -85,7 +97,7 @@ export class Scheduler {
         GetSchedule: ({ Name }, { region }) => shown(find(region, Name)),
         ListSchedules: () => ({ Schedules: [...this.#schedules.values()].map(shown) }),
         DeleteSchedule: ({ Name }, { region }) => {
-          clearInterval(find(region, Name).timer);
+          find(region, Name).timer?.clear();
           this.#schedules.delete(`${region} ${Name}`);
         },
       },

@@ -1,10 +1,12 @@
 /** Parameter Store: put, get by name and by path, delete. */
 import * as sdk from "@aws-sdk/client-ssm";
-import { service } from "../gateway/service.ts";
+import { AwsError, service } from "../gateway/service.ts";
+
+const standardMost = 4096;
 
 interface Parameter {
   name: string;
-  type: "String" | "StringList" | "SecureString";
+  type: "String" | "StringList";
   value: string;
   version: number;
   at: Date;
@@ -51,15 +53,34 @@ export class Ssm {
         [input.Name, ...((input.Names as string[] | undefined) ?? []), input.Path]
           .filter((name) => name !== undefined)
           .map((name) => arn(region, String(name))),
+      members: {
+        PutParameter: "Name Value Type Overwrite Tier Description DataType",
+        GetParameter: "Name WithDecryption",
+        GetParameters: "Names WithDecryption",
+        GetParametersByPath: "Path Recursive WithDecryption MaxResults",
+        DescribeParameters: "MaxResults",
+      },
       handlers: {
-        PutParameter: ({ Name, Value, Type, Overwrite }, { region }) => {
+        PutParameter: ({ Name, Value, Type, Overwrite, Tier = "Standard" }, { region }) => {
+          if (Type === "SecureString")
+            throw new AwsError("ValidationException", "SecureString is not implemented here");
+          if (Tier === "Standard" && Buffer.byteLength(Value!) > standardMost)
+            throw new AwsError(
+              "ValidationException",
+              `Standard tier parameters support a maximum parameter value of ${standardMost} characters.`,
+            );
+          if (!/^[\w./-]+$/.test(Name!))
+            throw new AwsError("ValidationException", "Parameter name: can't have other than a-zA-Z0-9_.-/");
           if (this.#parameters.has(`${region} ${Name}`) && Overwrite !== true)
             throw new sdk.ParameterAlreadyExists({
               message:
                 "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.",
               $metadata: {},
             });
-          return { Version: this.put(region, Name!, Value!, Type ?? "String"), Tier: "Standard" };
+          return {
+            Version: this.put(region, Name!, Value!, (Type as Parameter["type"] | undefined) ?? "String"),
+            Tier: "Standard",
+          };
         },
         GetParameter: ({ Name }, { region }) => ({ Parameter: shown(region, find(region, Name!)) }),
         GetParameters: ({ Names = [] }, { region }) => {

@@ -1,6 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type AdmissionFacts, type AdmissionPlan, admit, refuse, slotsWanted } from "../../core/admission/admit.ts";
+import {
+  type AdmissionFacts,
+  type AdmissionPlan,
+  admit,
+  refuse,
+  slotsWanted,
+  writesMost,
+  writesOf,
+} from "../../core/admission/admit.ts";
 import { claimsOf } from "../../core/admission/claims.ts";
 import { bucketOf, routesOf } from "../../core/admission/routes.ts";
 import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
@@ -94,7 +102,84 @@ describe("admit", () => {
     expect(plan.row).toMatchObject({ state: "Rejected", admitted: row.admitted, claims: row.claims });
     expect(plan.routes).toBeUndefined();
     expect(plan.row.reasons.length).toBeGreaterThan(0);
-    expect(refuse(facts(row, record()), "Rejected", ["because"]).release).toEqual([]);
+    expect(refuse(facts(row, record()), "Rejected", ["because"], {}).release).toEqual([]);
+  });
+
+  it("keeps the numbers reserved for a refused record, and takes them at the next try", () => {
+    const refused = refuse(facts(undefined, record()), "Rejected", ["taken"], { ssh: 7, tls: 108 });
+    expect(refused.row.spare).toEqual([7, 108]);
+    const again = facts(refused.row, record({ hostnames: ["other.tenants.example.com"] }));
+    expect(slotsWanted(again)).toEqual([]);
+    const plan = written(admit(again, {}));
+    expect(plan.row.slots).toEqual({ ssh: 7, tls: 108 });
+    expect(plan.row.spare).toBeUndefined();
+  });
+
+  it("claims only what is new, and leaves a tombstone where a protocol left", () => {
+    const { row } = written(step(undefined, record()));
+    const plan = written(step(row, record({ protocols: { tls: 3080, postgres: 5432 } }), 50));
+    expect(plan).toMatchObject({
+      claim: [],
+      release: [],
+      takeSlots: [{ protocol: "postgres", slot: 50 }],
+      dropRoutes: [0],
+    });
+    expect(plan.tombstoneSlots).toEqual([{ protocol: "ssh", slot: 0, reason: "protocol removed" }]);
+  });
+
+  it("gives slots to protocols that are named like what every object has", () => {
+    const plan = written(
+      step(undefined, record({ protocols: { constructor: 22, tostring: 23 } as Record<string, number> })),
+    );
+    expect(plan.routes?.map(({ protocol, port }) => [protocol, port])).toEqual([
+      ["constructor", 10000],
+      ["tostring", 10001],
+    ]);
+  });
+
+  it("refuses a change that does not fit one transaction, and cuts what it says", () => {
+    const names = (letter: string) => Array.from({ length: 20 }, (_, i) => `x.${letter}${i}.com`);
+    const protocols = (letter: string) =>
+      Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`${letter}${i}`, 1 + i]));
+    const { row } = written(step(undefined, record({ hostnames: names("a"), protocols: protocols("p") })));
+    const plan = written(step(row, record({ hostnames: names("b"), protocols: protocols("q") }), 20));
+    expect(plan.row.state).toBe("Rejected");
+    expect(plan.row.reasons.join()).toMatch(/too much at once/);
+    const many = refuse(
+      facts(undefined, record()),
+      "Rejected",
+      Array.from({ length: 9000 }, () => "r".repeat(70_000)),
+      {},
+    );
+    expect(JSON.stringify(many.row.reasons).length).toBeLessThan(8000);
+    expect(many.row.reasons.at(-1)).toBe("and 8980 more");
+  });
+
+  it("writes no more than a transaction takes, whatever the history", () => {
+    const edit = fc.record({
+      hostnames: fc.uniqueArray(
+        fc.nat(60).map((n) => `x.z${n}.com`),
+        { minLength: 1, maxLength: 20 },
+      ),
+      protocols: fc.dictionary(fc.constantFrom(..."abcdefghijkl"), fc.integer({ min: 1, max: 9 }), {
+        minKeys: 1,
+        maxKeys: 8,
+      }),
+      suspended: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(fc.option(edit, { nil: undefined }), { maxLength: 8 }), (history) => {
+        let row: TenantRow | undefined;
+        let used = 0;
+        for (const change of history) {
+          const plan = step(row, change && record(change), used);
+          used += 10;
+          if (plan.kind !== "write") continue;
+          expect(writesOf(plan)).toBeLessThanOrEqual(writesMost);
+          row = plan.row;
+        }
+      }),
+    );
   });
 
   it("knows nothing of a tenant that never was", () => {

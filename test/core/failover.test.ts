@@ -94,6 +94,21 @@ describe("planAccelerator", () => {
     expect(desired.held).toHaveLength(2);
   });
 
+  it("prefers a degraded edge that lives to one that the accelerator finds dead", () => {
+    const observed: Observed = {
+      groups: [
+        { region: "eu-west-3", arn: "y", dial: 100, endpoints: [{ edgeId: "b", weight: 128, health: "UNHEALTHY" }] },
+        { region: "us-west-2", arn: "x", dial: 100, endpoints: [{ edgeId: "a", weight: 0, health: "HEALTHY" }] },
+      ],
+    };
+    const desired = planAccelerator(
+      [edge("a", "us-west-2", { health: "degraded" }), edge("b", "eu-west-3")],
+      [],
+      observed,
+    );
+    expect(desired.groups[1]?.endpoints).toEqual([{ edgeId: "a", weight: 128 }]);
+  });
+
   it("counts an edge that the accelerator's own check finds dead as no capacity", () => {
     const observed: Observed = {
       groups: [

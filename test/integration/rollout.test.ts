@@ -147,6 +147,28 @@ describe("a tenant record", () => {
     expect(view?.served).toBe("no");
   });
 
+  it.each<[string, () => Record<string, unknown>]>([
+    ["an id of 2,048 bytes", () => world.record("x".repeat(2048))],
+    [
+      "nine thousand faults",
+      () =>
+        world.record("faults", {
+          backends: Object.fromEntries(Array.from({ length: 9000 }, (_, i) => [`nowhere-${i}`, ["10.0.0.1"]])),
+        }),
+    ],
+    [
+      "attribute names of 60 KB",
+      () => world.record("wide", Object.fromEntries(Array.from({ length: 5 }, (_, i) => [`${i}`.repeat(60_000), 1]))),
+    ],
+    ["a protocol named constructor", () => world.record("odd", { protocols: { constructor: 22 }, hostnames: [] })],
+  ])("with %s stops nobody in its batch", async (_, poison) => {
+    const TableName = world.cloud.endpoints().tables.tenants;
+    const good = `beside-${Math.random().toString(36).slice(2)}`;
+    const requests = [poison(), world.record(good)].map((Item) => ({ PutRequest: { Item } }));
+    await world.tables.send(new BatchWriteCommand({ RequestItems: { [TableName]: requests } }));
+    await world.settled(good, "Admitted");
+  });
+
   it("that becomes bad leaves the tenant as it was served", async () => {
     await world.put(world.record("solo"));
     await world.settled("solo", "Admitted");
@@ -207,6 +229,27 @@ describe("an edge", () => {
     expect(await world.lands(world.tls("acme"))).toBe(homeRegion);
     await s3.send(new PutObjectCommand({ ...at, Body: good }));
     await eventually(here, (edge) => edge?.nack === undefined, 20_000);
+    s3.destroy();
+  });
+
+  it.each<[string, (good: string) => string]>([
+    [
+      "an unsigned manifest of a later generation",
+      (good) => good.replace(/\\"generation\\":\d+/, '\\"generation\\":99999'),
+    ],
+    ["a broken one", () => "{"],
+    ["an empty one", () => ""],
+  ])("is cut off by %s in its bucket only until the next publication", async (_, spoil) => {
+    const s3 = new S3Client(world.client("eu-west-3"));
+    const at = { Bucket: world.cloud.endpoints().buckets["eu-west-3"]!, Key: "cells/c1/manifest.json" };
+    const good = await (await s3.send(new GetObjectCommand(at))).Body!.transformToString();
+    await s3.send(new PutObjectCommand({ ...at, Body: spoil(good) }));
+    const id = `after-${Math.random().toString(36).slice(2)}`;
+    await world.put(world.record(id));
+    expect(await world.settled(id, "Admitted")).toMatchObject({
+      served: "all",
+      regions: ["ap-northeast-1", "eu-west-3", "us-west-2"],
+    });
     s3.destroy();
   });
 

@@ -32,7 +32,9 @@ export class World {
     this.pods = pods;
     this.#dir = dir;
     this.faults = faults;
-    this.tables = DynamoDBDocumentClient.from(new DynamoDBClient(this.client()));
+    this.tables = DynamoDBDocumentClient.from(new DynamoDBClient(this.client()), {
+      marshallOptions: { convertClassInstanceToMap: true },
+    });
   }
 
   static async start(options: { edgesPerGroup?: number; names: string[] }): Promise<World> {

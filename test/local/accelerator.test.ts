@@ -129,6 +129,17 @@ describe("Global Accelerator", () => {
     expect(await errorName(update({ PortOverrides: [{ ListenerPort: 443, EndpointPort: 443 }] }))).toBe(
       "InvalidPortRangeException",
     );
+    for (const bad of [
+      { HealthCheckPort: 99_999 },
+      { HealthCheckPath: "/a b" },
+      { HealthCheckProtocol: "FOO" as never },
+      { EndpointConfigurations: [{ EndpointId: "i-1" }, { EndpointId: "i-1" }] },
+    ])
+      expect(await errorName(update(bad))).toBe("InvalidArgumentException");
+    const elsewhere = { EndpointIdentifiers: [{ EndpointId: "i-1" }, { EndpointId: "i-9" }], EndpointGroupArn };
+    expect(await errorName(client.send(new RemoveEndpointsCommand(elsewhere)))).toBe("EndpointNotFoundException");
+    expect(await endpoints()).toEqual([["i-1", 0]]);
+    expect(await errorName(listener(600, 601, "443-443"))).toBe("InvalidArgumentException");
     expect(await errorName(listener(400, 500))).toBe("InvalidPortRangeException");
     expect(await errorName(client.send(new ListEndpointGroupsCommand({ ListenerArn: "nothing" })))).toBe(
       "ListenerNotFoundException",

@@ -77,6 +77,10 @@ describe("event patterns", () => {
     ["a value that is no list", { source: "aws.ec2" }],
     ["an unknown operator", { source: [{ like: "x" }] }],
     ["an empty list", { source: [] }],
+    ["an operand of the wrong type", { detail: { name: [{ prefix: null }] } }],
+    ["anything-but of an unknown operator", { detail: { name: [{ "anything-but": { bogus: "x" } }] } }],
+    ["anything-but of nothing", { detail: { name: [{ "anything-but": [] }] } }],
+    ["a numeric range upside down", { detail: { count: [{ numeric: [">", 5, "<", 1] }] } }],
     ["odd numeric pairs", { detail: { count: [{ numeric: [">"] }] } }],
     ["a range that is none", { detail: { ip: [{ cidr: "10.0.0.0" }] } }],
     ["nothing", {}],
@@ -87,6 +91,7 @@ describe("event patterns", () => {
 
 describe("EventBridge", () => {
   const delivered: { arn: string; event: BusEvent }[] = [];
+  const gaveUp: string[] = [];
   let failures = 0;
   const events = new Events({
     account,
@@ -98,7 +103,7 @@ describe("EventBridge", () => {
       }
       delivered.push({ arn, event: JSON.parse(input) as BusEvent });
     },
-    onFault: () => {},
+    onFault: (error) => gaveUp.push(String(error)),
   });
   let gateway: Awaited<ReturnType<typeof startGateway>>;
   let client: EventBridgeClient;
@@ -156,6 +161,26 @@ describe("EventBridge", () => {
     );
   });
 
+  it("lives on when a bus feeds itself, or a target's bus is gone", async () => {
+    events.createBus("us-west-2", "ouroboros");
+    const target = (name: string) => ({ Id: name, Arn: `arn:aws:events:us-west-2:${account}:event-bus/${name}` });
+    for (const name of ["ouroboros", "gone"]) {
+      events.putRule("us-west-2", "ouroboros", `to-${name}`, JSON.stringify({ source: ["snake"] }));
+      events.putTarget("us-west-2", "ouroboros", `to-${name}`, target(name));
+    }
+    const sent = await send(
+      { Source: "snake", DetailType: "Bite", Detail: "{}", EventBusName: "ouroboros" },
+      { Source: "x", DetailType: "y", Detail: "{}", EventBusName: "nowhere" },
+    );
+    expect(sent.Entries?.map(({ ErrorCode }) => ErrorCode)).toEqual([undefined, "NotFoundException"]);
+    await eventually(
+      () => gaveUp.length,
+      (count) => count >= 2,
+    );
+    expect(gaveUp.join()).toMatch(/does not exist.*/);
+    expect(gaveUp.join()).toMatch(/from bus to bus 8 times/);
+  });
+
   it("tries again when a target fails, and delivers twice when asked", async () => {
     const before = delivered.length;
     failures = 1;
@@ -193,7 +218,12 @@ describe("EventBridge", () => {
 
   it("tests patterns, refuses bad ones, and lists rules", async () => {
     const test = (pattern: string) =>
-      client.send(new TestEventPatternCommand({ EventPattern: pattern, Event: JSON.stringify(event) }));
+      client.send(
+        new TestEventPatternCommand({
+          EventPattern: pattern,
+          Event: JSON.stringify({ id: "1", account, time: "2026-01-01T00:00:00Z", ...event }),
+        }),
+      );
     expect((await test('{"source":["aws.ec2"]}')).Result).toBe(true);
     expect(await errorName(test('{"source":"aws.ec2"}'))).toBe("InvalidEventPatternException");
     expect((await client.send(new ListRulesCommand({}))).Rules?.map(({ Name }) => Name)).toEqual(["orders"]);

@@ -42,7 +42,17 @@ afterAll(async () => {
 
 describe("S3", () => {
   it("gives back what was put, whatever the key", async () => {
-    for (const Key of ["plain", "a/b/c", "with space", "plus+and%20", "ünïcode/☃", "a//b", "question?mark"]) {
+    for (const Key of [
+      "plain",
+      "a/b/c",
+      "with space",
+      "plus+and%20",
+      "ünïcode/☃",
+      "a//b",
+      "question?mark",
+      "a/../b",
+      "./x",
+    ]) {
       await put(Key, Key, { Metadata: { who: "me" }, ContentType: "text/plain" });
       expect(await get(Key)).toBe(Key);
       expect(await client.send(new HeadObjectCommand({ Bucket, Key }))).toMatchObject({
@@ -99,6 +109,44 @@ describe("S3", () => {
       new ListObjectsV2Command({ Bucket, Prefix: "l/", ContinuationToken: page.NextContinuationToken }),
     );
     expect(rest.Contents?.map(({ Key }) => Key)).toEqual(["l/sub/4"]);
+  });
+
+  it("gives parts, and all of it for a range that makes no sense", async () => {
+    await put("digits", "0123456789");
+    expect([
+      await get("digits", { Range: "bytes=2-4" }),
+      await get("digits", { Range: "bytes=-3" }),
+      await get("digits", { Range: "bytes=5-2" }),
+    ]).toEqual(["234", "789", "0123456789"]);
+    expect((await client.send(new GetObjectCommand({ Bucket, Key: "digits", Range: "bytes=2-4" }))).ContentRange).toBe(
+      "bytes 2-4/10",
+    );
+    expect(await statusOf(client.send(new GetObjectCommand({ Bucket, Key: "digits", Range: "bytes=10-" })))).toBe(416);
+  });
+
+  it("refuses what it would otherwise silently not do", async () => {
+    expect(await errorName(put("tagged", "x", { Tagging: "a=b" }))).toBe("NotImplemented");
+    expect(await errorName(put("wrong", "x", { ChecksumSHA256: Buffer.alloc(32).toString("base64") }))).toBe(
+      "BadDigest",
+    );
+    const { ETag } = await put("kept", "x");
+    expect(await errorName(client.send(new DeleteObjectCommand({ Bucket, Key: "kept", IfMatch: '"other"' })))).toBe(
+      "PreconditionFailed",
+    );
+    expect(await get("kept", { IfMatch: ETag })).toBe("x");
+  });
+
+  it("keeps what was there when versioning is suspended", async () => {
+    const at = { Bucket: "suspended", Key: "k" };
+    await client.send(new CreateBucketCommand({ Bucket: at.Bucket }));
+    const set = (Status: "Enabled" | "Suspended") =>
+      client.send(new PutBucketVersioningCommand({ Bucket: at.Bucket, VersioningConfiguration: { Status } }));
+    await set("Enabled");
+    await client.send(new PutObjectCommand({ ...at, Body: "1" }));
+    await set("Suspended");
+    for (const Body of ["2", "3"]) await client.send(new PutObjectCommand({ ...at, Body }));
+    const { Versions } = await client.send(new ListObjectVersionsCommand({ Bucket: at.Bucket }));
+    expect(Versions?.map(({ VersionId }) => VersionId === "null")).toEqual([true, false]);
   });
 
   it("answers in the bucket's own region only", async () => {

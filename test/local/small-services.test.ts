@@ -48,7 +48,7 @@ beforeAll(async () => {
     }),
   );
   gateway = await startGateway(
-    [new Ssm(account).service(), kms.service(), sts, scheduler.service(), database.service(iam)],
+    [new Ssm(account).service(), kms.service(), sts, scheduler.service(), database.service(iam, "us-west-2")],
     iam,
   );
 });

@@ -295,6 +295,28 @@ describe("Step Functions", () => {
     });
   });
 
+  it("bounds an endless expression, and goes on for everybody else", async () => {
+    const endless = "{% ($f := function($x) { 1 + $f($x + 1) }; $f(1)) %}";
+    const running = run({ P: { Type: "Pass", Output: endless, End: true } });
+    expect(await run({ P: { Type: "Pass", Output: 1, End: true } })).toMatchObject({ status: "SUCCEEDED" });
+    expect(await running).toMatchObject({ status: "FAILED", error: "States.QueryEvaluationError" });
+    expect(await run({ P: { Type: "Pass", Output: "{% $range(1, 1000000000) %}", End: true } })).toMatchObject({
+      error: "States.QueryEvaluationError",
+    });
+  }, 60_000);
+
+  it("waits for months when it is told to", async () => {
+    const arn = await create({
+      StartAt: "W",
+      TimeoutSeconds: 99_999_999,
+      States: { W: { Type: "Wait", Seconds: 2_592_000, End: true } },
+    });
+    const executionArn = await start(arn);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect((await client.send(new DescribeExecutionCommand({ executionArn }))).status).toBe("RUNNING");
+    await client.send(new StopExecutionCommand({ executionArn }));
+  });
+
   it("starts one execution a name", async () => {
     const arn = await create({ StartAt: "W", States: { W: { Type: "Wait", Seconds: 1, End: true } } });
     const once = (input: string) =>
@@ -396,6 +418,36 @@ describe("Step Functions", () => {
         },
       },
       /only INLINE/,
+    ],
+    [
+      "an expression that is not closed",
+      { StartAt: "A", States: { A: { ...pass, Output: "{% $x" } } },
+      /the whole string/,
+    ],
+    [
+      "states that only lead to each other",
+      { StartAt: "A", States: { A: pass, B: { Type: "Pass", Next: "C" }, C: { Type: "Pass", Next: "B" } } },
+      /\/States\/B: no state leads here/,
+    ],
+    [
+      "a branch that assigns a variable of the states around it",
+      {
+        StartAt: "A",
+        States: {
+          A: { Type: "Pass", Assign: { x: 1 }, Next: "P" },
+          P: {
+            Type: "Parallel",
+            Branches: [{ StartAt: "B", States: { B: { ...pass, Assign: { x: 2 } } } }],
+            End: true,
+          },
+        },
+      },
+      /assigns x of the states around it/,
+    ],
+    [
+      "a type that every object has",
+      { StartAt: "A", States: { A: { Type: "toString", End: true } } },
+      /is not a type of state/,
     ],
     ["neither Next nor End", { StartAt: "A", States: { A: { Type: "Pass" } } }, /needs either Next or End/],
     ["JSONPath as the language", { QueryLanguage: "JSONPath", StartAt: "A", States: { A: pass } }, /only JSONata/],

@@ -27,6 +27,7 @@ describe("TenantRecord", () => {
     ["a label that begins with '-'", "-a.example.com"],
     ["more than 253 characters", `${"a.".repeat(127)}com`],
     ["a letter outside ASCII", "ácme.example.com"],
+    ["a letter that has an ASCII one in lower case", "\u212Aelvin.example.com"],
     ["an IP address", "10.0.0.1"],
     ["a wildcard", "*.example.com"],
     ["NUL", "a\0.example.com"],

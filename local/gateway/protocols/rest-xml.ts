@@ -14,6 +14,8 @@ export const restXml: Protocol = {
     return found && { operation: found.operation, labels: { ...found.labels, Bucket: decodeURIComponent(bucket) } };
   },
   async read(request, operation, labels) {
+    if (operation.name === "PutObject" && request.headers["x-amz-copy-source"] !== undefined)
+      throw new AwsError("NotImplemented", "CopyObject is not implemented here: get the object and put it", 501);
     const unknown = unknownQuery(request, operation);
     if (unknown.length > 0)
       throw new AwsError("NotImplemented", `${operation.name} with ${unknown.join(", ")} is not implemented here`, 501);
@@ -26,7 +28,8 @@ export const restXml: Protocol = {
     return input;
   },
   write(output, operation, requestId) {
-    const { status, headers, body, payload, bodyMembers } = writeBindings(output, operation);
+    let { status, headers, body, payload, bodyMembers } = writeBindings(output, operation);
+    if (headers["content-range"] !== undefined) status = 206;
     const ids = { "x-amz-request-id": requestId };
     if (payload !== undefined)
       return payload.schema.isBlobSchema()

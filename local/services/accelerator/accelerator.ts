@@ -44,8 +44,8 @@ export interface AcceleratorPorts {
   latency: Latency;
   /** The address that the accelerator's number has on this machine. */
   addressOf(index: number): string;
-  /** Where an instance listens; undefined when there is none of that id. */
-  instanceAddress(id: string): string | undefined;
+  /** Where an instance listens; undefined when there is none of that id in the region. */
+  instanceAddress(id: string, region: string): string | undefined;
   /** What the data plane does from now on. */
   apply(listeners: NetworkListener[]): Promise<unknown>;
   onFault(error: unknown, what: string): void;
@@ -61,7 +61,7 @@ export class GlobalAccelerator {
   readonly #accelerators = new Map<string, Accelerator>();
   readonly #listeners = new Map<string, Listener>();
   readonly #groups = new Map<string, Group>();
-  readonly #tokens = new Map<string, unknown>();
+  readonly #tokens = new Map<string, { asked: string; answer: object }>();
   #made = 0;
   /** Writes of endpoint groups since the start, newest last, for measurements. */
   readonly writes: { at: number; group: string }[] = [];
@@ -76,13 +76,18 @@ export class GlobalAccelerator {
     if (found !== undefined) found.health = state;
   }
 
-  createAccelerator(name: string, arn = this.#arn(`accelerator/${randomUUID()}`), tags: sdk.Tag[] = []): Accelerator {
+  createAccelerator(
+    name: string,
+    arn = this.#arn(`accelerator/${randomUUID()}`),
+    tags: sdk.Tag[] = [],
+    enabled = true,
+  ): Accelerator {
     if (this.#accelerators.size >= quotas.accelerators) throw limit("accelerators", quotas.accelerators);
     const accelerator: Accelerator = {
       arn,
       name,
       address: this.#ports.addressOf(this.#made++),
-      enabled: true,
+      enabled,
       dnsName: `a${arn.split("/").at(-1)!.replaceAll("-", "").slice(0, 16)}.awsglobalaccelerator.com`,
       created: new Date(),
       changed: new Date(),
@@ -174,7 +179,10 @@ export class GlobalAccelerator {
   }
 
   #network(): NetworkListener[] {
-    return [...this.#listeners.values()].map(({ arn, acceleratorArn, affinity, portRanges }) => ({
+    const live = [...this.#listeners.values()].filter(
+      ({ acceleratorArn }) => this.#accelerator(acceleratorArn).enabled,
+    );
+    return live.map(({ arn, acceleratorArn, affinity, portRanges }) => ({
       arn,
       address: this.#accelerator(acceleratorArn).address,
       sourceAffinity: affinity === "SOURCE_IP",
@@ -201,7 +209,7 @@ export class GlobalAccelerator {
         })),
         endpoints: [...group.endpoints].map(([id, { weight }]) => ({
           id,
-          address: this.#ports.instanceAddress(id) ?? "127.0.0.0",
+          address: this.#ports.instanceAddress(id, group.region) ?? "127.0.0.0",
           weight,
         })),
       })),
@@ -213,8 +221,10 @@ export class GlobalAccelerator {
     const next = keep
       ? new Map(group.endpoints)
       : new Map<string, Group["endpoints"] extends Map<string, infer E> ? E : never>();
+    if (new Set(configurations.map(({ EndpointId }) => EndpointId)).size !== configurations.length)
+      throw invalid("An endpoint is in the list twice.");
     for (const { EndpointId, Weight = defaultWeight, ClientIPPreservationEnabled = true } of configurations) {
-      if (Weight < 0 || Weight > 255)
+      if (!Number.isInteger(Weight) || Weight < 0 || Weight > 255)
         throw new sdk.InvalidArgumentException({ message: `Weight ${Weight} is not between 0 and 255.`, ...fault });
       const known = group.endpoints.get(EndpointId!);
       if (keep && known !== undefined)
@@ -222,7 +232,7 @@ export class GlobalAccelerator {
           message: `Endpoint ${EndpointId} is already in the group.`,
           ...fault,
         });
-      if (known === undefined && this.#ports.instanceAddress(EndpointId!) === undefined)
+      if (known === undefined && this.#ports.instanceAddress(EndpointId!, group.region) === undefined)
         throw new sdk.InvalidArgumentException({ message: `The endpoint ${EndpointId} does not exist.`, ...fault });
       next.set(EndpointId!, {
         weight: Weight,
@@ -277,6 +287,12 @@ export class GlobalAccelerator {
       throw new sdk.InvalidArgumentException({ message: "HealthCheckIntervalSeconds must be 10 or 30.", ...fault });
     if (threshold !== undefined && (threshold < 1 || threshold > 10))
       throw new sdk.InvalidArgumentException({ message: "ThresholdCount must be between 1 and 10.", ...fault });
+    const { HealthCheckPort: port, HealthCheckPath: path, HealthCheckProtocol: protocol } = input;
+    if (port !== undefined && (port < 1 || port > 65_535))
+      throw invalid("HealthCheckPort must be between 1 and 65535.");
+    if (path !== undefined && !/^\/[\w/.~%-]{0,254}$/.test(path)) throw invalid("HealthCheckPath is not a path.");
+    if (protocol !== undefined && !["TCP", "HTTP", "HTTPS"].includes(protocol))
+      throw invalid(`HealthCheckProtocol ${protocol} is none.`);
     if (input.PortOverrides !== undefined) this.#checkOverrides(group, input.PortOverrides);
     if (input.EndpointConfigurations !== undefined)
       this.#setEndpoints(group, input.EndpointConfigurations, { keep: false });
@@ -293,6 +309,10 @@ export class GlobalAccelerator {
     if (overrides.length > quotas.overridesPerGroup) throw limit("port overrides", quotas.overridesPerGroup);
     const { portRanges } = this.#listener(group.listenerArn);
     const within = (port: number) => portRanges.some(({ FromPort, ToPort }) => port >= FromPort! && port <= ToPort!);
+    const outer = overrides.map(({ ListenerPort }) => ListenerPort);
+    const inner = overrides.map(({ EndpointPort }) => EndpointPort);
+    if (new Set(outer).size !== outer.length || new Set(inner).size !== inner.length)
+      throw new sdk.InvalidPortRangeException({ message: "A port is overridden twice.", ...fault });
     for (const { ListenerPort, EndpointPort } of overrides)
       if (!within(ListenerPort!) || within(EndpointPort!))
         throw new sdk.InvalidPortRangeException({
@@ -324,8 +344,8 @@ export class GlobalAccelerator {
       resourcesOf: (_, input) => [String(input.EndpointGroupArn ?? input.ListenerArn ?? input.AcceleratorArn ?? "*")],
       handlers: {
         CreateAccelerator: (input) =>
-          this.#once(input.IdempotencyToken, () => ({
-            Accelerator: this.#shown(this.createAccelerator(input.Name!, undefined, input.Tags)),
+          this.#once(input, () => ({
+            Accelerator: this.#shown(this.createAccelerator(input.Name!, undefined, input.Tags, input.Enabled)),
           })),
         DescribeAccelerator: ({ AcceleratorArn }) => ({ Accelerator: this.#shown(this.#accelerator(AcceleratorArn)) }),
         ListAccelerators: (input) =>
@@ -353,7 +373,7 @@ export class GlobalAccelerator {
           this.#accelerators.delete(arn);
         },
         CreateListener: (input) =>
-          this.#once(input.IdempotencyToken, () => {
+          this.#once(input, () => {
             const { Protocol = "TCP", ClientAffinity = "NONE", PortRanges = [] } = input;
             return {
               Listener: listenerShown(
@@ -389,7 +409,7 @@ export class GlobalAccelerator {
           this.#changed(acceleratorArn);
         },
         CreateEndpointGroup: (input) =>
-          this.#once(input.IdempotencyToken, () => ({ EndpointGroup: groupShown(this.#createGroup(input)) })),
+          this.#once(input, () => ({ EndpointGroup: groupShown(this.#createGroup(input)) })),
         DescribeEndpointGroup: ({ EndpointGroupArn }) => ({ EndpointGroup: groupShown(this.#group(EndpointGroupArn)) }),
         ListEndpointGroups: (input) =>
           paged(input, "EndpointGroups", this.#groupsOf(this.#listener(input.ListenerArn).arn).map(groupShown)),
@@ -402,6 +422,12 @@ export class GlobalAccelerator {
         DeleteEndpointGroup: ({ EndpointGroupArn }) => {
           const group = this.#group(EndpointGroupArn);
           this.#groups.delete(group.arn);
+          for (const [key, { answer }] of this.#tokens)
+            if (
+              (answer as { EndpointGroup?: { EndpointGroupArn?: string } }).EndpointGroup?.EndpointGroupArn ===
+              group.arn
+            )
+              this.#tokens.delete(key);
           this.#written(group);
         },
         AddEndpoints: ({ EndpointGroupArn, EndpointConfigurations = [] }) => {
@@ -413,11 +439,12 @@ export class GlobalAccelerator {
         RemoveEndpoints: ({ EndpointGroupArn, EndpointIdentifiers = [] }) => {
           const group = this.#group(EndpointGroupArn);
           for (const { EndpointId } of EndpointIdentifiers)
-            if (!group.endpoints.delete(EndpointId!))
+            if (!group.endpoints.has(EndpointId!))
               throw new sdk.EndpointNotFoundException({
                 message: `Endpoint ${EndpointId} is not in the group.`,
                 ...fault,
               });
+          for (const { EndpointId } of EndpointIdentifiers) group.endpoints.delete(EndpointId!);
           this.#written(group);
         },
         TagResource: ({ ResourceArn, Tags = [] }) => {
@@ -434,15 +461,29 @@ export class GlobalAccelerator {
     });
   }
 
-  /** The same token again is the same answer. */
-  #once<T extends object>(token: string | undefined, make: () => T): T {
-    const known = this.#tokens.get(token ?? "") as T | undefined;
-    if (known !== undefined) return known;
-    const made = make();
-    if (token !== undefined) this.#tokens.set(token, made);
-    return made;
+  /** The same token for the same request is the same answer; for another it is a mistake. */
+  #once<T extends object>(
+    input: {
+      IdempotencyToken?: string | undefined;
+      ListenerArn?: string | undefined;
+      AcceleratorArn?: string | undefined;
+    },
+    make: () => T,
+  ): T {
+    const { IdempotencyToken: token, ListenerArn, AcceleratorArn } = input;
+    const key = `${ListenerArn ?? AcceleratorArn ?? ""} ${token}`;
+    const asked = JSON.stringify(input);
+    const known = token === undefined ? undefined : this.#tokens.get(key);
+    if (known !== undefined && known.asked !== asked)
+      throw invalid(`The idempotency token ${token} was used for another request.`);
+    if (known !== undefined) return known.answer as T;
+    const answer = make();
+    if (token !== undefined) this.#tokens.set(key, { asked, answer });
+    return answer;
   }
 }
+
+const invalid = (message: string) => new sdk.InvalidArgumentException({ message, ...fault });
 
 const limit = (what: string, most: number) =>
   new sdk.LimitExceededException({ message: `The limit of ${most} ${what} is reached.`, ...fault });
@@ -478,7 +519,8 @@ function paged<T>(
   all: T[],
 ) {
   const from = Number(NextToken ?? 0);
-  if (!Number.isInteger(from)) throw new AwsError("InvalidNextTokenException", "There isn't another item to return.");
+  if (!Number.isInteger(from) || from < 0)
+    throw new AwsError("InvalidNextTokenException", "There isn't another item to return.");
   const more = from + MaxResults < all.length;
   return { [key]: all.slice(from, from + MaxResults), ...(more ? { NextToken: String(from + MaxResults) } : {}) };
 }

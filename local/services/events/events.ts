@@ -1,5 +1,6 @@
 /** EventBridge: a default bus in every region and custom ones, rules, targets, forwarding; at least once. */
 import { randomUUID } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import * as sdk from "@aws-sdk/client-eventbridge";
 import { AwsError, type Call, service } from "../../gateway/service.ts";
 import { type Latency, wait } from "../../latency.ts";
@@ -50,6 +51,9 @@ export interface EventsPorts {
 const entriesMost = 10;
 const entryBytesMost = 262_144;
 const retryMs = 500;
+/** An event that went through so many buses goes in a circle. */
+const hopsMost = 8;
+const targetsMost = 5;
 const defaultRetries = 185;
 const defaultAgeMs = 24 * 3600 * 1000;
 
@@ -94,8 +98,21 @@ export class Events {
     rule: string,
     { Id, Arn, RoleArn, Input, RetryPolicy, ...rest }: sdk.Target,
   ): void {
+    const refuse = (message: string): never => {
+      throw new AwsError("ValidationException", message);
+    };
     const odd = Object.entries(rest).find(([, value]) => value !== undefined);
-    if (odd !== undefined) throw new AwsError("ValidationException", `a target's ${odd[0]} is not implemented here`);
+    if (odd !== undefined) refuse(`a target's ${odd[0]} is not implemented here`);
+    if (!/^arn:aws:(events:.*:event-bus\/|lambda:.*:function:|states:.*:stateMachine:)/.test(Arn ?? ""))
+      refuse(`${Arn} is not a kind of target that is implemented here: a bus, a function or a state machine`);
+    if (Arn!.includes(":stateMachine:") && RoleArn === undefined) refuse(`RoleArn is required for target ${Arn}.`);
+    if (Input !== undefined && !isJson(Input)) refuse(`Input for target ${Id} is not JSON.`);
+    const { arn, targets } = this.#rule(region, busName, rule);
+    if (!targets.has(Id!) && targets.size >= targetsMost)
+      throw new sdk.LimitExceededException({
+        message: `Rule ${arn} has ${targetsMost} targets already.`,
+        $metadata: {},
+      });
     this.#rule(region, busName, rule).targets.set(Id!, {
       id: Id!,
       arn: Arn!,
@@ -130,36 +147,37 @@ export class Events {
   }
 
   /** Takes an event in on a bus, and sends it on to every target of every rule that it fits. */
-  publish(region: string, busName: string | undefined, event: BusEvent): void {
+  publish(region: string, busName: string | undefined, event: BusEvent, hops = 0): void {
     const bus = this.#bus(region, busName);
     for (const rule of bus.rules.values()) {
       if (!rule.enabled || !matchesPattern(rule.pattern, event)) continue;
       for (const target of rule.targets.values()) {
         const copies = Math.random() < this.duplicateShare ? 2 : 1;
-        for (let copy = 0; copy < copies; copy++) this.#track(this.#send(target, event));
+        for (let copy = 0; copy < copies; copy++) this.#track(this.#send(target, event, hops));
       }
     }
   }
 
   #track(delivery: Promise<void>): void {
-    this.#pending.add(delivery);
-    void delivery.finally(() => this.#pending.delete(delivery));
+    const done = delivery.catch((error) => this.#ports.onFault(error, "event delivery"));
+    this.#pending.add(done);
+    void done.finally(() => this.#pending.delete(done));
   }
 
-  async #send(target: Target, event: BusEvent): Promise<void> {
+  async #send(target: Target, event: BusEvent, hops: number): Promise<void> {
     const began = Date.now();
     const bus = /^arn:aws:events:([^:]+):[^:]*:event-bus\/(.+)$/.exec(target.arn);
     await wait(this.#ports.latency.busMs / (bus === null ? 1 : 2));
-    if (bus !== null) {
-      this.publish(bus[1]!, bus[2], event);
-      return;
-    }
+    await setImmediate(); // a bus that feeds itself must not starve everything else
     for (let attempt = 0; !this.#stopped; attempt++) {
       try {
-        return await this.#ports.deliver(target.arn, target.input ?? JSON.stringify(event), target.roleArn);
+        if (bus === null)
+          return await this.#ports.deliver(target.arn, target.input ?? JSON.stringify(event), target.roleArn);
+        if (hops >= hopsMost) throw new Error(`it went from bus to bus ${hops} times`);
+        return this.publish(bus[1]!, bus[2], event, hops + 1);
       } catch (error) {
         if (this.#stopped) return;
-        if (attempt >= target.retries || Date.now() - began > target.maxAgeMs) {
+        if (bus !== null || attempt >= target.retries || Date.now() - began > target.maxAgeMs) {
           this.#ports.onFault(error, `event ${event["detail-type"]} to ${target.arn} given up`);
           return;
         }
@@ -184,7 +202,7 @@ export class Events {
       handlers: {
         PutEvents: (input, call) => this.#putEvents(input, call),
         TestEventPattern: ({ EventPattern: text, Event }) => ({
-          Result: matchesPattern(parsed(text), JSON.parse(Event!)),
+          Result: matchesPattern(parsed(text), eventGiven(Event)),
         }),
         CreateEventBus: ({ Name }, { region }) => {
           if (this.#buses.has(`${region} ${Name}`))
@@ -194,7 +212,12 @@ export class Events {
             });
           return { EventBusArn: this.createBus(region, Name!) };
         },
-        DeleteEventBus: ({ Name }, { region }) => void this.#buses.delete(`${region} ${Name}`),
+        DeleteEventBus: ({ Name }, { region }) => {
+          if (Name === "default") throw new AwsError("ValidationException", "Cannot delete event bus default.");
+          if ((this.#buses.get(`${region} ${Name}`)?.rules.size ?? 0) > 0)
+            throw new AwsError("ValidationException", "Event bus can't be deleted since it has rules.");
+          this.#buses.delete(`${region} ${Name}`);
+        },
         DescribeEventBus: ({ Name }, { region }) => {
           const bus = this.#bus(region, Name);
           return { Name: bus.name, Arn: bus.arn };
@@ -288,7 +311,12 @@ export class Events {
       resources: entry.Resources ?? [],
       detail,
     };
-    this.publish(call.region, entry.EventBusName, event);
+    try {
+      this.publish(call.region, entry.EventBusName, event);
+    } catch (error) {
+      if (error instanceof sdk.ResourceNotFoundException) return refuse("NotFoundException", error.message);
+      throw error;
+    }
     return { EventId: id };
   }
 }
@@ -299,6 +327,29 @@ function parsed(text: string | undefined): EventPattern {
     return parsePattern(text ?? "");
   } catch (error) {
     throw new sdk.InvalidEventPatternException({ message: (error as Error).message, $metadata: {} });
+  }
+}
+
+/** An event as TestEventPattern takes it: whole. */
+function eventGiven(text: string | undefined): unknown {
+  const event = isJson(text ?? "") ? (JSON.parse(text!) as Record<string, unknown> | null) : undefined;
+  const missing = ["id", "account", "source", "time", "region", "resources", "detail-type"].filter(
+    (field) => event?.[field] === undefined,
+  );
+  if (event === undefined || missing.length > 0)
+    throw new AwsError(
+      "ValidationException",
+      `Parameter Event is not valid. Reason: it needs ${missing.join(", ") || "to be JSON"}`,
+    );
+  return event;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -31,7 +31,8 @@ const operators: Record<string, (operand: unknown, value: unknown) => boolean> =
   wildcard: (operand, value) => typeof value === "string" && wildcard(String(operand)).test(value),
   numeric: (operand, value) => typeof value === "number" && numeric(operand as (string | number)[], value),
   cidr: (operand, value) => typeof value === "string" && inCidr(String(operand), value),
-  "anything-but": (operand, value) => value !== undefined && !excluded(operand, value),
+  "anything-but": (operand, value) =>
+    value !== undefined && (value === null || typeof value !== "object") && !excluded(operand, value),
 };
 
 const ignoredCase = (operand: unknown) =>
@@ -94,20 +95,57 @@ function checkRule(rule: unknown, refuse: (reason: string) => never): void {
   if (rule === null || typeof rule !== "object") return;
   const [[name, operand] = ["", undefined], ...more] = Object.entries(rule);
   if (more.length > 0) refuse("a rule has one operator");
-  if (name === "exists") {
-    if (typeof operand !== "boolean") refuse("exists takes true or false");
-    return;
-  }
-  if (!Object.hasOwn(operators, name)) refuse(`unrecognized match type ${name}`);
-  if (name === "numeric") {
-    const rules = Array.isArray(operand) ? operand : refuse("numeric takes an array");
-    const pairs = rules.every((part: unknown, i: number) =>
-      i % 2 === 0 ? /^(=|<=?|>=?)$/.test(String(part)) : typeof part === "number",
-    );
-    if (rules.length === 0 || rules.length % 2 !== 0 || !pairs)
-      refuse("numeric takes pairs of an operator and a number");
-  }
-  if (name === "cidr" && !ipaddr.isValidCIDR(String(operand))) refuse("cidr takes an address range");
+  const check = Object.hasOwn(operands, name) ? operands[name] : undefined;
+  if (check === undefined) refuse(`unrecognized match type ${name}`);
+  const fault = check!(operand);
+  if (fault !== undefined) refuse(`${name} ${fault}`);
+}
+
+const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
+const isIgnoringCase = (value: unknown) =>
+  value !== null &&
+  typeof value === "object" &&
+  Object.keys(value).join() === "equals-ignore-case" &&
+  isText((value as Record<string, unknown>)["equals-ignore-case"]);
+const text = (value: unknown) => (isText(value) ? undefined : "takes a string");
+const affix = (value: unknown) =>
+  isText(value) || isIgnoringCase(value) ? undefined : "takes a string, or equals-ignore-case";
+const listOf = (value: unknown, one: (item: unknown) => string | undefined) => {
+  const list = Array.isArray(value) ? value : [value];
+  return list.length === 0 ? "takes at least one value" : list.map(one).find((fault) => fault !== undefined);
+};
+
+/** What is wrong with an operator's operand; undefined when nothing is. */
+const operands: Record<string, (operand: unknown) => string | undefined> = {
+  exists: (operand) => (typeof operand === "boolean" ? undefined : "takes true or false"),
+  prefix: affix,
+  suffix: affix,
+  "equals-ignore-case": text,
+  wildcard: (operand) => text(operand) ?? (/\*\*/.test(String(operand)) ? "has consecutive wildcards" : undefined),
+  cidr: (operand) => (ipaddr.isValidCIDR(String(operand)) ? undefined : "takes an address range"),
+  numeric: numericFault,
+  "anything-but": (operand) => {
+    if (Array.isArray(operand) || operand === null || typeof operand !== "object")
+      return listOf(operand, (item) =>
+        ["string", "number"].includes(typeof item) ? undefined : "takes strings and numbers",
+      );
+    const [[name = "", inner] = [], ...more] = Object.entries(operand);
+    if (more.length > 0 || !["prefix", "suffix", "equals-ignore-case", "wildcard"].includes(name))
+      return `does not take ${name || "nothing"}`;
+    return listOf(inner, operands[name]!);
+  },
+};
+
+function numericFault(operand: unknown): string | undefined {
+  if (!Array.isArray(operand) || (operand.length !== 2 && operand.length !== 4))
+    return "takes one or two pairs of an operator and a number";
+  const pairs = operand.every((part: unknown, i) =>
+    i % 2 === 0 ? /^(=|<=?|>=?)$/.test(String(part)) : typeof part === "number",
+  );
+  if (!pairs) return "takes pairs of an operator and a number";
+  const [first, low, second, high] = operand as [string, number, string?, number?];
+  if (second === undefined || high === undefined) return undefined;
+  return first.startsWith(">") && second.startsWith("<") && low < high ? undefined : "takes a range from low to high";
 }
 
 /** Whether an event (or a stream record) fits. Fields of the pattern must all fit; an array in the event fits by any item. */

@@ -11,9 +11,12 @@ export class Lambda {
   }
 
   /** By name, or by an ARN with or without a qualifier. */
+  find(nameOrArn: string): LambdaFunction | undefined {
+    return this.#functions.get(/:function:([^:]+)/.exec(nameOrArn)?.[1] ?? nameOrArn);
+  }
+
   get(nameOrArn: string): LambdaFunction {
-    const name = /:function:([^:]+)/.exec(nameOrArn)?.[1] ?? nameOrArn;
-    const found = this.#functions.get(name);
+    const found = this.find(nameOrArn);
     if (found === undefined)
       throw new sdk.ResourceNotFoundException({
         Type: "User",

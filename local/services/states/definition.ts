@@ -150,26 +150,38 @@ class Check {
     }
   }
 
-  program(program: Json, path: string): void {
+  /** `outer` are the variables that programs around this one assign: a branch reads them, and can't assign them. */
+  program(program: Json, path: string, outer: string[] = []): void {
     if (!this.record(program.States, `${path}/States`)) return;
     const { States: states } = program;
     const names = Object.keys(states);
-    const reached = new Set<string>();
-    const target = (name: unknown, at: string) => {
+    const leads = new Map<string, string[]>();
+    const target = (from: string) => (name: unknown, at: string) => {
       if (typeof name !== "string" || !names.includes(name)) this.fault(at, `there is no state ${String(name)}`);
-      else reached.add(name);
+      else leads.set(from, [...(leads.get(from) ?? []), name]);
     };
-    target(program.StartAt, `${path}/StartAt`);
+    target("")(program.StartAt, `${path}/StartAt`);
+    const assigned = [...outer, ...Object.values(states).flatMap(assignedIn)];
     for (const [name, state] of Object.entries(states)) {
       const at = `${path}/States/${name}`;
       if (name.length > 80) this.fault(at, "a name has at most 80 characters");
-      if (this.record(state, at)) this.state(state, at, target);
+      if (!this.record(state, at)) continue;
+      const shadowed = assignedIn(state).filter((variable) => outer.includes(variable));
+      if (shadowed.length > 0) this.fault(at, `assigns ${shadowed.join(", ")} of the states around it`);
+      this.state(state, at, target(name), assigned);
     }
+    const reached = new Set<string>();
+    const visit = (name: string) => {
+      reached.add(name);
+      for (const next of leads.get(name) ?? []) if (!reached.has(next)) visit(next);
+    };
+    visit("");
     for (const name of names) if (!reached.has(name)) this.fault(`${path}/States/${name}`, "no state leads here");
   }
 
-  state(state: Json, at: string, target: (name: unknown, at: string) => void): void {
-    const allowed = fields[state.Type as State["Type"]];
+  state(state: Json, at: string, target: (name: unknown, at: string) => void, assigned: string[]): void {
+    const type = String(state.Type);
+    const allowed = Object.hasOwn(fields, type) ? fields[type as State["Type"]] : undefined;
     if (allowed === undefined) return this.fault(`${at}/Type`, `${String(state.Type)} is not a type of state`);
     this.only(state, allowed, at);
     if (state.QueryLanguage !== undefined && state.QueryLanguage !== "JSONata")
@@ -187,10 +199,10 @@ class Check {
         this.seconds(state[field], `${at}/${field}`, field === "Seconds" || field === "MaxConcurrency" ? 0 : 1);
     this.retry(state.Retry, `${at}/Retry`);
     this.catchers(state.Catch, `${at}/Catch`, target);
-    this.#byType(state, at, target);
+    this.#byType(state, at, target, assigned);
   }
 
-  #byType(state: Json, at: string, target: (name: unknown, at: string) => void): void {
+  #byType(state: Json, at: string, target: (name: unknown, at: string) => void, assigned: string[]): void {
     if (state.Type === "Task") {
       if (typeof state.Resource !== "string" || !resources.test(state.Resource))
         this.fault(
@@ -223,7 +235,7 @@ class Check {
         const path = `${at}/Branches/${index}`;
         if (!this.record(branch, path)) return;
         this.only(branch, ["StartAt", "States", "Comment"], path);
-        this.program(branch, path);
+        this.program(branch, path, assigned);
       });
     } else if (state.Type === "Map" && this.record(state.ItemProcessor, `${at}/ItemProcessor`)) {
       const path = `${at}/ItemProcessor`;
@@ -231,7 +243,7 @@ class Check {
       const { Mode = "INLINE", ...more } = (state.ItemProcessor.ProcessorConfig ?? {}) as Json;
       if (Mode !== "INLINE" || Object.keys(more).length > 0)
         this.fault(`${path}/ProcessorConfig`, "only INLINE is implemented here");
-      this.program(state.ItemProcessor, path);
+      this.program(state.ItemProcessor, path, assigned);
     }
   }
 
@@ -294,7 +306,10 @@ class Check {
   }
 
   #whole(value: unknown, at: string, least: number): void {
-    if (value !== undefined && (!Number.isInteger(value) || (value as number) < least))
+    if (
+      value !== undefined &&
+      (!Number.isInteger(value) || (value as number) < least || (value as number) > 99_999_999)
+    )
       this.fault(at, `must be a whole number from ${least}`);
   }
 
@@ -309,6 +324,9 @@ class Check {
   /** Compiles every expression of a template. */
   expressions(value: unknown, at: string): void {
     if (typeof value === "string") {
+      const text = value.trim();
+      if (!isExpression(value) && (text.startsWith("{%") || text.endsWith("%}")))
+        this.fault(at, "an expression is the whole string, from {% to %}");
       if (!isExpression(value)) return;
       try {
         jsonata(value.slice(2, -2));
@@ -322,6 +340,13 @@ class Check {
         this.expressions(item, `${at}/${key}`);
       }
   }
+}
+
+/** Variables that a state assigns, in its rules and catchers too. */
+function assignedIn(state: unknown): string[] {
+  const { Assign, Choices, Catch } = (state ?? {}) as { Assign?: object; Choices?: unknown; Catch?: unknown };
+  const nested = [Choices, Catch].flatMap((list) => (Array.isArray(list) ? list.flatMap(assignedIn) : []));
+  return [...Object.keys(Assign ?? {}), ...nested];
 }
 
 /** `{% … %}`, the whole string. */

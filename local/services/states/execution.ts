@@ -1,5 +1,6 @@
 /** One execution: its history, its waiting tasks, and the interpreter that runs its states. */
 import type { HistoryEvent, HistoryEventType } from "@aws-sdk/client-sfn";
+import { after, type Timer } from "../../clock.ts";
 import type { Catcher, Definition, Program, State } from "./definition.ts";
 import { type Bindings, evaluate, StatesError } from "./expressions.ts";
 import { matchesError, Retries } from "./retries.ts";
@@ -23,6 +24,7 @@ export interface Identity {
 
 const dataMost = 262_144;
 const eventsMost = 25_000;
+const secondsMost = 99_999_999;
 
 interface Frame {
   program: Program;
@@ -63,8 +65,7 @@ export class Execution {
     const late =
       TimeoutSeconds === undefined
         ? undefined
-        : setTimeout(() => this.#abort.abort(new Ended("TIMED_OUT", "States.Timeout")), TimeoutSeconds * 1000);
-    late?.unref();
+        : after(TimeoutSeconds * 1000, () => this.#abort.abort(new Ended("TIMED_OUT", "States.Timeout")));
     this.#record("ExecutionStarted", {
       executionStartedEventDetails: { input: this.input, roleArn: this.identity.roleArn },
     });
@@ -89,7 +90,7 @@ export class Execution {
         this.#end(error.status, { error: error.error, cause: error.cause as string | undefined });
       else this.#end("FAILED", { error: nameOf(error), cause: causeOf(error) });
     } finally {
-      clearTimeout(late);
+      late?.clear();
     }
   }
 
@@ -236,9 +237,13 @@ export class Execution {
     const payload = state.Arguments === undefined ? frame.input : await evaluate(state.Arguments, bindings);
     limited(payload);
     const timeoutSeconds =
-      state.TimeoutSeconds === undefined ? undefined : Number(await evaluate(state.TimeoutSeconds, bindings));
+      state.TimeoutSeconds === undefined
+        ? undefined
+        : await wholeNumber(state.TimeoutSeconds, "TimeoutSeconds", bindings);
     const heartbeatSeconds =
-      state.HeartbeatSeconds === undefined ? undefined : Number(await evaluate(state.HeartbeatSeconds, bindings));
+      state.HeartbeatSeconds === undefined
+        ? undefined
+        : await wholeNumber(state.HeartbeatSeconds, "HeartbeatSeconds", bindings);
     const about = { resourceType: "lambda", resource: waits ? "invoke.waitForTaskToken" : "invoke" };
     this.#record("TaskScheduled", {
       taskScheduledEventDetails: {
@@ -252,22 +257,23 @@ export class Execution {
     this.#record("TaskStarted", { taskStartedEventDetails: about });
     const local = new AbortController();
     const signal = AbortSignal.any([frame.signal, local.signal]);
-    const clocks: NodeJS.Timeout[] = [];
+    const clocks: Timer[] = [];
     const expire = (seconds: number, error: string) =>
-      setTimeout(() => local.abort(new StatesError(error, "")), seconds * 1000);
+      after(seconds * 1000, () => local.abort(new StatesError(error, "")));
     try {
       if (timeoutSeconds !== undefined) clocks.push(expire(timeoutSeconds, "States.Timeout"));
       if (heartbeatSeconds !== undefined) {
         let beat = expire(heartbeatSeconds, "States.HeartbeatTimeout");
         clocks.push(beat);
         open?.beats(() => {
-          clearTimeout(beat);
+          beat.clear();
           beat = expire(heartbeatSeconds, "States.HeartbeatTimeout");
           clocks.push(beat);
         });
       }
       const work = this.#invoke(state, payload, signal).then(async (result) => {
         if (open === undefined) return result;
+        if (signal.aborted) throw signal.reason;
         this.#record("TaskSubmitted", { taskSubmittedEventDetails: { ...about, output: JSON.stringify(result) } });
         return open.answered;
       });
@@ -287,18 +293,18 @@ export class Execution {
       else this.#record("TaskFailed", { taskFailedEventDetails: named });
       throw error;
     } finally {
-      for (const clock of clocks) clearTimeout(clock);
+      for (const clock of clocks) clock.clear();
       open?.close();
     }
   }
 
   async #invoke(state: Extract<State, { Type: "Task" }>, payload: unknown, signal: AbortSignal): Promise<unknown> {
     if (!state.Resource.startsWith("arn:aws:states:::")) return this.#ports.invoke(state.Resource, payload, signal);
-    const { FunctionName, Payload = {}, ...more } = payload as { FunctionName?: unknown; Payload?: unknown };
+    const { FunctionName, Payload = {}, ...more } = (payload ?? {}) as { FunctionName?: unknown; Payload?: unknown };
     if (typeof FunctionName !== "string" || Object.keys(more).length > 0)
       throw new StatesError(
         "States.Runtime",
-        `lambda:invoke takes FunctionName and Payload here, got ${Object.keys(payload as object).join(", ")}`,
+        `lambda:invoke takes FunctionName and Payload here, got ${Object.keys((payload as object | null) ?? {}).join(", ")}`,
       );
     return {
       ExecutedVersion: "$LATEST",
@@ -322,7 +328,8 @@ export class Execution {
     const bindings = bind(frame, {});
     const items = state.Items === undefined ? frame.input : await evaluate(state.Items, bindings);
     if (!Array.isArray(items)) throw new StatesError("States.QueryEvaluationError", "Items of a Map is not an array");
-    const most = state.MaxConcurrency === undefined ? 0 : Number(await evaluate(state.MaxConcurrency, bindings));
+    const most =
+      state.MaxConcurrency === undefined ? 0 : await wholeNumber(state.MaxConcurrency, "MaxConcurrency", bindings);
     this.#record("MapStateStarted", { mapStateStartedEventDetails: { length: items.length } });
     const runs = items.map((Value: unknown, Index) => async (signal: AbortSignal) => {
       const context = { ...frame.context, Map: { Item: { Index, Value } } };
@@ -346,9 +353,7 @@ export class Execution {
         throw new StatesError("States.QueryEvaluationError", "Timestamp of a Wait is not a time");
       return pause(until - Date.now(), frame.signal);
     }
-    const seconds = Number(await evaluate(state.Seconds, bindings));
-    if (!Number.isInteger(seconds) || seconds < 0)
-      throw new StatesError("States.QueryEvaluationError", "Seconds of a Wait is not a whole number");
+    const seconds = await wholeNumber(state.Seconds, "Seconds", bindings);
     return pause(seconds * 1000, frame.signal);
   }
 }
@@ -364,7 +369,7 @@ class Ended extends Error {
   }
 }
 
-const nameOf = (error: unknown) => (error instanceof Error ? error.name : "States.Runtime");
+const nameOf = (error: unknown) => (error instanceof StatesError ? error.name : "States.Runtime");
 const causeOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 const bind = ({ input, variables, context }: Frame, known: Record<string, unknown>): Bindings => ({
   states: { input, context, ...known },
@@ -374,7 +379,17 @@ const bind = ({ input, variables, context }: Frame, known: Record<string, unknow
 const inner = (frame: Frame, signal: AbortSignal): Frame => ({ ...frame, variables: { ...frame.variables }, signal });
 
 async function assign(template: Record<string, unknown> | undefined, bindings: Bindings, frame: Frame): Promise<void> {
-  if (template !== undefined) Object.assign(frame.variables, await evaluate(template, bindings));
+  if (template === undefined) return;
+  const values = await evaluate(template, bindings);
+  limited(values);
+  Object.assign(frame.variables, values);
+}
+
+async function wholeNumber(template: unknown, field: string, bindings: Bindings): Promise<number> {
+  const value = await evaluate(template, bindings);
+  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > secondsMost)
+    throw new StatesError("States.QueryEvaluationError", `${field} is not a whole number from 0 to ${secondsMost}`);
+  return value as number;
 }
 
 function limited(value: unknown): void {
@@ -397,13 +412,13 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (!(ms > 0)) return Promise.resolve();
   return new Promise((resolve, reject) => {
     const stop = () => {
-      clearTimeout(timer);
+      timer.clear();
       reject(signal.reason as Error);
     };
-    const timer = setTimeout(() => {
+    const timer = after(ms, () => {
       signal.removeEventListener("abort", stop);
       resolve();
-    }, ms);
+    });
     signal.addEventListener("abort", stop, { once: true });
   });
 }

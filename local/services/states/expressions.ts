@@ -1,5 +1,6 @@
 /** JSONata in a state: templates of values and `{% expressions %}`, with $states, variables, and AWS's own functions. */
 import { createHash, randomUUID } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import jsonata, { type Expression } from "jsonata";
 import { isExpression } from "./definition.ts";
 
@@ -12,7 +13,16 @@ export class StatesError extends Error {
   }
 }
 
-const compiled = new Map<string, Expression>();
+interface Compiled {
+  expression: Expression;
+  running: number;
+  steps: number;
+}
+const compiled = new Map<string, Compiled>();
+/** Steps of one expression; AWS bounds them too, and does not say where. */
+const stepsMost = 500_000;
+const stepsAtOnce = 5000;
+const rangeMost = 10_000;
 const compiledMost = 2000;
 const own = {
   uuid: () => randomUUID(),
@@ -21,8 +31,11 @@ const own = {
     createHash(algorithm.replace("-", "").toLowerCase())
       .update(typeof data === "string" ? data : JSON.stringify(data))
       .digest("hex"),
-  range: (from: number, to: number, step = 1) =>
-    Array.from({ length: Math.max(0, Math.floor((to - from) / step) + 1) }, (_, i) => from + i * step),
+  range: (from: number, to: number, step = 1) => {
+    const length = Math.max(0, Math.floor((to - from) / step) + 1);
+    if (!(length <= rangeMost)) throw new Error(`$range gives more than ${rangeMost} numbers`);
+    return Array.from({ length }, (_, i) => from + i * step);
+  },
   partition: (list: unknown[], size: number) =>
     Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size)),
 };
@@ -45,22 +58,30 @@ export async function evaluate(template: unknown, bindings: Bindings): Promise<u
 
 async function evaluateOne(text: string, { states, variables }: Bindings): Promise<unknown> {
   let value: unknown;
+  const known = compile(text);
+  if (known.running++ === 0) known.steps = 0;
   try {
-    value = await compile(text).evaluate({}, { ...variables, ...own, states, eval: undefined });
+    value = await known.expression.evaluate({}, { ...variables, ...own, states, eval: undefined });
   } catch (error) {
     throw new StatesError("States.QueryEvaluationError", `${text} failed: ${(error as Error).message}`);
+  } finally {
+    known.running--;
   }
   if (value === undefined) throw new StatesError("States.QueryEvaluationError", `${text} returned nothing (undefined)`);
   if (typeof value === "function") throw new StatesError("States.QueryEvaluationError", `${text} returned a function`);
   return JSON.parse(JSON.stringify(value)) as unknown; // JSONata's arrays carry marks of their own
 }
 
-function compile(text: string): Expression {
-  let expression = compiled.get(text);
-  if (expression === undefined) {
-    if (compiled.size >= compiledMost) compiled.clear();
-    expression = jsonata(text.slice(2, -2));
-    compiled.set(text, expression);
-  }
-  return expression;
+function compile(text: string): Compiled {
+  const found = compiled.get(text);
+  if (found !== undefined) return found;
+  if (compiled.size >= compiledMost) compiled.clear();
+  const made: Compiled = { expression: jsonata(text.slice(2, -2)), running: 0, steps: 0 };
+  // jsonata's own hook before each step: an endless expression must neither hold the loop nor fill the memory.
+  made.expression.assign(Symbol.for("jsonata.__evaluate_entry") as never, async () => {
+    if (++made.steps > stepsMost) throw new Error(`it takes more than ${stepsMost} steps`);
+    if (made.steps % stepsAtOnce === 0) await setImmediate();
+  });
+  compiled.set(text, made);
+  return made;
 }

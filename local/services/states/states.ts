@@ -21,6 +21,8 @@ export interface StatesPorts {
   transitionMs: number;
   /** Invokes a function as a machine's role. @throws StatesError with the function's own error name */
   invoke(roleArn: string, functionName: string, payload: unknown): Promise<unknown>;
+  /** An execution ended FAILED or TIMED_OUT: AWS has an alarm for it. */
+  onFailed?(execution: Execution): void;
 }
 
 /** Finished executions kept for each machine; AWS keeps them for 90 days. */
@@ -40,6 +42,10 @@ export class States {
   }
 
   createMachine(region: string, name: string, roleArn: string, text: string): string {
+    if (!/^[A-Za-z0-9_+=,.@-]{1,80}$/.test(name))
+      throw new sdk.InvalidName({ message: `Invalid Name: '${name}'`, ...fault });
+    if (!/^arn:aws:iam::\d{12}:role\/.+/.test(roleArn))
+      throw new sdk.InvalidArn({ message: `Invalid Arn: '${roleArn}'`, ...fault });
     const checked = checkDefinition(text);
     if (!("definition" in checked))
       throw new sdk.InvalidDefinition({
@@ -86,7 +92,9 @@ export class States {
     );
     machine.executions.set(name, execution);
     this.#forget(machine);
-    void execution.run();
+    void execution.run().then(() => {
+      if (execution.status === "FAILED" || execution.status === "TIMED_OUT") this.#ports.onFailed?.(execution);
+    });
     return execution;
   }
 
@@ -119,6 +127,8 @@ export class States {
   }
 
   #task(token: string | undefined) {
+    if (!/^[A-Za-z0-9+/=]{90,100}$/.test(token ?? ""))
+      throw new sdk.InvalidToken({ message: `Invalid Token: '${token}'`, ...fault });
     const task = this.#tasks.get(token ?? "");
     if (task === undefined)
       throw new sdk.TaskTimedOut({ message: "Task Timed Out: 'Provided task does not exist anymore'", ...fault });
@@ -145,6 +155,15 @@ export class States {
       protocol: "awsJson",
       sdk,
       resourcesOf: (_, { stateMachineArn, executionArn }) => [String(stateMachineArn ?? executionArn ?? "*")],
+      members: {
+        CreateStateMachine: "name definition roleArn type",
+        UpdateStateMachine: "stateMachineArn definition roleArn",
+        StartExecution: "stateMachineArn name input traceHeader",
+        ListExecutions: "stateMachineArn statusFilter maxResults nextToken",
+        DescribeExecution: "executionArn includedData",
+        DescribeStateMachine: "stateMachineArn includedData",
+        GetExecutionHistory: "executionArn maxResults reverseOrder nextToken includeExecutionData",
+      },
       handlers: {
         CreateStateMachine: ({ name, definition, roleArn, type }, { region }) => {
           if (type === "EXPRESS")
@@ -175,13 +194,15 @@ export class States {
             creationDate: created,
           };
         },
-        ListStateMachines: () => ({
-          stateMachines: [...this.#machines.values()].map(({ arn, name, created }) => ({
-            stateMachineArn: arn,
-            name,
-            type: "STANDARD",
-            creationDate: created,
-          })),
+        ListStateMachines: (_, { region }) => ({
+          stateMachines: [...this.#machines.values()]
+            .filter(({ arn }) => arn.includes(`:states:${region}:`))
+            .map(({ arn, name, created }) => ({
+              stateMachineArn: arn,
+              name,
+              type: "STANDARD",
+              creationDate: created,
+            })),
         }),
         StartExecution: ({ stateMachineArn, name = randomUUID(), input = "{}" }) => {
           const { identity, startDate } = this.startExecution(stateMachineArn!, name, input);
@@ -196,20 +217,21 @@ export class States {
         ListExecutions: ({ stateMachineArn, statusFilter, maxResults = 100, nextToken }) => {
           const all = [...this.#machine(stateMachineArn).executions.values()].reverse();
           const fitting = all.filter(({ status }) => statusFilter === undefined || status === statusFilter);
-          const from = Number(nextToken ?? 0);
-          const executions = fitting.slice(from, from + maxResults).map((execution) => {
+          const from = offsetOf(nextToken);
+          const size = maxResults === 0 ? 100 : maxResults;
+          const executions = fitting.slice(from, from + size).map((execution) => {
             const { input: _i, output: _o, error: _e, cause: _c, ...short } = described(execution);
             return short;
           });
           return {
             executions,
-            ...(from + maxResults < fitting.length ? { nextToken: String(from + maxResults) } : {}),
+            ...(from + size < fitting.length ? { nextToken: String(from + size) } : {}),
           };
         },
         GetExecutionHistory: ({ executionArn, maxResults = 100, reverseOrder, nextToken }) => {
           const { history } = this.#execution(executionArn);
           const ordered = reverseOrder === true ? history.toReversed() : history;
-          const from = Number(nextToken ?? 0);
+          const from = offsetOf(nextToken);
           const size = maxResults === 0 ? 100 : maxResults;
           return {
             events: ordered.slice(from, from + size),
@@ -229,6 +251,13 @@ export class States {
       },
     });
   }
+}
+
+function offsetOf(nextToken: string | undefined): number {
+  const offset = Number(nextToken ?? 0);
+  if (!Number.isInteger(offset) || offset < 0)
+    throw new sdk.InvalidToken({ message: `Invalid Token: '${nextToken}'`, ...fault });
+  return offset;
 }
 
 function described({ identity, status, startDate, stopDate, input, output, error, cause }: Execution) {

@@ -1,0 +1,45 @@
+/** What a cloud that was killed leaves behind, and what two clouds must not share. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+
+export const pidFile = "cloud.pid";
+
+const commandOf = (pid: number) => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return ""; // no such process
+  }
+};
+const pidIn = (file: string) => (existsSync(file) ? Number(readFileSync(file, "utf8").trim() || 0) : 0);
+const isCloud = (pid: number) => pid > 1 && pid !== process.pid && /node/.test(commandOf(pid));
+
+/** One cloud a folder: its logs and endpoints are one cloud's. @returns what gives the folder back */
+export function claimDir(dir: string): () => void {
+  const file = path.join(dir, pidFile);
+  const holder = pidIn(file);
+  if (isCloud(holder))
+    throw new Error(
+      `an embedded cloud runs already (process ${holder}): stop it, or set LANDFALL_LOCAL to another folder`,
+    );
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(file, String(process.pid));
+  return () => rmSync(file, { force: true });
+}
+
+/** Ends what clouds that no longer run left behind: nginx that outlived both its agent and its cloud, and their folders. */
+export function sweepScratch(): void {
+  for (const name of readdirSync(os.tmpdir())) {
+    const scratch = path.join(os.tmpdir(), name);
+    const owner = path.join(scratch, pidFile);
+    if (!name.startsWith("landfall-") || !existsSync(owner) || commandOf(pidIn(owner)) !== "") continue;
+    const edges = path.join(scratch, "edges");
+    for (const edge of existsSync(edges) ? readdirSync(edges) : []) {
+      const run = path.join(edges, edge, "run");
+      const master = pidIn(path.join(run, "nginx.pid"));
+      if (master > 1 && commandOf(master).includes(run)) process.kill(master, "SIGTERM");
+    }
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
