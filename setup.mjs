@@ -28,7 +28,7 @@ function installPackages() {
     !name.startsWith("npm_") || name.startsWith("npm_config_registry") || name.startsWith("npm_config_cache");
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => keep(name)));
   const npm = (...words) => spawnSync("npm", words, { cwd: root, stdio: ["ignore", 2, 2], env }).status === 0;
-  if (!npm("ci", "--include=dev", "--no-audit", "--no-fund")) fail("`npm ci` failed: see above");
+  if (!npm("ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error")) fail("`npm ci` failed: see above");
   // With ignore-scripts, npm leaves Node 24 out without a word.
   if (!existsSync(pinned) && !(npm("rebuild", "node", "--ignore-scripts=false") && existsSync(pinned)))
     fail("Node 24 is missing: run `npm rebuild node --ignore-scripts=false`");

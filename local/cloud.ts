@@ -9,13 +9,14 @@ import { bundleAgent, bundleFunctions } from "./bundles.ts";
 import { controls, type Pod } from "./controls.ts";
 import { describeEndpoints, type Endpoints } from "./endpoints.ts";
 import { Gateway } from "./gateway/gateway.ts";
-import { Iam } from "./gateway/iam.ts";
+import { administrator, Iam } from "./gateway/iam.ts";
 import { type Latency, profiles, wait } from "./latency.ts";
 import { claimDir, pidFile, sweepScratch } from "./leftovers.ts";
 import { readLock } from "./lock.ts";
 import { defaultNetwork, Geography } from "./network/geography.ts";
 import { Network } from "./network/network.ts";
 import { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
+import { acceleratorService } from "./services/accelerator/handlers.ts";
 import { Compute } from "./services/compute.ts";
 import { DynamoDb } from "./services/dynamodb.ts";
 import { Events } from "./services/events/events.ts";
@@ -41,7 +42,6 @@ export interface CloudOptions {
 }
 
 const host = "127.0.0.1";
-export const administrator = { accessKeyId: "landfall", secretAccessKey: "landfall" };
 
 export class Cloud {
   readonly endpoints: () => Endpoints;
@@ -137,7 +137,7 @@ export class Cloud {
         events.service(),
         scheduler.service(),
         states.service(),
-        accelerator.service(),
+        acceleratorService(accelerator),
         compute.ec2(),
         compute.autoScaling(),
       ],

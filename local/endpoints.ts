@@ -1,7 +1,7 @@
 /** `.local/endpoints.json`: where everything is while the cloud runs. */
 import path from "node:path";
 import type { BootContext } from "./boot.ts";
-import { administrator } from "./cloud.ts";
+import { administrator } from "./gateway/iam.ts";
 import { localPort } from "./services/accelerator/accelerator.ts";
 
 /** Where a running cloud keeps its logs and its endpoints. */

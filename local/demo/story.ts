@@ -8,8 +8,9 @@ import { DeleteCommand, DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-
 import Table from "cli-table3";
 import type { CellView } from "../../cli/status.ts";
 import type { TenantView } from "../../cli/tenants.ts";
-import { administrator, type Cloud } from "../cloud.ts";
+import type { Cloud } from "../cloud.ts";
 import { openPod } from "../controls.ts";
+import { administrator } from "../gateway/iam.ts";
 import { cities, withinRegionMs } from "../network/geography.ts";
 import { localPort } from "../services/accelerator/accelerator.ts";
 import { type EchoServer, startEchoServer } from "./echo-server.ts";

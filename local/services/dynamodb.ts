@@ -10,6 +10,7 @@ import type { RawService } from "../gateway/gateway.ts";
 import type { WireRequest, WireResponse } from "../gateway/http.ts";
 import type { Iam } from "../gateway/iam.ts";
 import { AwsError, type Call } from "../gateway/service.ts";
+import { isJson } from "../json.ts";
 
 /** dynoxide writes its own region and account into ARNs. */
 const engineArn = "arn:aws:dynamodb:dynoxide:000000000000:";
@@ -152,7 +153,7 @@ function accessOf(operation: string, text: string, call: Call): { action: string
   const arn = (table: string) =>
     table.startsWith("arn:") ? table : `arn:aws:dynamodb:${call.region}:${call.account}:table/${table}`;
   const on = (table: string, action: string) => ({ action: `dynamodb:${action}`, resource: arn(table) });
-  if (!isJson(text)) throw new AwsError("SerializationException", "the body is not JSON");
+  if (!isJson(text || "{}")) throw new AwsError("SerializationException", "the body is not JSON");
   const body = JSON.parse(text || "{}") as {
     TableName?: string;
     StreamArn?: string;
@@ -168,15 +169,6 @@ function accessOf(operation: string, text: string, call: Call): { action: string
   return [
     body.TableName === undefined ? { action: `dynamodb:${operation}`, resource: "*" } : on(body.TableName, operation),
   ];
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text || "{}");
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function freePort(): Promise<number> {

@@ -7,10 +7,11 @@ import { DeleteCommand, DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-
 import { connectTo } from "../../cli/connect.ts";
 import type { CellView } from "../../cli/status.ts";
 import type { TenantView } from "../../cli/tenants.ts";
-import { administrator, Cloud } from "../../local/cloud.ts";
+import { Cloud } from "../../local/cloud.ts";
 import { openPod } from "../../local/controls.ts";
 import { type EchoServer, startEchoServer } from "../../local/demo/echo-server.ts";
 import { type Destination, Session } from "../../local/demo/user.ts";
+import { administrator } from "../../local/gateway/iam.ts";
 import { localPort } from "../../local/services/accelerator/accelerator.ts";
 import { eventually } from "../local/harness.ts";
 

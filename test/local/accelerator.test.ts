@@ -18,6 +18,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { profiles } from "../../local/latency.ts";
 import type { NetworkListener } from "../../local/network/messages.ts";
 import { GlobalAccelerator } from "../../local/services/accelerator/accelerator.ts";
+import { acceleratorService } from "../../local/services/accelerator/handlers.ts";
 import { account, errorName, startGateway } from "./harness.ts";
 
 let network: NetworkListener[] = [];
@@ -52,7 +53,7 @@ const listener = (FromPort: number, ToPort: number, IdempotencyToken = `${FromPo
   );
 
 beforeAll(async () => {
-  gateway = await startGateway([accelerator.service()]);
+  gateway = await startGateway([acceleratorService(accelerator)]);
   client = new GlobalAcceleratorClient(gateway.client());
   acceleratorArn = (await client.send(new CreateAcceleratorCommand({ Name: "a", IdempotencyToken: "a" }))).Accelerator!
     .AcceleratorArn!;

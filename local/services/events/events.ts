@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import * as sdk from "@aws-sdk/client-eventbridge";
 import { AwsError, type Call, service } from "../../gateway/service.ts";
+import { isJson } from "../../json.ts";
 import { type Latency, wait } from "../../latency.ts";
 import { type EventPattern, matchesPattern, parsePattern } from "./pattern.ts";
 
@@ -342,15 +343,6 @@ function eventGiven(text: string | undefined): unknown {
       `Parameter Event is not valid. Reason: it needs ${missing.join(", ") || "to be JSON"}`,
     );
   return event;
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 const ruleShown = ({ name, arn, text, enabled }: Rule) => ({

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import * as sdk from "@aws-sdk/client-sfn";
 import { AwsError, service } from "../../gateway/service.ts";
+import { isJson } from "../../json.ts";
 import { checkDefinition, type Definition } from "./definition.ts";
 import { Execution } from "./execution.ts";
 import { StatesError } from "./expressions.ts";
@@ -273,13 +274,4 @@ function described({ identity, status, startDate, stopDate, input, output, error
     error,
     cause,
   };
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
