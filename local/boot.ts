@@ -1,61 +1,11 @@
 /** Makes each resource of the lock, in the order that they need each other. */
-import { createHash, randomUUID } from "node:crypto";
-import { createRequire } from "node:module";
 import path from "node:path";
 import { CreateTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { PortRange } from "@aws-sdk/client-global-accelerator";
-import { EdgeSettings } from "../edge/agent/settings.ts";
-import { settingsIn } from "../edge/user-data.ts";
-import { LocalEdge } from "./edges/edge.ts";
-import type { Iam } from "./gateway/iam.ts";
-import type { Latency } from "./latency.ts";
-import type { Lock, LockedResource } from "./lock.ts";
-import type { Geography } from "./network/geography.ts";
-import type { Network } from "./network/network.ts";
-import type { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
-import type { Compute } from "./services/compute.ts";
-import type { DynamoDb } from "./services/dynamodb.ts";
-import type { Events } from "./services/events/events.ts";
-import type { Kms } from "./services/kms.ts";
-import type { Lambda } from "./services/lambda/lambda.ts";
+import { type BootContext, keyFor, text, withPublicKeys } from "./context.ts";
+import { bootEdges } from "./edges/boot.ts";
 import { StreamMapping } from "./services/lambda/stream-mapping.ts";
-import type { S3 } from "./services/s3.ts";
-import type { Scheduler } from "./services/scheduler.ts";
-import type { Ssm } from "./services/ssm.ts";
-import type { States } from "./services/states/states.ts";
 
-export interface BootContext {
-  lock: Lock;
-  account: string;
-  endpoint: string;
-  scratch: string;
-  logs: string;
-  latency: Latency;
-  geography: Geography;
-  network: Network;
-  bundles: Map<string, string>;
-  agentBundle: string;
-  edgesPerGroup: number | undefined;
-  /** Where a role's holder is. */
-  places: Map<string, string>;
-  mappings: StreamMapping[];
-  onFault: (error: unknown, what: string) => void;
-  services: {
-    iam: Iam;
-    database: DynamoDb;
-    s3: S3;
-    ssm: Ssm;
-    kms: Kms;
-    lambda: Lambda;
-    states: States;
-    events: Events;
-    scheduler: Scheduler;
-    accelerator: GlobalAccelerator;
-    compute: Compute;
-  };
-}
-
-const text = (value: unknown) => String(value);
 const optional = (value: unknown) => (value === undefined ? undefined : String(value));
 
 export async function bootResources(context: BootContext): Promise<void> {
@@ -91,14 +41,6 @@ function bootRoles({ lock, account, services: { iam } }: BootContext): void {
       iam.addPolicy(arn(text(inputs.name)), policy);
   for (const { inputs } of lock.all("aws:iam/rolePolicy:RolePolicy"))
     iam.addPolicy(arn(text(inputs.role)), text(inputs.policy));
-}
-
-/** An access key that is this role, held by somebody in this region. */
-function keyFor({ services: { iam }, places }: BootContext, roleArn: string, region: string): Record<string, string> {
-  const accessKey = `LOCAL${randomUUID().replaceAll("-", "").slice(0, 15).toUpperCase()}`;
-  iam.addKey(accessKey, roleArn);
-  places.set(roleArn, region);
-  return { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: randomUUID(), AWS_REGION: region };
 }
 
 async function bootTables({ lock, services: { database } }: BootContext): Promise<void> {
@@ -141,11 +83,6 @@ function bootBuckets({ lock, services: { s3 } }: BootContext): void {
     s3.createBucket(text(inputs.bucket), region, versioned.has(text(inputs.bucket)));
   for (const { inputs } of lock.all("aws:s3/bucketObjectv2:BucketObjectv2"))
     s3.put(text(inputs.bucket), text(inputs.key), text(inputs.content));
-}
-
-/** Puts the keys' public halves where synth could only name them. */
-function withPublicKeys({ services: { kms } }: BootContext, value: string): string {
-  return value.replace(/\{\{publicKey ([^}]+)\}\}/g, (_, arn: string) => kms.publicKey(arn));
 }
 
 function bootFunctions(context: BootContext): void {
@@ -257,73 +194,4 @@ function bootMappings(context: BootContext): void {
     mapping.start();
     services.database.onWrite = (written) => mappings.forEach((each) => written === each.table && each.nudge());
   }
-}
-
-/** An Auto Scaling group's instances: real nginx and one agent each, from the launch template's own user data. */
-function bootEdges(context: BootContext): void {
-  const { lock, services, geography } = context;
-  const templates = new Map(
-    lock.all("aws:ec2/launchTemplate:LaunchTemplate").map((template) => [text(template.inputs.name), template]),
-  );
-  const profiles = new Map(
-    lock
-      .all("aws:iam/instanceProfile:InstanceProfile")
-      .map(({ inputs }) => [
-        `arn:aws:iam::${context.account}:instance-profile/${text(inputs.name)}`,
-        text(inputs.role),
-      ]),
-  );
-  const launched = new Map<string, number>();
-  for (const group of lock.all("aws:autoscaling/group:Group")) {
-    const { region, inputs } = group;
-    const template = templates.get(text((inputs.launchTemplate as { id: string }).id))!;
-    const count = context.edgesPerGroup ?? Number(inputs.desiredCapacity);
-    const role = profiles.get((template.inputs.iamInstanceProfile as { arn: string }).arn)!;
-    const edges = Array.from({ length: count }, (_, index) => {
-      const number = launched.get(region) ?? 0;
-      launched.set(region, number + 1);
-      return newEdge(context, group, template, index, geography.edgeAddress(region, number), role);
-    });
-    services.compute.add({
-      name: text(inputs.name),
-      region,
-      min: Number(inputs.minSize),
-      max: Number(inputs.maxSize),
-      desired: count,
-      template: text(template.inputs.name),
-      edges,
-    });
-    for (const edge of edges) edge.start();
-  }
-}
-
-const versionOf = createRequire(import.meta.url)("../package.json") as { version: string };
-
-function newEdge(
-  context: BootContext,
-  group: LockedResource,
-  template: LockedResource,
-  index: number,
-  address: string,
-  role: string,
-): LocalEdge {
-  const data = Buffer.from(text(template.inputs.userData), "base64").toString("utf8");
-  const settings = EdgeSettings.parse(settingsIn(withPublicKeys(context, data)));
-  const id = `i-${createHash("sha256").update(`${group.name} ${index}`).digest("hex").slice(0, 17)}`;
-  return new LocalEdge({
-    id,
-    cell: settings.cell,
-    region: group.region,
-    address,
-    dir: path.join(context.scratch, "edges", id),
-    settings,
-    agentBundle: context.agentBundle,
-    environment: {
-      ...keyFor(context, `arn:aws:iam::${context.account}:role/${role}`, group.region),
-      PATH: process.env.PATH ?? "/usr/sbin:/usr/bin",
-      AWS_ENDPOINT_URL: context.endpoint,
-      LANDFALL_VERSION: versionOf.version,
-    },
-    onFault: context.onFault,
-  });
 }

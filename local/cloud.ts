@@ -4,8 +4,9 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { account } from "../infra/synth/mocks.ts";
-import { type BootContext, bootResources } from "./boot.ts";
+import { bootResources } from "./boot.ts";
 import { bundleAgent, bundleFunctions } from "./bundles.ts";
+import type { BootContext } from "./context.ts";
 import { controls, type Pod } from "./controls.ts";
 import { describeEndpoints, type Endpoints } from "./endpoints.ts";
 import { Gateway } from "./gateway/gateway.ts";
@@ -20,6 +21,7 @@ import { acceleratorService } from "./services/accelerator/handlers.ts";
 import { Compute } from "./services/compute.ts";
 import { DynamoDb } from "./services/dynamodb.ts";
 import { Events } from "./services/events/events.ts";
+import { eventsService } from "./services/events/handlers.ts";
 import { Kms } from "./services/kms.ts";
 import { Lambda } from "./services/lambda/lambda.ts";
 import type { StreamMapping } from "./services/lambda/stream-mapping.ts";
@@ -134,7 +136,7 @@ export class Cloud {
         kms.service(),
         sts,
         lambda.service(),
-        events.service(),
+        eventsService(events),
         scheduler.service(),
         states.service(),
         acceleratorService(accelerator),

@@ -1,6 +1,6 @@
 /** `.local/endpoints.json`: where everything is while the cloud runs. */
 import path from "node:path";
-import type { BootContext } from "./boot.ts";
+import type { BootContext } from "./context.ts";
 import { administrator } from "./gateway/iam.ts";
 import { localPort } from "./services/accelerator/accelerator.ts";
 

@@ -10,6 +10,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { profiles } from "../../local/latency.ts";
 import { type BusEvent, Events } from "../../local/services/events/events.ts";
+import { eventsService } from "../../local/services/events/handlers.ts";
 import { matchesPattern, parsePattern } from "../../local/services/events/pattern.ts";
 import { account, errorName, eventually, startGateway } from "./harness.ts";
 
@@ -111,7 +112,7 @@ describe("EventBridge", () => {
   const send = (...Entries: object[]) => client.send(new PutEventsCommand({ Entries }));
 
   beforeAll(async () => {
-    gateway = await startGateway([events.service()]);
+    gateway = await startGateway([eventsService(events)]);
     client = new EventBridgeClient(gateway.client());
     await client.send(new PutRuleCommand({ Name: "orders", EventPattern: JSON.stringify({ source: ["shop"] }) }));
     await client.send(new PutTargetsCommand({ Rule: "orders", Targets: [{ Id: "1", Arn }] }));

@@ -1,8 +1,10 @@
 /** One execution: its history, its waiting tasks, and the interpreter that runs its states. */
 import type { HistoryEvent, HistoryEventType } from "@aws-sdk/client-sfn";
 import { after, type Timer } from "../../clock.ts";
-import type { Catcher, Definition, Program, State } from "./definition.ts";
-import { type Bindings, evaluate, StatesError } from "./expressions.ts";
+import { evaluate, StatesError } from "./expressions.ts";
+import { aborted, failing, pause, together } from "./flow.ts";
+import { assign, bind, causeOf, type Frame, inner, limited, nameOf, wholeNumber } from "./frame.ts";
+import type { Catcher, Definition, State } from "./language.ts";
 import { matchesError, Retries } from "./retries.ts";
 
 export interface ExecutionPorts {
@@ -22,17 +24,7 @@ export interface Identity {
   machineName: string;
 }
 
-const dataMost = 262_144;
 const eventsMost = 25_000;
-const secondsMost = 99_999_999;
-
-interface Frame {
-  program: Program;
-  input: unknown;
-  variables: Record<string, unknown>;
-  context: Record<string, unknown>;
-  signal: AbortSignal;
-}
 
 interface Outcome {
   output: unknown;
@@ -366,83 +358,5 @@ class Ended extends Error {
     super(error, { cause });
     this.status = status;
     this.error = error;
-  }
-}
-
-const nameOf = (error: unknown) => (error instanceof StatesError ? error.name : "States.Runtime");
-const causeOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
-const bind = ({ input, variables, context }: Frame, known: Record<string, unknown>): Bindings => ({
-  states: { input, context, ...known },
-  variables,
-});
-/** A branch reads the variables around it, and its own stay its own. */
-const inner = (frame: Frame, signal: AbortSignal): Frame => ({ ...frame, variables: { ...frame.variables }, signal });
-
-async function assign(template: Record<string, unknown> | undefined, bindings: Bindings, frame: Frame): Promise<void> {
-  if (template === undefined) return;
-  const values = await evaluate(template, bindings);
-  limited(values);
-  Object.assign(frame.variables, values);
-}
-
-async function wholeNumber(template: unknown, field: string, bindings: Bindings): Promise<number> {
-  const value = await evaluate(template, bindings);
-  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > secondsMost)
-    throw new StatesError("States.QueryEvaluationError", `${field} is not a whole number from 0 to ${secondsMost}`);
-  return value as number;
-}
-
-function limited(value: unknown): void {
-  if (Buffer.byteLength(JSON.stringify(value) ?? "") > dataMost)
-    throw new StatesError("States.DataLimitExceeded", `a state's data is over ${dataMost} bytes`);
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
-}
-
-/** A token's failure counts at once; its success only after the function returned. */
-const failing = (answered: Promise<unknown>): Promise<never> => new Promise((_, reject) => answered.catch(reject));
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.reject(signal.reason as Error);
-  if (!(ms > 0)) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      timer.clear();
-      reject(signal.reason as Error);
-    };
-    const timer = after(ms, () => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    });
-    signal.addEventListener("abort", stop, { once: true });
-  });
-}
-
-/** Runs at most so many at once; the first failure ends the others and is the failure of all. */
-async function together(
-  runs: ((signal: AbortSignal) => Promise<unknown>)[],
-  most: number,
-  outer: AbortSignal,
-): Promise<unknown[]> {
-  const local = new AbortController();
-  const signal = AbortSignal.any([outer, local.signal]);
-  const results = new Array<unknown>(runs.length);
-  let next = 0;
-  const worker = async () => {
-    for (let index = next++; index < runs.length; index = next++) results[index] = await runs[index]!(signal);
-  };
-  const workers = Array.from({ length: Math.min(most, runs.length) }, worker);
-  try {
-    await Promise.all(workers);
-    return results;
-  } catch (error) {
-    local.abort(new StatesError("States.BranchFailed", "another branch failed"));
-    await Promise.allSettled(workers);
-    throw error;
   }
 }

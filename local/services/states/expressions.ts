@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import jsonata, { type Expression } from "jsonata";
-import { isExpression } from "./definition.ts";
+import { isExpression } from "./language.ts";
 
 /** An error with the name that Retry and Catch match. */
 export class StatesError extends Error {

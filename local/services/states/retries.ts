@@ -1,4 +1,4 @@
-import type { Retrier } from "./definition.ts";
+import type { Retrier } from "./language.ts";
 
 /** Whether a list of ErrorEquals names an error, wildcards included. */
 export function matchesError(names: string[], error: string): boolean {

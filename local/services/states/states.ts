@@ -3,9 +3,10 @@ import { randomUUID } from "node:crypto";
 import * as sdk from "@aws-sdk/client-sfn";
 import { AwsError, service } from "../../gateway/service.ts";
 import { isJson } from "../../json.ts";
-import { checkDefinition, type Definition } from "./definition.ts";
+import { checkDefinition } from "./definition.ts";
 import { Execution } from "./execution.ts";
 import { StatesError } from "./expressions.ts";
+import type { Definition } from "./language.ts";
 
 interface Machine {
   name: string;

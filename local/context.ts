@@ -1,0 +1,67 @@
+/** What booting a resource needs: the lock, the services, and where things go. */
+import { randomUUID } from "node:crypto";
+import type { Iam } from "./gateway/iam.ts";
+import type { Latency } from "./latency.ts";
+import type { Lock } from "./lock.ts";
+import type { Geography } from "./network/geography.ts";
+import type { Network } from "./network/network.ts";
+import type { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
+import type { Compute } from "./services/compute.ts";
+import type { DynamoDb } from "./services/dynamodb.ts";
+import type { Events } from "./services/events/events.ts";
+import type { Kms } from "./services/kms.ts";
+import type { Lambda } from "./services/lambda/lambda.ts";
+import type { StreamMapping } from "./services/lambda/stream-mapping.ts";
+import type { S3 } from "./services/s3.ts";
+import type { Scheduler } from "./services/scheduler.ts";
+import type { Ssm } from "./services/ssm.ts";
+import type { States } from "./services/states/states.ts";
+
+export interface BootContext {
+  lock: Lock;
+  account: string;
+  endpoint: string;
+  scratch: string;
+  logs: string;
+  latency: Latency;
+  geography: Geography;
+  network: Network;
+  bundles: Map<string, string>;
+  agentBundle: string;
+  edgesPerGroup: number | undefined;
+  /** Where a role's holder is. */
+  places: Map<string, string>;
+  mappings: StreamMapping[];
+  onFault: (error: unknown, what: string) => void;
+  services: {
+    iam: Iam;
+    database: DynamoDb;
+    s3: S3;
+    ssm: Ssm;
+    kms: Kms;
+    lambda: Lambda;
+    states: States;
+    events: Events;
+    scheduler: Scheduler;
+    accelerator: GlobalAccelerator;
+    compute: Compute;
+  };
+}
+
+export const text = (value: unknown) => String(value);
+/** An access key that is this role, held by somebody in this region. */
+export function keyFor(
+  { services: { iam }, places }: BootContext,
+  roleArn: string,
+  region: string,
+): Record<string, string> {
+  const accessKey = `LOCAL${randomUUID().replaceAll("-", "").slice(0, 15).toUpperCase()}`;
+  iam.addKey(accessKey, roleArn);
+  places.set(roleArn, region);
+  return { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: randomUUID(), AWS_REGION: region };
+}
+
+/** Puts the keys' public halves where synth could only name them. */
+export function withPublicKeys({ services: { kms } }: BootContext, value: string): string {
+  return value.replace(/\{\{publicKey ([^}]+)\}\}/g, (_, arn: string) => kms.publicKey(arn));
+}

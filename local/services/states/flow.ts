@@ -1,0 +1,54 @@
+/** Waiting, and ending what waits. */
+import { after } from "../../clock.ts";
+import { StatesError } from "./expressions.ts";
+
+export function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+/** A token's failure counts at once; its success only after the function returned. */
+export const failing = (answered: Promise<unknown>): Promise<never> =>
+  new Promise((_, reject) => answered.catch(reject));
+
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.reject(signal.reason as Error);
+  if (!(ms > 0)) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      timer.clear();
+      reject(signal.reason as Error);
+    };
+    const timer = after(ms, () => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    });
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** Runs at most so many at once; the first failure ends the others and is the failure of all. */
+export async function together(
+  runs: ((signal: AbortSignal) => Promise<unknown>)[],
+  most: number,
+  outer: AbortSignal,
+): Promise<unknown[]> {
+  const local = new AbortController();
+  const signal = AbortSignal.any([outer, local.signal]);
+  const results = new Array<unknown>(runs.length);
+  let next = 0;
+  const worker = async () => {
+    for (let index = next++; index < runs.length; index = next++) results[index] = await runs[index]!(signal);
+  };
+  const workers = Array.from({ length: Math.min(most, runs.length) }, worker);
+  try {
+    await Promise.all(workers);
+    return results;
+  } catch (error) {
+    local.abort(new StatesError("States.BranchFailed", "another branch failed"));
+    await Promise.allSettled(workers);
+    throw error;
+  }
+}
