@@ -2,16 +2,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { commandOf, isAlive } from "./processes.ts";
 
 export const pidFile = "cloud.pid";
 
-const commandOf = (pid: number) => {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
-  } catch {
-    return ""; // no such process
-  }
-};
 const pidIn = (file: string) => (existsSync(file) ? Number(readFileSync(file, "utf8").trim() || 0) : 0);
 const isCloud = (pid: number) => pid > 1 && pid !== process.pid && /node/.test(commandOf(pid));
 
@@ -33,7 +27,7 @@ export function sweepScratch(): void {
   for (const name of readdirSync(os.tmpdir())) {
     const scratch = path.join(os.tmpdir(), name);
     const owner = path.join(scratch, pidFile);
-    if (!name.startsWith("landfall-") || !existsSync(owner) || commandOf(pidIn(owner)) !== "") continue;
+    if (!name.startsWith("landfall-") || !existsSync(owner) || isAlive(pidIn(owner))) continue;
     const edges = path.join(scratch, "edges");
     for (const edge of existsSync(edges) ? readdirSync(edges) : []) {
       const run = path.join(edges, edge, "run");

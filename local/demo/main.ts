@@ -1,11 +1,11 @@
 /** `npm run demo`: Landfall's whole story on one machine, in the terminal. `-- --json` adds one last line with every figure. */
-import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import pc from "picocolors";
 import { connectTo } from "../../cli/connect.ts";
 import { Cloud } from "../cloud.ts";
 import { localDir } from "../endpoints.ts";
 import { profiles } from "../latency.ts";
+import { isAlive } from "../processes.ts";
 import { untilStopped } from "../signals.ts";
 import { must, StepFailed, Story } from "./story.ts";
 
@@ -63,7 +63,7 @@ async function shutDown(): Promise<string> {
     .filter((pid) => pid !== undefined);
   story?.close();
   await cloud?.stop();
-  const left = pids.filter((pid) => existsSync(`/proc/${pid}`));
+  const left = pids.filter(isAlive);
   must(left.length === 0, `no process is left (${left.join(", ")} are)`);
   return `${pids.length} processes ended, none left`;
 }

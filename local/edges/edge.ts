@@ -4,6 +4,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, write
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EdgeSettings } from "../../edge/agent/settings.ts";
+import { isAlive } from "../processes.ts";
 
 export interface EdgeConfig {
   id: string;
@@ -142,9 +143,6 @@ function childrenOf(pid: number): number[] {
         .filter((child) => child > 1)
     : [];
 }
-
-/** A process that ended and waits to be reaped has no command line. */
-const isAlive = (pid: number) => existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, "utf8") !== "";
 
 function kill(pid: number): void {
   try {

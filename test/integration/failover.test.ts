@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
 import { EC2Client, StartInstancesCommand, StopInstancesCommand } from "@aws-sdk/client-ec2";
 import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { isAlive } from "../../local/processes.ts";
 import { eventually } from "../local/harness.ts";
 import { World } from "./world.ts";
 
@@ -120,6 +120,6 @@ describe("stopping", () => {
     const pids = world.cloud.endpoints().edges.flatMap(({ pid, agentPid }) => [pid, agentPid]);
     expect(pids).not.toContain(undefined);
     await world.stop();
-    expect(pids.filter((pid) => existsSync(`/proc/${pid}`))).toEqual([]);
+    expect(pids.filter((pid) => isAlive(pid!))).toEqual([]);
   });
 });

@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Endpoints } from "../../local/endpoints.ts";
+import { isAlive } from "../../local/processes.ts";
 import { eventually } from "../local/harness.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -17,7 +18,6 @@ afterEach(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const alive = (pid: number) => existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, "utf8") !== "";
 const childrenOf = (pid: number): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
     .split(" ")
@@ -73,13 +73,28 @@ describe("npm run dev", () => {
       const { npm, pids } = await startCloud();
       end(npm);
       await eventually(
-        () => pids.filter(alive),
+        () => pids.filter(isAlive),
         (left) => left.length === 0,
         20_000,
       );
     },
     120_000,
   );
+});
+
+describe("npm run demo", () => {
+  it("leaves no process after Ctrl-C in the middle of its story", async () => {
+    const { child: npm, said } = start("demo");
+    await eventually(said, (text) => text.includes("served by every edge"), 60_000);
+    const pids = tree(npm.pid!);
+    process.kill(-npm.pid!, "SIGINT");
+    await eventually(
+      () => pids.filter(isAlive),
+      (left) => left.length === 0,
+      20_000,
+    );
+    expect(said()).toContain("SIGINT: shutting down");
+  }, 120_000);
 });
 
 describe("npm run landfall", () => {
