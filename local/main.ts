@@ -1,33 +1,53 @@
 /** `npm run dev`: keeps the embedded cloud running until it is told to stop. */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
+import { Command, InvalidArgumentError, Option } from "commander";
+import pc from "picocolors";
 import { Cloud } from "./cloud.ts";
 import { endpointsFile, localDir } from "./endpoints.ts";
-import { profiles } from "./latency.ts";
+import { type Latency, profiles } from "./latency.ts";
 import { untilStopped } from "./signals.ts";
 
-const { values } = parseArgs({
-  options: { profile: { type: "string", default: "none" }, port: { type: "string", default: "4566" } },
-});
-const profile = values.profile as keyof typeof profiles;
-if (!(profile in profiles)) throw new Error(`--profile is ${Object.keys(profiles).join(" or ")}, not ${profile}`);
+const between = (least: number, most: number) => (text: string) => {
+  const value = Number(text);
+  if (!(value >= least && value <= most)) throw new InvalidArgumentError(`It is a number from ${least} to ${most}.`);
+  return value;
+};
+
+const { profile, port, duplicates } = new Command("npm run dev --")
+  .description("Landfall's embedded cloud, with edges, until Ctrl-C.")
+  .addOption(new Option("--profile <name>", "what latency to add").choices(Object.keys(profiles)).default("none"))
+  .option("--port <number>", "the AWS endpoint's port; 0 takes a free one", between(0, 65_535), 4566)
+  .option("--duplicates <share>", "this share of events is delivered twice, 0 to 1", between(0, 1), 0)
+  .parse()
+  .opts<{ profile: Latency["name"]; port: number; duplicates: number }>();
 
 mkdirSync(localDir, { recursive: true });
 const stopped = untilStopped();
-const cloud = await Cloud.boot({ dir: localDir, profile, port: Number(values.port) });
-const write = () => writeFileSync(endpointsFile, `${JSON.stringify(cloud.endpoints(), null, 1)}\n`);
-write();
-const refresh = setInterval(write, 1000); // pids change when something is restarted
-const { aws, accelerators, edges } = cloud.endpoints();
-console.log(
-  `Landfall's embedded cloud runs (profile ${profile}): ${edges.length} edges, accelerator ${accelerators[0]?.address}`,
-);
-console.log(`AWS endpoint   ${aws.endpoint}   region ${aws.region}   access key and secret: ${aws.accessKeyId}`);
-console.log(`Everything     ${path.relative(process.cwd(), endpointsFile)}`);
-console.log("Try            npm run landfall -- tenant put examples/tenant.json");
-await stopped;
-clearInterval(refresh);
-await cloud.stop();
-rmSync(endpointsFile, { force: true });
+try {
+  await run();
+} catch (error) {
+  console.error(pc.red((error as Error).message));
+  process.exit(1);
+}
 process.exit(0);
+
+async function run(): Promise<void> {
+  const cloud = await Cloud.boot({ dir: localDir, profile, port });
+  cloud.context.services.events.duplicateShare = duplicates;
+  const write = () => writeFileSync(endpointsFile, `${JSON.stringify(cloud.endpoints(), null, 1)}\n`);
+  write();
+  const refresh = setInterval(write, 1000); // pids change when something is restarted
+  const { aws, accelerators, edges } = cloud.endpoints();
+  console.log(
+    `Landfall's embedded cloud runs: ${edges.length} edges, accelerator ${accelerators[0]?.address}, profile ${profile}`,
+  );
+  console.log(`AWS endpoint   ${aws.endpoint}   region ${aws.region}   access key and secret: ${aws.accessKeyId}`);
+  console.log(`Everything     ${path.relative(process.cwd(), endpointsFile)}`);
+  console.log("Try            npm run landfall -- tenant put examples/tenant.json");
+  console.log("Stop it with   Ctrl-C");
+  await stopped;
+  clearInterval(refresh);
+  await cloud.stop();
+  rmSync(endpointsFile, { force: true });
+}

@@ -1,13 +1,6 @@
 import type { Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
 
-export interface GateLimits {
-  /** Most routes that one commit may change; more is a mistake until somebody says otherwise. */
-  changedRoutes: number;
-  /** Most bytes of one bucket object. */
-  bucketBytes: number;
-}
-
 /** What the ledger says of a slot whose route is no more: the tenant it was, and the generation that removed it. */
 export interface RemovedRoute {
   slot: number;
@@ -40,12 +33,4 @@ export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]
       reasons.push(`slot ${old.slot} of ${old.tenantId} would vanish without a removal in the ledger`);
   }
   return reasons.sort();
-}
-
-/** How many routes differ between the two. */
-export function countChanges(live: Route[], next: Route[]): number {
-  const before = new Map(live.map((route) => [route.slot, canonicalJson(route)]));
-  const changed = next.filter((route) => before.get(route.slot) !== canonicalJson(route)).length;
-  const after = new Set(next.map((route) => route.slot));
-  return changed + live.filter((route) => !after.has(route.slot)).length;
 }

@@ -1,20 +1,21 @@
 /** `npm run demo`: Landfall's whole story on one machine, in the terminal. `-- --json` adds one last line with every figure. */
-import { parseArgs } from "node:util";
+import { Command, Option } from "commander";
 import pc from "picocolors";
 import { connectTo } from "../../cli/connect.ts";
 import { Cloud } from "../cloud.ts";
 import { localDir } from "../endpoints.ts";
-import { profiles } from "../latency.ts";
+import { type Latency, profiles } from "../latency.ts";
 import { isAlive } from "../processes.ts";
 import { untilStopped } from "../signals.ts";
 import { must, StepFailed, Story } from "./story.ts";
 
-const { values } = parseArgs({ options: { json: { type: "boolean" }, profile: { type: "string", default: "none" } } });
-const profile = values.profile as keyof typeof profiles;
-if (!(profile in profiles)) {
-  console.error(`--profile is ${Object.keys(profiles).join(" or ")}, not ${profile}`);
-  process.exit(2);
-}
+const options = new Command("npm run demo --")
+  .description("Landfall's whole story on this machine. Exits with 0 only if every step held.")
+  .addOption(new Option("--profile <name>", "what latency to add").choices(Object.keys(profiles)).default("none"))
+  .option("--json", "one last line of JSON with every figure")
+  .parse()
+  .opts<{ profile: Latency["name"]; json?: boolean }>();
+const { profile } = options;
 
 const began = Date.now();
 const seconds = () => `${((Date.now() - began) / 1000).toFixed(1)} s`.padStart(7);
@@ -84,5 +85,5 @@ const outcome = await Promise.race([
 if (outcome !== 0) await shutDown().catch((error) => console.error(error));
 Object.assign(figures, { seconds: Math.round((Date.now() - began) / 100) / 10, ok: outcome === 0 });
 if (outcome === 0) say(`${pc.dim(seconds())}  ${pc.green("Every step held.")} Keep it running with: npm run dev`);
-if (values.json) console.log(JSON.stringify(figures));
+if (options.json) console.log(JSON.stringify(figures));
 process.exit(outcome);

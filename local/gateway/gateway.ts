@@ -47,7 +47,13 @@ export class Gateway {
 
   async listen(port: number, host: string): Promise<number> {
     await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject);
+      this.#server.once("error", (error: NodeJS.ErrnoException) =>
+        reject(
+          error.code === "EADDRINUSE"
+            ? new Error(`port ${port} is taken: choose another with --port, 0 for any`)
+            : error,
+        ),
+      );
       this.#server.listen(port, host, resolve);
     });
     return (this.#server.address() as AddressInfo).port;

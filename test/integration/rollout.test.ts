@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
@@ -330,6 +330,96 @@ describe("an edge", () => {
     expect(new EdgeCloud("eu-west-3")).toBeDefined();
     s3.destroy();
     home.destroy();
+  });
+});
+
+describe("npm run landfall", () => {
+  const say = async (...args: string[]) => {
+    const env = { ...process.env, LANDFALL_LOCAL: world.dir, NO_COLOR: "1" };
+    const said = await run(process.execPath, ["cli/main.ts", ...args], {
+      cwd: path.resolve(import.meta.dirname, "../.."),
+      env,
+    }).then(
+      ({ stdout }) => ({ code: 0, text: stdout }),
+      (error: { code: number; stdout: string; stderr: string }) => ({
+        code: error.code,
+        text: error.stdout + error.stderr,
+      }),
+    );
+    return said;
+  };
+  const file = (name: string, content: string) => {
+    const where = path.join(world.dir, name);
+    writeFileSync(where, content);
+    return where;
+  };
+
+  it("writes, shows, lists and removes a tenant", async () => {
+    const record = file(
+      "good.json",
+      JSON.stringify(world.record("bycommand", { protocols: { tls: 3080, ssh: 3023 } })),
+    );
+    expect(await say("tenant", "put", record)).toMatchObject({
+      code: 0,
+      text: expect.stringContaining("bycommand written"),
+    });
+    await world.settled("bycommand", "Admitted");
+    expect((await say("tenant", "show", "bycommand")).text).toMatch(
+      /state\s+Admitted[\s\S]*served\s+all[\s\S]*ssh 10\d{3}, tls 443/,
+    );
+    expect(JSON.parse((await say("tenant", "show", "bycommand", "--json")).text)).toMatchObject({
+      tenantId: "bycommand",
+      served: "all",
+    });
+    expect((await say("tenant", "list")).text).toContain("bycommand");
+    expect((await say("status")).text).toContain("HEALTHY");
+    expect((await say("tenant", "rm", "bycommand")).code).toBe(0);
+    await world.settled("bycommand", "Removed");
+  });
+
+  it("refuses a record that could not be served, field by field, and writes nothing", async () => {
+    const bad = file(
+      "bad.json",
+      JSON.stringify(
+        world.record("bad-by-command", { hostnames: ["no name"], backends: { [homeRegion]: ["8.8.8.8"] } }),
+      ),
+    );
+    const { code, text } = await say("tenant", "put", bad);
+    expect([code, text.includes("hostnames[0]: is not a DNS name")]).toEqual([1, true]);
+    expect(await world.view("bad-by-command")).toBeUndefined();
+  });
+
+  it.each<[string, string[], RegExp]>([
+    ["a file that is not there", ["tenant", "put", "/nowhere.json"], /can't be read/],
+    ["a file that is not JSON", ["tenant", "put", import.meta.filename], /is not JSON/],
+    ["a tenant that nobody knows", ["tenant", "show", "nobody"], /there is no tenant nobody/],
+    ["a tenant to remove that is not there", ["tenant", "rm", "nobody"], /there is no tenant nobody/],
+    [
+      "a region that the fleet lacks",
+      ["local", "pod", "--region", "mars-north-1", "--target", "127.0.0.1:1"],
+      /use one of us-west-2/,
+    ],
+    ["a target that is none", ["local", "pod", "--region", homeRegion, "--target", "22"], /HOST:PORT/],
+  ])("says what is wrong with %s, without a stack", async (_, args, reason) => {
+    const { code, text } = await say(...args);
+    expect(code).toBe(1);
+    expect(text).toMatch(reason);
+    expect(text).not.toContain("    at ");
+  });
+
+  it("gives a real server an address in a region, as far away as the region is", async () => {
+    const { text } = await say(
+      "local",
+      "pod",
+      "--region",
+      "ap-northeast-1",
+      "--target",
+      `127.0.0.1:${world.server.rawPort}`,
+    );
+    const [, host = "", port] = /^(127\.\d+\.102\.\d+):(\d+)\n$/.exec(text) ?? [];
+    const { session } = await Session.open({ host, port: Number(port) }, world.from("tokyo"));
+    expect(await session.key()).toBeGreaterThanOrEqual(5);
+    session.close();
   });
 });
 

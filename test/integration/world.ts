@@ -1,5 +1,5 @@
 /** A whole embedded cloud with real edges, and what tests do with it. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
@@ -25,13 +25,14 @@ export class World {
   readonly pods: Record<string, string>;
   readonly tables: DynamoDBDocumentClient;
   readonly faults: string[];
-  readonly #dir: string;
+  /** The cloud's folder, with its endpoints.json. */
+  readonly dir: string;
 
   private constructor(cloud: Cloud, server: EchoServer, pods: World["pods"], dir: string, faults: string[]) {
     this.cloud = cloud;
     this.server = server;
     this.pods = pods;
-    this.#dir = dir;
+    this.dir = dir;
     this.faults = faults;
     this.tables = DynamoDBDocumentClient.from(new DynamoDBClient(this.client()), {
       marshallOptions: { convertClassInstanceToMap: true },
@@ -48,6 +49,7 @@ export class World {
       onFault: (error, what) => faults.push(`${what}: ${String(error)}`),
     });
     connectTo(cloud.endpoints());
+    writeFileSync(path.join(dir, "endpoints.json"), JSON.stringify(cloud.endpoints()));
     const { geography, network } = cloud.context;
     const server = await startEchoServer(
       names.map((name) => `${name}.${domain}`),
@@ -78,7 +80,7 @@ export class World {
     this.server.close();
     this.tables.destroy();
     await this.cloud.stop();
-    rmSync(this.#dir, { recursive: true, force: true });
+    rmSync(this.dir, { recursive: true, force: true });
   }
 
   client = (region = homeRegion) => ({
