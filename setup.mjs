@@ -28,6 +28,7 @@ function installPackages() {
     !name.startsWith("npm_") || name.startsWith("npm_config_registry") || name.startsWith("npm_config_cache");
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => keep(name)));
   const npm = (...words) => spawnSync("npm", words, { cwd: root, stdio: ["ignore", 2, 2], env }).status === 0;
+  console.error("setting up: npm packages, among them Node 24 …");
   if (!npm("ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error")) fail("`npm ci` failed: see above");
   // With ignore-scripts, npm leaves Node 24 out without a word.
   if (!existsSync(pinned) && !(npm("rebuild", "node", "--ignore-scripts=false") && existsSync(pinned)))
@@ -48,6 +49,7 @@ function installNginx() {
     fail(
       `nginx with its stream and njs modules is missing: install it, on Debian with \`apt-get install ${packages.join(" ")}\``,
     );
+  console.error("setting up: nginx with its stream and njs modules …");
   apt("update");
   if (apt("install", "-y", "--no-install-recommends", ...packages).status !== 0 || !hasNginx())
     fail(`apt-get could not install ${packages.join(", ")}`);

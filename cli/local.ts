@@ -1,5 +1,6 @@
 /** `landfall local …`: what only the embedded cloud has. */
 
+import net from "node:net";
 import type { Pod, PodRequest } from "../local/controls.ts";
 import { localEndpoints, UsageError } from "./connect.ts";
 
@@ -9,6 +10,18 @@ export interface PodOptions {
   port?: string;
   address?: string;
 }
+
+const answers = (host: string, port: number) =>
+  new Promise<boolean>((resolve) => {
+    const socket = net.connect({ host, port, timeout: 2000 });
+    const end = (good: boolean) => {
+      socket.destroy();
+      resolve(good);
+    };
+    socket.on("connect", () => end(true));
+    socket.on("timeout", () => end(false));
+    socket.on("error", () => end(false));
+  });
 
 export async function openPod({ region, target, port, address }: PodOptions): Promise<void> {
   const [, targetHost, targetPort] = /^\[?([^\]]+?)\]?:(\d+)$/.exec(target) ?? [];
@@ -26,5 +39,7 @@ export async function openPod({ region, target, port, address }: PodOptions): Pr
   });
   const body = (await answer.json()) as Pod & { error?: string };
   if (body.error !== undefined) throw new UsageError(body.error);
+  if (!(await answers(targetHost, Number(targetPort))))
+    console.error(`note: nothing answers at ${target} yet; connections are passed on once something does`);
   console.log(`${body.address}:${body.port}`);
 }

@@ -1,5 +1,6 @@
 /** `landfall tenant …`: writes tenant records, and shows what became of them. */
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteCommand, PutCommand, paginateScan } from "@aws-sdk/lib-dynamodb";
 import Table from "cli-table3";
 import pc from "picocolors";
@@ -15,7 +16,9 @@ const aws = async () => ({
   ...(await import("../aws/ledger/status.ts")),
 });
 
-export async function putTenant(file: string): Promise<void> {
+const waitMs = 60_000;
+
+export async function putTenant(file: string, wait: boolean): Promise<void> {
   const { documents, environment, loadSettings } = await aws();
   const input = readRecordFile(file);
   const { validateRecord } = await import("../core/admission/validate.ts");
@@ -24,10 +27,24 @@ export async function putTenant(file: string): Promise<void> {
     throw new UsageError(
       `${file} is not a record that this fleet can serve:\n${validated.reasons.map((fault) => `  ${fault}`).join("\n")}`,
     );
+  const writtenAt = Date.now();
   await documents.send(new PutCommand({ TableName: environment.LANDFALL_TENANTS_TABLE, Item: validated.record }));
-  console.log(
-    `${validated.record.tenantId} written; follow it with: npm run landfall -- tenant show ${validated.record.tenantId}`,
-  );
+  const { tenantId } = validated.record;
+  if (wait) return waitFor(tenantId, writtenAt);
+  console.log(`${tenantId} written; follow it with: npm run landfall -- tenant show ${tenantId}`);
+}
+
+/** Shows the tenant once its newest generation is settled. @throws UsageError when that is a rejection, or takes too long */
+async function waitFor(tenantId: string, writtenAt: number): Promise<void> {
+  for (const until = Date.now() + waitMs; Date.now() < until; await sleep(50)) {
+    const view = await viewTenant(tenantId);
+    if (view === undefined || view.state === "New") continue;
+    if (view.state === "Rejected" || view.state === "Pending")
+      throw new UsageError(`${tenantId} is ${view.state}:\n${view.reasons.map((reason) => `  ${reason}`).join("\n")}`);
+    if (view.settledAt === undefined || view.settledAt < writtenAt || view.served === "rolling out") continue;
+    return showTenant(tenantId, false);
+  }
+  throw new UsageError(`${tenantId} is not settled after ${waitMs / 1000} s: see \`status\``);
 }
 
 function readRecordFile(file: string): unknown {
@@ -68,8 +85,9 @@ export interface TenantView {
   wildcard: string | undefined;
   /** Protocol → port on the endpoint's addresses. */
   ports: Record<string, number>;
-  /** From the start of the rollout to its settling, ms. */
+  /** From the start of the rollout to its settling, ms; and when that was. */
   rolloutMs: number | undefined;
+  settledAt: number | undefined;
 }
 
 /** A tenant's record, ledger row and status as one value; undefined when nothing is known of it. */
@@ -99,6 +117,7 @@ export async function viewTenant(tenantId: string): Promise<TenantView | undefin
     wildcard: served?.wildcard,
     ports: cell === undefined || served === undefined ? {} : portsOf(Object.keys(served.protocols), row!.slots, cell),
     rolloutMs: status === undefined ? undefined : status.settledAt - status.startedAt,
+    settledAt: status?.settledAt,
   };
 }
 

@@ -15,9 +15,7 @@ import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { RolloutInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
-
-/** Tenants admitted side by side; more only queue at DynamoDB. */
-const concurrency = 16;
+import { inParallel } from "./shell/parallel.ts";
 
 export const handler = shell(RolloutInput, async ({ batchId }) => {
   const { fleet } = await loadSettings();
@@ -137,14 +135,4 @@ async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcom
 function outcomeOf({ tenantId, cell }: AdmissionFacts, row: AdmissionFacts["row"]): Outcome {
   if (row === undefined) return { tenantId, state: "none", generation: 0, cell: cell.name };
   return { tenantId, state: row.state, generation: row.generation, cell: row.cell };
-}
-
-async function inParallel<T, R>(items: T[], run: (item: T) => Promise<R>): Promise<R[]> {
-  const results = new Array<R>(items.length);
-  let next = 0;
-  const worker = async () => {
-    for (let index = next++; index < items.length; index = next++) results[index] = await run(items[index]!);
-  };
-  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker));
-  return results;
 }

@@ -9,28 +9,28 @@ import { regionsOf, servedBy } from "../core/rollout/settle.ts";
 import { detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
+import { inParallel } from "./shell/parallel.ts";
 
 export const handler = shell(SettleInput, async ({ batchId }) => {
   const batch = await readBatch(batchId);
-  const events: ControlEvent[] = [];
-  const announced: Outcome[] = [];
+  const news: { outcome: Outcome; event: ControlEvent }[] = [];
   for (const [cell, tenants] of Map.groupBy(batch.outcomes ?? [], (outcome) => outcome.cell)) {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
     const wait = covered && evaluateWait(covered.generation, await readEdges(cell), Date.now());
-    for (const outcome of tenants) {
+    const events = await inParallel(tenants, async (outcome) => {
       const status = covered && wait && isServable(outcome) ? statusOf(batch, outcome, covered, wait) : undefined;
       if (status !== undefined) await writeStatus(outcome.tenantId, status);
+      if ((await readAnnounced(outcome.tenantId)) >= outcome.generation) return [];
       const event = status === undefined ? await refusal(outcome) : settled(outcome, status);
-      // Said before it is noted: a settle that dies in between says it twice, never not at all.
-      if (event === undefined || (await readAnnounced(outcome.tenantId)) >= outcome.generation) continue;
-      events.push(event);
-      announced.push(outcome);
-    }
+      return event === undefined ? [] : [{ outcome, event }];
+    });
+    news.push(...events.flat());
   }
-  await putEvents(events);
-  for (const { tenantId, generation } of announced) await markAnnounced(tenantId, generation);
-  logger.info("rollout settled", { batchId, tenants: batch.outcomes?.length ?? 0, events: events.length });
+  // Said before it is noted: a settle that dies in between says it twice, never not at all.
+  await putEvents(news.map(({ event }) => event));
+  await inParallel(news, ({ outcome: { tenantId, generation } }) => markAnnounced(tenantId, generation));
+  logger.info("rollout settled", { batchId, tenants: batch.outcomes?.length ?? 0, events: news.length });
 });
 
 const isServable = ({ state }: Outcome) => state === "Admitted" || state === "Suspended" || state === "Removed";

@@ -66,6 +66,10 @@ export async function openPod(
   if (request.address !== undefined && !used.has(address))
     throw new Error(`${address} is not a pod of ${region}: leave the address out to get a new one`);
   if (place.region !== region) throw new Error(`${address} is in ${place.region}, not in ${region}`);
+  if (pods.some((pod) => pod.address === address && pod.port === port))
+    throw new Error(
+      `${address}:${port} is a pod already: give another --port, or leave --address out for a new address`,
+    );
   await network.openPod({ address, port, targetHost, targetPort });
   const pod = { region, address, port, target: `${targetHost}:${targetPort}` };
   pods.push(pod);

@@ -7,7 +7,9 @@ import { commandOf, isAlive } from "./processes.ts";
 export const pidFile = "cloud.pid";
 
 const pidIn = (file: string) => (existsSync(file) ? Number(readFileSync(file, "utf8").trim() || 0) : 0);
-const isCloud = (pid: number) => pid > 1 && pid !== process.pid && /node/.test(commandOf(pid));
+/** A program of ours that boots clouds; a pid may be another's by now. */
+const isCloud = (pid: number) =>
+  pid > 1 && pid !== process.pid && /local\/(demo\/)?main\.ts|vitest/.test(commandOf(pid));
 
 /** One cloud a folder: its logs and endpoints are one cloud's. @returns what gives the folder back */
 export function claimDir(dir: string): () => void {

@@ -1,5 +1,5 @@
 /** `npm run dev`: keeps the embedded cloud running until it is told to stop. */
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import pc from "picocolors";
@@ -21,6 +21,9 @@ const { profile, port, duplicates } = new Command("npm run dev --")
   .option("--duplicates <share>", "this share of events is delivered twice, 0 to 1", between(0, 1), 0)
   .parse()
   .opts<{ profile: Latency["name"]; port: number; duplicates: number }>();
+
+/** For the loopback network that a lone cloud has. */
+const exampleFile = path.resolve(import.meta.dirname, "../examples/tenant.json");
 
 mkdirSync(localDir, { recursive: true });
 const stopped = untilStopped();
@@ -44,10 +47,16 @@ async function run(): Promise<void> {
   );
   console.log(`AWS endpoint   ${aws.endpoint}   region ${aws.region}   access key and secret: ${aws.accessKeyId}`);
   console.log(`Everything     ${path.relative(process.cwd(), endpointsFile)}`);
-  console.log("Try            npm run landfall -- tenant put examples/tenant.json");
+  const example = path.join(localDir, "tenant.json");
+  writeFileSync(
+    example,
+    readFileSync(exampleFile, "utf8").replaceAll("127.77.", `127.${cloud.context.geography.network}.`),
+  );
+  console.log(`Try            npm run landfall -- tenant put --wait ${path.relative(process.cwd(), example)}`);
   console.log("Stop it with   Ctrl-C");
   await stopped;
   clearInterval(refresh);
   await cloud.stop();
   rmSync(endpointsFile, { force: true });
+  console.log("stopped");
 }

@@ -64,42 +64,55 @@ export const Protocol = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a protocol name such as tls, ssh or postgres");
 
-export const TenantRecord = z
-  .strictObject({
-    tenantId: TenantId,
-    hostnames: z.array(Hostname).max(20, "has more than 20 names"),
-    wildcard: Wildcard.optional(),
-    homeRegion: Region,
-    multiRegion: z.boolean().optional(),
-    protocols: z
-      .record(Protocol, Port)
-      .refine((map) => Object.keys(map).length > 0, "is empty: name at least one protocol, as in { tls: 3080 }")
-      .refine((map) => Object.keys(map).length <= 8, "has more than 8 protocols"),
-    backends: z.record(
-      Region,
-      z.array(IpAddress).min(1, "is empty: give at least one address").max(16, "has more than 16 addresses"),
-    ),
-    suspended: z.boolean().optional(),
-  })
-  .superRefine((record, context) => {
-    const fault = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
-    if (!Object.hasOwn(record.backends, record.homeRegion))
-      fault(["backends"], `has no addresses in the home region ${record.homeRegion}: add them, or change homeRegion`);
-    if (Object.hasOwn(record.protocols, "tls") && record.hostnames.length === 0 && record.wildcard === undefined)
-      fault(["hostnames"], "is empty: tls is routed by server name, so give a hostname or a wildcard");
-    if (new Set(record.hostnames).size !== record.hostnames.length) fault(["hostnames"], "names the same host twice");
-  });
+const fields = {
+  tenantId: TenantId,
+  hostnames: z.array(Hostname).max(20, "has more than 20 names").default([]),
+  wildcard: Wildcard.optional(),
+  homeRegion: Region,
+  multiRegion: z.boolean().optional(),
+  protocols: z
+    .record(Protocol, Port)
+    .refine((map) => Object.keys(map).length > 0, "is empty: name at least one protocol, as in { tls: 3080 }")
+    .refine((map) => Object.keys(map).length <= 8, "has more than 8 protocols"),
+  backends: z.record(
+    Region,
+    z.array(IpAddress).min(1, "is empty: give at least one address").max(16, "has more than 16 addresses"),
+  ),
+  suspended: z.boolean().optional(),
+};
+
+export const TenantRecord = z.strictObject(fields).superRefine((record, context) => {
+  const fault = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+  if (!Object.hasOwn(record.backends, record.homeRegion))
+    fault(["backends"], `has no addresses in the home region ${record.homeRegion}: add them, or change homeRegion`);
+  if (Object.hasOwn(record.protocols, "tls") && record.hostnames.length === 0 && record.wildcard === undefined)
+    fault(["hostnames"], "is empty: tls is routed by server name, so give a hostname or a wildcard");
+  if (new Set(record.hostnames).size !== record.hostnames.length) fault(["hostnames"], "names the same host twice");
+});
 
 export type TenantRecord = z.infer<typeof TenantRecord>;
 
+export type Parsed =
+  | { ok: true; record: TenantRecord }
+  /** `readable` are the fields that are well formed by themselves, for those who have more to say of them. */
+  | { ok: false; reasons: string[]; readable: Partial<TenantRecord> };
+
 /** A record in its one form, or every fault of it as one line a person can act on. */
-export function parseTenantRecord(
-  input: unknown,
-): { ok: true; record: TenantRecord } | { ok: false; reasons: string[] } {
+export function parseTenantRecord(input: unknown): Parsed {
   const odd = foreignPrototype(input, "record");
-  if (odd !== undefined) return { ok: false, reasons: [`${odd}: has a field named __proto__`] };
+  if (odd !== undefined) return { ok: false, reasons: [`${odd}: has a field named __proto__`], readable: {} };
   const parsed = TenantRecord.safeParse(input);
-  return parsed.success ? { ok: true, record: parsed.data } : { ok: false, reasons: faultsOf(parsed.error) };
+  if (parsed.success) return { ok: true, record: parsed.data };
+  const given = (typeof input === "object" ? input : undefined) as Record<string, unknown> | undefined;
+  const readable = Object.entries(fields).flatMap(([name, schema]) => {
+    const field = schema.safeParse(given?.[name]);
+    return field.success && field.data !== undefined ? [[name, field.data]] : [];
+  });
+  return {
+    ok: false,
+    reasons: faultsOf(parsed.error),
+    readable: Object.fromEntries(readable) as Partial<TenantRecord>,
+  };
 }
 
 /** Where a field `__proto__` stands, or has become an object's prototype on the way here: fields read through it would count. */
@@ -123,8 +136,18 @@ function faultsOf(error: z.ZodError): string[] {
         (text, key) => (typeof key === "number" ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)),
         "",
       );
-      const message = issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
-      return `${path || "record"}: ${message}`;
+      return `${path || "record"}: ${inWords(issue)}`;
     })
     .sort();
+}
+
+/** zod's own words where they serve, ours where a person would have to know zod. */
+function inWords(issue: z.core.$ZodIssue): string {
+  if (issue.code === "invalid_key") return issue.issues[0]?.message ?? issue.message;
+  if (issue.code !== "invalid_type") return issue.message;
+  const got = issue.message.slice(issue.message.lastIndexOf(" ") + 1);
+  if (got === "undefined") return "is missing";
+  const kind =
+    { record: "an object", array: "a list", object: "an object" }[issue.expected as string] ?? `a ${issue.expected}`;
+  return `must be ${kind}, not ${got === "Set" ? "a DynamoDB set: use a list (L)" : got}`;
 }

@@ -19,5 +19,6 @@ export function claimsOf(record: TenantRecord, platformDomains: string[]): strin
 /** The field of the record that a claim comes from. */
 export const claimField = (claim: string) => (claim.startsWith("*") ? "wildcard" : "hostnames");
 
-/** A claim in words, for a reason: `acme.com and its names`, `app.acme.com`. */
-export const claimInWords = (claim: string) => (claim.startsWith("@") ? `names below ${claim.slice(1)}` : claim);
+/** A claim in words, for a reason. */
+export const claimInWords = (claim: string) =>
+  claim.startsWith("@") ? `the zone of ${claim.slice(1)}, names one label below it,` : claim;

@@ -14,26 +14,27 @@ const forbiddenKinds = new Set(["unspecified", "linkLocal", "multicast", "broadc
 /** The record as Landfall understands it, or every reason why it can't be served. */
 export function validateRecord(input: unknown, fleet: Fleet): Validated {
   const parsed = parseTenantRecord(input);
-  if (!parsed.ok) return parsed;
-  const { record } = parsed;
-  const reasons = [...regionFaults(record, fleet), ...addressFaults(record, fleet), ...nameFaults(record, fleet)];
-  return reasons.length > 0 ? { ok: false, reasons: reasons.sort() } : { ok: true, record };
+  const record = parsed.ok ? parsed.record : parsed.readable;
+  const faults = [...regionFaults(record, fleet), ...addressFaults(record, fleet), ...nameFaults(record, fleet)];
+  const reasons = parsed.ok ? faults : [...parsed.reasons, ...faults];
+  return parsed.ok && reasons.length === 0 ? parsed : { ok: false, reasons: reasons.sort() };
 }
 
-function regionFaults(record: TenantRecord, fleet: Fleet): string[] {
+function regionFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
   const known = Object.keys(fleet.nearest).sort();
   const unknown = (region: string) => `is not a region of this fleet: use one of ${known.join(", ")} (got ${region})`;
-  const faults = Object.keys(record.backends)
+  const faults = Object.keys(record.backends ?? {})
     .filter((region) => !known.includes(region))
     .map((region) => `backends.${region}: ${unknown(region)}`);
-  if (!known.includes(record.homeRegion)) faults.push(`homeRegion: ${unknown(record.homeRegion)}`);
+  if (record.homeRegion !== undefined && !known.includes(record.homeRegion))
+    faults.push(`homeRegion: ${unknown(record.homeRegion)}`);
   return faults;
 }
 
-function addressFaults(record: TenantRecord, fleet: Fleet): string[] {
+function addressFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
   const ranges = fleet.backendRanges.map((range) => ipaddr.parseCIDR(range));
   const faults: string[] = [];
-  for (const [region, addresses] of Object.entries(record.backends))
+  for (const [region, addresses] of Object.entries(record.backends ?? {}))
     addresses.forEach((text, index) => {
       const address = ipaddr.parse(text);
       const inside = ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));
@@ -47,15 +48,15 @@ function addressFaults(record: TenantRecord, fleet: Fleet): string[] {
   return faults;
 }
 
-function nameFaults(record: TenantRecord, fleet: Fleet): string[] {
+function nameFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
   const faults: string[] = [];
   const owned = [...fleet.platformDomains, fleet.endpointDomain];
-  record.hostnames.forEach((name, index) => {
+  record.hostnames?.forEach((name, index) => {
     if (owned.includes(name)) faults.push(`hostnames[${index}]: ${name} belongs to the platform`);
     if (name.endsWith(`.${fleet.endpointDomain}`))
       faults.push(`hostnames[${index}]: names below ${fleet.endpointDomain} are the endpoints' own`);
   });
-  record.hostnames.forEach((name, index) => {
+  record.hostnames?.forEach((name, index) => {
     if (isPublicSuffix(name)) faults.push(`hostnames[${index}]: ${name} is a public suffix, which nobody owns`);
   });
   const parent = record.wildcard?.slice(2);

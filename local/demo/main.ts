@@ -1,4 +1,5 @@
 /** `npm run demo`: Landfall's whole story on one machine, in the terminal. `-- --json` adds one last line with every figure. */
+import path from "node:path";
 import { Command, Option } from "commander";
 import pc from "picocolors";
 import { connectTo } from "../../cli/connect.ts";
@@ -20,6 +21,7 @@ const { profile } = options;
 const began = Date.now();
 const seconds = () => `${((Date.now() - began) / 1000).toFixed(1)} s`.padStart(7);
 const say = (text: string) => console.log(text);
+let stopping = false;
 let cloud: Cloud | undefined;
 let story: Story | undefined;
 const figures: Record<string, unknown> = { profile };
@@ -31,7 +33,7 @@ async function step(title: string, work: () => Promise<string>): Promise<void> {
 
 async function tell(): Promise<void> {
   await step("The cloud boots from infra.lock.json", async () => {
-    cloud = await Cloud.boot({ dir: localDir, profile });
+    cloud = await Cloud.boot({ dir: path.join(localDir, "demo"), profile });
     connectTo(cloud.endpoints());
     const { viewTenant } = await import("../../cli/tenants.ts");
     const { viewStatus } = await import("../../cli/status.ts");
@@ -73,13 +75,15 @@ const outcome = await Promise.race([
   tell().then(
     () => 0,
     (error: unknown) => {
+      if (stopping) return 1; // what fails because the cloud goes is no news
       say(`         ${pc.red("✗")} ${error instanceof StepFailed ? error.message : String((error as Error).stack)}`);
       return 1;
     },
   ),
   untilStopped().then((signal) => {
+    stopping = true;
     say(`\n${signal}: shutting down`);
-    return 130;
+    return signal === "SIGTERM" ? 143 : 130;
   }),
 ]);
 if (outcome !== 0) await shutDown().catch((error) => console.error(error));

@@ -131,7 +131,7 @@ describe("a tenant record", () => {
     [
       "wrong types",
       { hostnames: new Set(["a.example.com"]), protocols: { tls: "3080" } },
-      /^hostnames: Invalid input: expected array/,
+      /hostnames: must be a list, not a DynamoDB set/,
     ],
     ["a directive in a name", { hostnames: [`x;}.${domain}`] }, /is not a DNS name/],
   ])("with %s is rejected with a reason, and nobody waits for it", async (what, changes, reason) => {
