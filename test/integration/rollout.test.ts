@@ -243,7 +243,7 @@ describe("an edge", () => {
     const s3 = new S3Client(world.client("eu-west-3"));
     const at = { Bucket: world.cloud.endpoints().buckets["eu-west-3"]!, Key: "cells/c1/manifest.json" };
     const good = await (await s3.send(new GetObjectCommand(at))).Body!.transformToString();
-    await s3.send(new PutObjectCommand({ ...at, Body: spoil(good) }));
+    await s3.send(new PutObjectCommand({ ...at, Body: Buffer.from(spoil(good)) }));
     const id = `after-${Math.random().toString(36).slice(2)}`;
     await world.put(world.record(id));
     expect(await world.settled(id, "Admitted")).toMatchObject({
