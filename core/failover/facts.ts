@@ -1,4 +1,4 @@
-import { type EdgeRow, isReady } from "../rollout/acks.ts";
+import { type EdgeRow, isReady, recentReportMs } from "../rollout/acks.ts";
 import type { EdgeFacts } from "./plan.ts";
 
 export interface HealthSignal {
@@ -7,14 +7,17 @@ export interface HealthSignal {
   health: "healthy" | "degraded";
 }
 
-/** What failover knows of each edge, in order: its last report, and the last health event about it. */
-export function edgeFacts(rows: EdgeRow[], signals: HealthSignal[]): EdgeFacts[] {
+/**
+ * What failover knows of each edge, in order: its last report, and the last health event about it. Only an edge that
+ * reported lately is ready to be added: one that is gone must not be put in again.
+ */
+export function edgeFacts(rows: EdgeRow[], signals: HealthSignal[], now: number): EdgeFacts[] {
   const degraded = new Set(signals.filter((signal) => signal.health === "degraded").map((signal) => signal.edgeId));
   return rows
     .map((row) => ({
       edgeId: row.edgeId,
       region: row.region,
-      ready: isReady(row),
+      ready: isReady(row) && now - row.reportedAt <= recentReportMs,
       health: degraded.has(row.edgeId) || !row.serving ? ("degraded" as const) : ("healthy" as const),
     }))
     .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));

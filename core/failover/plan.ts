@@ -6,7 +6,7 @@ export const fullDial = 100;
 export interface EdgeFacts {
   edgeId: string;
   region: string;
-  /** It serves a generation and nginx accepts, by its own word. */
+  /** It serves a generation and nginx accepts, by its own word of late. */
   ready: boolean;
   /** The last health event about it. */
   health: "healthy" | "degraded";

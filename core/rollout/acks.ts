@@ -7,7 +7,7 @@ export interface EdgeRow {
   appliedGeneration: number;
   serving: boolean;
   reportedAt: number;
-  /** The edge's own clock of its last report; an older one changes nothing but the applied generation. */
+  /** The edge's own clock of its last report; an older one tells no more than that it lives, and what it applied. */
   edgeAt: number;
   rejectedRoutes: { tenantId: string; slot: number; reason: string }[];
   nack?: { generation: number; reason: string };
@@ -55,7 +55,7 @@ export interface EdgeReportFacts {
 /** The row after a report. Reports may come twice or out of order: the applied generation only grows. */
 export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, now: number): EdgeRow {
   if (row !== undefined && report.at < row.edgeAt)
-    return { ...row, appliedGeneration: Math.max(row.appliedGeneration, report.appliedGeneration) };
+    return { ...row, reportedAt: now, appliedGeneration: Math.max(row.appliedGeneration, report.appliedGeneration) };
   const { at, nack, ...facts } = report;
   const merged: EdgeRow = {
     ...facts,

@@ -17,6 +17,8 @@ import { RefusedError, verifyManifest } from "./verify.ts";
 const manifestBytesMost = 256 * 1024;
 const objectBytesMost = 8 * 1024 * 1024;
 const reportEveryMs = 10_000;
+const retryMs = 125;
+const retryMost = 10_000;
 
 export class Agent {
   readonly #settings: EdgeSettings;
@@ -32,6 +34,8 @@ export class Agent {
   #structure: string | undefined;
   #healthPort: number | undefined;
   #etag: string | undefined;
+  /** A manifest that could not be applied, and when it is tried again; another one is tried at once. */
+  #failed = { etag: undefined as string | undefined, times: 0, until: 0 };
   #nack: EdgeReport["nack"];
   #serving = false;
   #reported = { at: 0, text: "" };
@@ -71,7 +75,7 @@ export class Agent {
 
   /** One round: fetch, verify, apply, look at nginx, report. Never throws: the next round is 250 ms away. */
   async round(now: number): Promise<void> {
-    await this.#guard("pull", () => this.#pull());
+    await this.#guard("pull", () => this.#pull(now));
     await this.#guard("nginx", () => this.#checkNginx());
     await this.#guard("report", () => this.#report(now));
   }
@@ -88,18 +92,22 @@ export class Agent {
     }
   }
 
-  async #pull(): Promise<void> {
+  async #pull(now: number): Promise<void> {
     const { bucket, cell } = this.#settings;
     const answer = await this.#cloud.getObject(bucket, manifestKey(cell), manifestBytesMost, this.#etag);
     if (answer === undefined || answer === "notModified") return;
+    if (answer.etag === this.#failed.etag && now < this.#failed.until) return;
     try {
       await this.#applyManifest(answer.text, (hash) => this.#fetchObject(hash));
       this.#etag = answer.etag;
       this.#nack = undefined;
+      this.#failed = { etag: undefined, times: 0, until: 0 };
     } catch (error) {
       const generation = error instanceof RefusedError ? error.generation : 0;
       this.#nack = { generation, reason: error instanceof Error ? error.message : String(error) };
       if (error instanceof RefusedError) this.#etag = answer.etag; // refused for good: wait for other bytes
+      const times = answer.etag === this.#failed.etag ? this.#failed.times + 1 : 1;
+      this.#failed = { etag: answer.etag, times, until: now + Math.min(retryMost, retryMs * 2 ** times) };
       throw error;
     }
   }
@@ -184,9 +192,9 @@ export class Agent {
       nack: this.#nack,
     };
     const text = JSON.stringify(state);
-    if (text === this.#reported.text && now - this.#reported.at < reportEveryMs) return;
-    const report: Record<string, unknown> = { ...state, at: now };
-    await this.#cloud.putEvent(detailTypes.edgeReport, report);
-    this.#reported = { at: now, text };
+    if (text === this.#reported.text && Math.abs(now - this.#reported.at) < reportEveryMs) return;
+    const at = Math.max(now, this.#reported.at + 1); // a clock that is set back must not make this look old
+    await this.#cloud.putEvent(detailTypes.edgeReport, { ...state, at });
+    this.#reported = { at, text };
   }
 }

@@ -13,7 +13,7 @@ export async function evaluateFailover(cellName: string) {
     readEdges(cellName),
     readSignals(cellName),
   ]);
-  const desired = planAccelerator(edgeFacts(edges, signals), degradedRegions(signals), observed);
+  const desired = planAccelerator(edgeFacts(edges, signals, Date.now()), degradedRegions(signals), observed);
   const changes = changesBetween(desired, observed);
   if (mode === "enforce" && !frozen) return { cell, changes, held: desired.held };
   const why = frozen ? "frozen" : "monitor mode";

@@ -174,8 +174,13 @@ describe("edgeFacts", () => {
 
   it("keeps signals about an edge apart from those about its region", () => {
     const signals = [{ region: "us-west-2", health: "degraded" as const }];
-    expect(edgeFacts([row], signals)[0]?.health).toBe("healthy");
+    expect(edgeFacts([row], signals, 0)[0]?.health).toBe("healthy");
     expect(degradedRegions(signals)).toEqual(["us-west-2"]);
-    expect(edgeFacts([row], [{ region: "us-west-2", edgeId: "a", health: "degraded" }])[0]?.health).toBe("degraded");
+    expect(edgeFacts([row], [{ region: "us-west-2", edgeId: "a", health: "degraded" }], 0)[0]?.health).toBe("degraded");
+  });
+
+  it("does not call an edge ready that went silent, whatever it said last", () => {
+    expect(edgeFacts([row], [], 1000)[0]?.ready).toBe(true);
+    expect(edgeFacts([row], [], 60_000)[0]?.ready).toBe(false);
   });
 });
