@@ -1,5 +1,5 @@
 /** `landfall status`: cells, edges, and what the accelerator does with them. */
-import Table from "cli-table3";
+import { newTable } from "./table.ts";
 
 export interface EdgeView {
   edgeId: string;
@@ -64,10 +64,7 @@ export async function showStatus(asJson: boolean): Promise<void> {
   if (asJson) return console.log(JSON.stringify(cells));
   for (const { cell, generation, edges } of cells) {
     console.log(`cell ${cell}, generation ${generation}`);
-    const table = new Table({
-      head: ["edge", "region", "generation", "serving", "report", "weight", "dial", "health"],
-      style: { head: [], border: [] },
-    });
+    const table = newTable(["edge", "region", "generation", "serving", "report", "weight", "dial", "health"]);
     for (const edge of edges)
       table.push([
         edge.edgeId,

@@ -2,10 +2,10 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteCommand, PutCommand, paginateScan } from "@aws-sdk/lib-dynamodb";
-import Table from "cli-table3";
 import pc from "picocolors";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { UsageError } from "./connect.ts";
+import { newTable } from "./table.ts";
 
 /** Loaded late: aws/ reads its environment, which `connect` sets. */
 const aws = async () => ({
@@ -179,10 +179,7 @@ export async function listTenants(asJson: boolean): Promise<void> {
   if (asJson) return console.log(JSON.stringify(views));
   if (views.length === 0)
     return console.log("no tenants: write one with npm run landfall -- tenant put examples/tenant.json");
-  const table = new Table({
-    head: ["tenant", "state", "served", "generation", "ports", "names"],
-    style: { head: [], border: [] },
-  });
+  const table = newTable(["tenant", "state", "served", "generation", "ports", "names"]);
   for (const view of views) {
     const ports = Object.entries(view.ports)
       .map(([protocol, port]) => `${protocol} ${port}`)

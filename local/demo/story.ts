@@ -5,8 +5,8 @@ import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { EC2Client, StartInstancesCommand, StopInstancesCommand } from "@aws-sdk/client-ec2";
 import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
 import { DeleteCommand, DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
-import Table from "cli-table3";
 import type { CellView } from "../../cli/status.ts";
+import { newTable } from "../../cli/table.ts";
 import type { TenantView } from "../../cli/tenants.ts";
 import type { Cloud } from "../cloud.ts";
 import { openPod } from "../controls.ts";
@@ -171,10 +171,7 @@ export class Story {
     const { regions } = this.#geography;
     const [homeRegion = ""] = regions;
     const ssh = (await this.#views.tenant(multi.id))!.ports.ssh!;
-    const table = new Table({
-      head: ["city", "lands in", "one region", "Landfall TLS", "Landfall raw", "path", "TLS / path"],
-      style: { head: [], border: [] },
-    });
+    const table = newTable(["city", "lands in", "one region", "Landfall TLS", "Landfall raw", "path", "TLS / path"]);
     const rows = await Promise.all(
       shown.map(async (name) => {
         const city = cities.find((candidate) => candidate.name === name)!;
