@@ -12,7 +12,7 @@ import type { Cell } from "../schemas/fleet.ts";
 const client = new GlobalAcceleratorClient({
   region: "us-west-2",
   maxAttempts: 1,
-  requestHandler: { requestTimeout: 5000 },
+  requestHandler: { connectionTimeout: 2000, requestTimeout: 5000, throwOnRequestTimeout: true },
 });
 
 export async function observeAccelerator(listenerArn: string): Promise<Observed> {

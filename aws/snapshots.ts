@@ -5,7 +5,13 @@ import { type Manifest, manifestKey, objectKey, type RouteBucket, type SignedMan
 
 const clients = new Map<string, S3Client>();
 const clientOf = (region: string) => {
-  const client = clients.get(region) ?? new S3Client({ region });
+  const client =
+    clients.get(region) ??
+    new S3Client({
+      region,
+      maxAttempts: 2,
+      requestHandler: { connectionTimeout: 2000, requestTimeout: 5000, throwOnRequestTimeout: true },
+    });
   clients.set(region, client);
   return client;
 };
@@ -20,10 +26,17 @@ const statusOf = (error: unknown) =>
 
 const cacheControl = "no-cache";
 
+/** Objects that this process has put, by bucket and hash. */
+const placed = new Set<string>();
+const placedMost = 10_000;
+export const isPlaced = (bucket: Bucket, hash: string) => placed.has(`${bucket.name} ${hash}`);
+
 export async function putObject(bucket: Bucket, hash: string, text: string): Promise<void> {
   await clientOf(bucket.region).send(
     new PutObjectCommand({ Bucket: bucket.name, Key: objectKey(hash), Body: text, ContentType: "application/json" }),
   );
+  if (placed.size >= placedMost) placed.clear();
+  placed.add(`${bucket.name} ${hash}`);
 }
 
 /** Route buckets seen lately, by hash: content never changes under its hash. */

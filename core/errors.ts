@@ -20,6 +20,11 @@ export class LedgerBehindError extends Error {
   override readonly name = "LedgerBehindError";
 }
 
+/** No commit covers the batch yet: its publisher died, or publishing is frozen. */
+export class NotCoveredError extends Error {
+  override readonly name = "NotCoveredError";
+}
+
 /** The accelerator does not yet show what was written. */
 export class NotConvergedError extends Error {
   override readonly name = "NotConvergedError";
@@ -31,4 +36,5 @@ export const workflowErrors = [
   GateRefusedError,
   LedgerBehindError,
   NotConvergedError,
+  NotCoveredError,
 ] as const;

@@ -4,6 +4,7 @@ import { applyAdmission, readTenantRow, reserveSlots } from "../aws/ledger/admis
 import { markDirty, type Outcome, readBatch, saveOutcomes } from "../aws/ledger/batches.ts";
 import { cellOf, loadSettings } from "../aws/settings.ts";
 import { readRecord } from "../aws/tenants.ts";
+import { isTransient } from "../aws/transient.ts";
 import { type AdmissionFacts, type AdmissionPlan, admit, refuse, slotsWanted } from "../core/admission/admit.ts";
 import { claimField, claimInWords } from "../core/admission/claims.ts";
 import { isRaw } from "../core/admission/routes.ts";
@@ -38,10 +39,11 @@ async function readFacts(tenantId: string, fleet: Fleet): Promise<AdmissionFacts
   const input = await readRecord(tenantId);
   const cell = cellOf(fleet, row?.cell ?? fleet.cells[0]!.name);
   const { platformDomains } = fleet;
-  if (input === undefined) return { tenantId, row, hash: absent, record: undefined, cell, platformDomains };
-  const record = validateRecord(input, fleet);
-  return { tenantId, row, hash: sha256(canonicalJson(plain(input))), record, cell, platformDomains };
+  const record = input === undefined ? undefined : validateRecord(input, fleet);
+  return { tenantId, row, hash: hashOf(input), record, cell, platformDomains };
 }
+
+const hashOf = (input: unknown) => (input === undefined ? absent : sha256(canonicalJson(plain(input))));
 
 /** DynamoDB's sets and binaries in a form that JSON keeps apart. */
 const plain = (value: unknown): unknown => {
@@ -95,9 +97,11 @@ function slotOf(cell: Cell, kind: SlotKind, number: number): number | undefined 
  */
 async function settleOne(facts: AdmissionFacts, { slots, full }: Reserved): Promise<Outcome> {
   try {
-    return await tryOne(facts, { slots, full });
+    const outcome = await tryOne(facts, { slots, full });
+    await stillSays(facts, outcome);
+    return outcome;
   } catch (error) {
-    if (error instanceof RowChangedError) throw error;
+    if (error instanceof RowChangedError || isTransient(error)) throw error;
     logger.error("tenant not admitted", { tenantId: facts.tenantId.slice(0, 100), error: error as Error });
     const failed = refuse(
       facts,
@@ -107,6 +111,17 @@ async function settleOne(facts: AdmissionFacts, { slots, full }: Reserved): Prom
     );
     return write({ ...failed, row: { ...failed.row, hash: retry } }, facts);
   }
+}
+
+/**
+ * The record again, after the write: another execution may have looked at a newer record while the row was still the old
+ * one, and found nothing to do.
+ * @throws RowChangedError when the record says something else by now
+ */
+async function stillSays({ tenantId, hash }: AdmissionFacts, { state }: Outcome): Promise<void> {
+  if (state === "none") return;
+  if (hashOf(await readRecord(tenantId)) !== hash)
+    throw new RowChangedError(`the record of ${tenantId} changed meanwhile`);
 }
 
 async function tryOne(facts: AdmissionFacts, { slots, full }: Reserved): Promise<Outcome> {

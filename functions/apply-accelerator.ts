@@ -14,11 +14,17 @@ export const handler = shell(FailoverInput, async ({ cell: name }, { awsRequestI
   if (lease === undefined) throw new LeaseHeldError(`another execution is writing the accelerator of ${name}`);
   try {
     const { cell, changes, held } = await evaluateFailover(name);
+    const failures: unknown[] = [];
     for (const change of changes) {
       if (!(await holdLease(lease, leaseMs, Date.now()))) throw new LeaseHeldError(`lost the accelerator of ${name}`);
-      await writeChange(cell, change, `${name}-${change.region}-${lease.epoch}`);
-      logger.info("accelerator written", { change });
+      try {
+        await writeChange(cell, change, `${name}-${change.region}-${lease.epoch}`);
+        logger.info("accelerator written", { change });
+      } catch (error) {
+        failures.push(error); // a group that can't be written must not hold up another's withdrawal
+      }
     }
+    if (failures.length > 0) throw failures[0];
     return { cell: name, written: changes.length, held };
   } finally {
     await releaseLease(lease);

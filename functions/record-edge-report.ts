@@ -13,8 +13,7 @@ export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
   const { structure: _, ...facts } = detail;
   const edge = mergeReport(known?.edge, facts, now);
   await writeEdge(edge, known?.version ?? 0);
-  if (edge.appliedGeneration !== known?.edge.appliedGeneration || detail.nack !== undefined)
-    await evaluateWaits(cell, now);
+  await evaluateWaits(cell, now); // heartbeats too: an edge that fell silent no longer holds a wait up
   const ready = isReady(edge);
   if (ready !== (known !== undefined && isReady(known.edge))) {
     logger.info("edge readiness changed", { edgeId, region, ready });

@@ -4,7 +4,8 @@ import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Batch, type Coverage, type Outcome, readBatch, readCoverage } from "../aws/ledger/batches.ts";
 import { readEdges, removeWait } from "../aws/ledger/edges.ts";
 import { markAnnounced, readAnnounced, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
-import { evaluateWait, type WaitOutcome } from "../core/rollout/acks.ts";
+import { NotCoveredError } from "../core/errors.ts";
+import { evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/acks.ts";
 import { regionsOf, servedBy } from "../core/rollout/settle.ts";
 import { detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
@@ -17,9 +18,15 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
   for (const [cell, tenants] of Map.groupBy(batch.outcomes ?? [], (outcome) => outcome.cell)) {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
-    const wait = covered && evaluateWait(covered.generation, await readEdges(cell), Date.now());
+    if (covered === undefined && tenants.some(isServable))
+      throw new NotCoveredError(`batch ${batchId} is in no commit of cell ${cell} yet`);
+    const edges = await readEdges(cell);
+    const wait = covered && evaluateWait(covered.generation, edges, Date.now());
     const events = await inParallel(tenants, async (outcome) => {
-      const status = covered && wait && isServable(outcome) ? statusOf(batch, outcome, covered, wait) : undefined;
+      const status =
+        covered && wait && isServable(outcome)
+          ? statusOf(batch, outcome, covered, forTenant(wait, edges, outcome.tenantId))
+          : undefined;
       if (status !== undefined) await writeStatus(outcome.tenantId, status);
       if ((await readAnnounced(outcome.tenantId)) >= outcome.generation) return [];
       const event = status === undefined ? await refusal(outcome) : settled(outcome, status);

@@ -64,7 +64,8 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       timeoutSeconds: 60,
       permissions: [
         readSettings,
-        onLedger("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
+        onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
+        complete,
         {
           actions: ["s3:GetObject", "s3:PutObject"],
           resources: objects.map((bucket) => $interpolate`${bucket.arn}/*`),

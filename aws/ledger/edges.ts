@@ -49,8 +49,21 @@ export async function storeWait(cell: string, wait: Wait): Promise<void> {
   await documents.send(new PutCommand({ TableName, Item: { ...keys.wait(cell, wait.batchId), ...wait } }));
 }
 
-export async function removeWait(cell: string, batchId: string): Promise<void> {
-  await documents.send(new DeleteCommand({ TableName, Key: keys.wait(cell, batchId) }));
+/** Removes the wait of this token; a newer one for the same batch stays. Without a token, whichever there is. */
+export async function removeWait(cell: string, batchId: string, token?: string): Promise<void> {
+  const condition =
+    token === undefined
+      ? {}
+      : {
+          ConditionExpression: "#token = :token",
+          ExpressionAttributeNames: { "#token": "token" },
+          ExpressionAttributeValues: { ":token": token },
+        };
+  try {
+    await documents.send(new DeleteCommand({ TableName, Key: keys.wait(cell, batchId), ...condition }));
+  } catch (error) {
+    if (!isConditionFailed(error)) throw error;
+  }
 }
 
 /** The last word on an edge or on a whole region. */

@@ -48,7 +48,8 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
     if (!known.has(edgeId)) members.push({ edgeId, region: endpoint.region, ready: false, health: "healthy" });
 
   const unhealthy = new Set([...present].filter(([, e]) => e.health === "UNHEALTHY").map(([edgeId]) => edgeId));
-  const takesUsers = (edge: EdgeFacts) => edge.health === "healthy" && !unhealthy.has(edge.edgeId);
+  // Only what the accelerator itself finds healthy counts as somebody left: not who is about to join, nor who is silent.
+  const takesUsers = (edge: EdgeFacts) => edge.health === "healthy" && present.get(edge.edgeId)?.health === "HEALTHY";
   const withdraw = members.some(takesUsers);
   if (!withdraw && members.some((edge) => edge.health === "degraded"))
     held.push("no edge would be left: every edge that lives takes users");

@@ -22,12 +22,13 @@ export const manifestOf = (
   structure: commit.structure,
 });
 
-/** What to do with a region's manifest, given the live commit. */
+/** What to do with a region's manifest, given the live commit. The same generation has the same routes, or it is another's. */
 export function manifestStep(
-  stored: { generation: number; incarnation: string } | undefined,
-  commit: { generation: number; incarnation: string },
+  stored: Pick<Manifest, "generation" | "incarnation" | "routes"> | undefined,
+  commit: Pick<Manifest, "generation" | "incarnation" | "routes">,
 ): "write" | "current" | "ledger-behind" {
   if (stored === undefined) return "write";
   if (stored.incarnation !== commit.incarnation || stored.generation > commit.generation) return "ledger-behind";
-  return stored.generation === commit.generation ? "current" : "write";
+  if (stored.generation < commit.generation) return "write";
+  return stored.routes.join() === commit.routes.join() ? "current" : "ledger-behind";
 }

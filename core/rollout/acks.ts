@@ -40,6 +40,18 @@ export function evaluateWait(generation: number, edges: EdgeRow[], now: number):
   return { satisfied: served.length > 0 && missing.length === 0, served, missing };
 }
 
+/** The same for one tenant: an edge that serves the generation but refuses the tenant's route does not serve the tenant. */
+export function forTenant(outcome: WaitOutcome, edges: EdgeRow[], tenantId: string): WaitOutcome {
+  const refusals = edges.flatMap(({ edgeId, rejectedRoutes }) =>
+    rejectedRoutes.filter((route) => route.tenantId === tenantId).map(({ reason }) => [edgeId, reason] as const),
+  );
+  const reasons = new Map(refusals);
+  const refusing = outcome.served.filter(({ edgeId }) => reasons.has(edgeId));
+  const served = outcome.served.filter(({ edgeId }) => !reasons.has(edgeId));
+  const missing = [...outcome.missing, ...refusing.map((edge) => ({ ...edge, reason: reasons.get(edge.edgeId)! }))];
+  return { satisfied: served.length > 0 && missing.length === 0, served, missing };
+}
+
 export interface EdgeReportFacts {
   edgeId: string;
   cell: string;
@@ -61,7 +73,7 @@ export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, n
     ...facts,
     appliedGeneration: Math.max(row?.appliedGeneration ?? 0, report.appliedGeneration),
     reportedAt: now,
-    edgeAt: at,
+    edgeAt: Math.min(at, now), // an edge whose clock ran ahead must be heard when it is set back
   };
   return nack === undefined ? merged : { ...merged, nack };
 }

@@ -17,6 +17,8 @@ import { RefusedError, verifyManifest } from "./verify.ts";
 const manifestBytesMost = 256 * 1024;
 const objectBytesMost = 8 * 1024 * 1024;
 const reportEveryMs = 10_000;
+/** An event takes 256 KiB. */
+const rejectedMost = 100;
 const retryMs = 125;
 const retryMost = 10_000;
 
@@ -142,10 +144,11 @@ export class Agent {
     const buckets = new Map<number, LooseBucket>();
     for (const { bucket, hash } of changed) buckets.set(bucket, LooseBucket.parse(JSON.parse(await object(hash))));
     if (everything) await this.#useStructure(structure, await object(structure));
+    // On disk before it is served and acknowledged: what was acknowledged is what a restart serves.
+    this.#store.saveManifest(text, new Set([...manifest.routes, structure]));
     this.#routes.apply(buckets, this.#context!);
     if (this.#applied === undefined) this.#routes.sweep();
     this.#applied = manifest;
-    this.#store.saveManifest(text, new Set([...manifest.routes, structure]));
     this.#log.info({ generation: manifest.generation, buckets: changed.length }, "applied");
   }
 
@@ -170,7 +173,7 @@ export class Agent {
   async #checkNginx(): Promise<void> {
     if (this.#structure === undefined) return;
     const answer = await this.nginx.probe();
-    this.#serving = answer?.ready === "ready";
+    this.#serving = answer?.ready === "ready" && this.#applied !== undefined;
     if (answer?.ready === "unreadable")
       throw new Error("nginx's workers can't read the routes: check the folder's rights");
     if (answer === undefined) await this.nginx.restart();
@@ -188,7 +191,7 @@ export class Agent {
       appliedGeneration: this.#applied?.generation ?? 0,
       structure: this.#structure,
       serving: this.#serving,
-      rejectedRoutes: this.#routes.rejected,
+      rejectedRoutes: this.#routes.rejected.slice(0, rejectedMost),
       nack: this.#nack,
     };
     const text = JSON.stringify(state);

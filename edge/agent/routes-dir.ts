@@ -46,26 +46,50 @@ export class RoutesDir {
     return [...this.#rejected.values()].flat().sort((a, b) => a.slot - b.slot);
   }
 
-  /** Serves these buckets from now on. A route that does not pass keeps its last good state. */
+  /**
+   * Serves these buckets from now on. A route that does not pass keeps its last good state. What is new is written before
+   * what is gone is removed, and nothing is noted before both are done: half a failure is done again as a whole.
+   */
   apply(buckets: Map<number, LooseBucket>, context: RouteContext): void {
     const stale: { slot: number; file: string }[] = [];
-    for (const [bucket, { routes }] of buckets) {
-      const before = this.#buckets.get(bucket) ?? new Map<number, Map<string, string>>();
-      const after = new Map<number, Map<string, string>>();
-      const rejected: Rejected[] = [];
-      for (const route of routes) {
-        const made = routeFiles(route, context);
-        if (!made.ok) rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason });
-        const files = made.ok ? made.files : before.get(made.slot);
-        if (files !== undefined) after.set(made.slot, files);
-      }
+    const made = [...buckets].map(([bucket, { routes }]) => ({ bucket, ...this.#filesOf(bucket, routes, context) }));
+    for (const { bucket, after } of made) {
       for (const [slot, files] of after) for (const [file, content] of files) this.#write(slot, file, content);
-      for (const [slot, files] of before)
+      for (const [slot, files] of this.#buckets.get(bucket) ?? [])
         for (const file of files.keys()) if (!after.get(slot)?.has(file)) stale.push({ slot, file });
+    }
+    for (const { slot, file } of stale) if (this.#owners.get(file) === slot) this.#remove(file);
+    for (const { bucket, after, rejected } of made) {
       this.#buckets.set(bucket, after);
       this.#rejected.set(bucket, rejected);
     }
-    for (const { slot, file } of stale) if (this.#owners.get(file) === slot) this.#remove(file);
+  }
+
+  #filesOf(bucket: number, routes: LooseBucket["routes"], context: RouteContext) {
+    const before = this.#buckets.get(bucket);
+    const after = new Map<number, Map<string, string>>();
+    const rejected: Rejected[] = [];
+    for (const route of routes) {
+      const made = routeFiles(route, context);
+      if (!made.ok) rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason });
+      const files = made.ok ? made.files : (before?.get(made.slot) ?? this.#leftBy(route));
+      if (files.size > 0) after.set(made.slot, files);
+    }
+    return { after, rejected };
+  }
+
+  /** What an earlier run left on disk for a route that is refused now: its last good state. */
+  #leftBy({ hostnames, wildcard, port }: Record<string, unknown>): Map<string, string> {
+    const names = [
+      ...(Array.isArray(hostnames) ? hostnames.map((name) => `n/${String(name)}`) : []),
+      ...(typeof wildcard === "string" ? [`w/${wildcard.slice(2)}`] : []),
+      ...(typeof port === "number" ? [`p/${port}`] : []),
+    ];
+    return new Map(
+      names.flatMap((file) =>
+        this.#contents.has(file) && !this.#owners.has(file) ? [[file, this.#contents.get(file)!]] : [],
+      ),
+    );
   }
 
   /** Removes what no route owns: left by an earlier run. To be called once all buckets are applied. */

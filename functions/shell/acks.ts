@@ -21,6 +21,6 @@ export async function evaluateWaits(cell: string, now: number): Promise<void> {
     const covered = coverage.get(batchId);
     if (covered === undefined || !evaluateWait(covered.generation, edges, now).satisfied) continue;
     await completeTask(token, { generation: covered.generation });
-    await removeWait(cell, batchId);
+    await removeWait(cell, batchId, token);
   }
 }

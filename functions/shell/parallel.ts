@@ -1,13 +1,20 @@
 /** Side by side at most: more only queue at DynamoDB. */
 const concurrency = 16;
 
-/** Runs over all items and gives the results in their order; the first failure is the failure of all. */
+/** Runs over all items and gives the results in their order. What fails is thrown once every other has had its turn. */
 export async function inParallel<T, R>(items: T[], run: (item: T) => Promise<R>): Promise<R[]> {
   const results = new Array<R>(items.length);
+  const failures: unknown[] = [];
   let next = 0;
   const worker = async () => {
-    for (let index = next++; index < items.length; index = next++) results[index] = await run(items[index]!);
+    for (let index = next++; index < items.length; index = next++)
+      try {
+        results[index] = await run(items[index]!);
+      } catch (error) {
+        failures.push(error);
+      }
   };
   await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker));
+  if (failures.length > 0) throw failures[0];
   return results;
 }

@@ -80,12 +80,16 @@ describe("bucketsToRender", () => {
 });
 
 describe("manifestStep", () => {
-  const commit = { generation: 5, incarnation: "x" };
+  const at = (generation: number, incarnation = "x", routes = ["a"]) => ({ generation, incarnation, routes });
   it("writes only forward, and stops when the ledger is behind", () => {
-    expect(manifestStep(undefined, commit)).toBe("write");
-    expect(manifestStep({ generation: 4, incarnation: "x" }, commit)).toBe("write");
-    expect(manifestStep({ generation: 5, incarnation: "x" }, commit)).toBe("current");
-    expect(manifestStep({ generation: 6, incarnation: "x" }, commit)).toBe("ledger-behind");
-    expect(manifestStep({ generation: 1, incarnation: "y" }, commit)).toBe("ledger-behind");
+    expect(manifestStep(undefined, at(5))).toBe("write");
+    expect(manifestStep(at(4), at(5))).toBe("write");
+    expect(manifestStep(at(5), at(5))).toBe("current");
+    expect(manifestStep(at(6), at(5))).toBe("ledger-behind");
+    expect(manifestStep(at(1, "y"), at(5))).toBe("ledger-behind");
+  });
+
+  it("knows a ledger that counted up to the manifests again by its other routes", () => {
+    expect(manifestStep(at(5, "x", ["b"]), at(5))).toBe("ledger-behind");
   });
 });

@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type EdgeRow, evaluateWait, isReady, mergeReport, recentReportMs } from "../../core/rollout/acks.ts";
+import {
+  type EdgeRow,
+  evaluateWait,
+  forTenant,
+  isReady,
+  mergeReport,
+  recentReportMs,
+} from "../../core/rollout/acks.ts";
 
 const edge = (edgeId: string, changes: Partial<EdgeRow> = {}): EdgeRow => ({
   edgeId,
@@ -38,6 +45,21 @@ describe("evaluateWait", () => {
   });
 });
 
+describe("forTenant", () => {
+  it("does not count an edge as serving a tenant whose route it refuses", () => {
+    const edges = [
+      edge("a"),
+      edge("b", { rejectedRoutes: [{ tenantId: "acme", slot: 1, reason: "outside the ranges" }] }),
+    ];
+    const all = evaluateWait(5, edges, 1000);
+    expect(forTenant(all, edges, "globex")).toEqual(all);
+    expect(forTenant(all, edges, "acme")).toMatchObject({
+      satisfied: false,
+      missing: [{ edgeId: "b", reason: "outside the ranges" }],
+    });
+  });
+});
+
 describe("mergeReport", () => {
   const report = (at: number, appliedGeneration: number) => ({ ...edge("a"), at, appliedGeneration });
 
@@ -56,9 +78,17 @@ describe("mergeReport", () => {
   });
 
   it("takes the rest from the report that the edge made last", () => {
-    const row = mergeReport(undefined, { ...report(10, 1), serving: true }, 0);
-    expect(mergeReport(row, { ...report(9, 1), serving: false }, 1).serving).toBe(true);
-    expect(mergeReport(row, { ...report(11, 1), serving: false }, 1).serving).toBe(false);
+    const row = mergeReport(undefined, { ...report(10, 1), serving: true }, 100);
+    expect(mergeReport(row, { ...report(9, 1), serving: false }, 101).serving).toBe(true);
+    expect(mergeReport(row, { ...report(11, 1), serving: false }, 101).serving).toBe(false);
+  });
+
+  it("hears an edge whose clock ran ahead and was set back", () => {
+    const ahead = mergeReport(undefined, { ...report(3_600_000, 1), serving: true }, 1000);
+    expect(mergeReport(ahead, { ...report(2000, 1), serving: false }, 2000)).toMatchObject({
+      serving: false,
+      reportedAt: 2000,
+    });
   });
 
   it("calls an edge ready once it serves a generation", () => {

@@ -98,6 +98,14 @@ describe("RoutesDir", () => {
     expect(routes.rejected).toEqual([{ tenantId: "acme", slot: 100, reason: expect.stringContaining("8.8.8.8:53") }]);
   });
 
+  it("keeps a refused route's last good state over a restart too", () => {
+    apply(new RoutesDir(dir), tlsRoute());
+    const restarted = new RoutesDir(dir);
+    apply(restarted, tlsRoute({ backends: { "us-west-2": ["8.8.8.8:53"] } }));
+    restarted.sweep();
+    expect(names()).toEqual(["a.example.com"]);
+  });
+
   it("sweeps what an earlier run left, half-written files at once", () => {
     new RoutesDir(dir);
     writeFileSync(path.join(dir, "n/old.example.com"), "+10.0.0.1:1\n");
