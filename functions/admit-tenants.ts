@@ -149,5 +149,6 @@ async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcom
 
 function outcomeOf({ tenantId, cell }: AdmissionFacts, row: AdmissionFacts["row"]): Outcome {
   if (row === undefined) return { tenantId, state: "none", generation: 0, cell: cell.name };
-  return { tenantId, state: row.state, generation: row.generation, cell: row.cell };
+  const outcome = { tenantId, state: row.state, generation: row.generation, cell: row.cell };
+  return row.admitted === undefined ? outcome : { ...outcome, admitted: row.admitted.generation };
 }

@@ -6,7 +6,7 @@ import { logger, handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
   if (signal !== undefined) {
-    await recordSignal({ ...signal, at: seenAt(signal.at ?? Date.parse(at ?? ""), Date.now()) });
+    await recordSignal({ ...signal, at: seenAt(signal.at, Date.parse(at ?? ""), Date.now()) });
     logger.info("health signal", { ...signal });
   }
   const { changes, held } = await evaluateFailover(cell);
@@ -14,5 +14,11 @@ export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
   return { cell, changes: changes.length, held };
 });
 
-/** A clock that runs ahead must not silence everything that is said after it. */
-const seenAt = (at: number, now: number) => (Number.isFinite(at) ? Math.min(at, now) : now);
+/**
+ * When a signal was seen: by its own word, but not later than the bus took it in (which has whole seconds, and is the same
+ * for a duplicate) nor than now. A clock that runs ahead must not silence everything that is said after it.
+ */
+function seenAt(own: number | undefined, bus: number, now: number): number {
+  if (!Number.isFinite(bus)) return Math.min(own ?? now, now);
+  return Math.min(own ?? bus, bus + 999, now);
+}

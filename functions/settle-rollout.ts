@@ -29,7 +29,7 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
           : undefined;
       if (status !== undefined) await writeStatus(outcome.tenantId, status);
       if ((await readAnnounced(outcome.tenantId)) >= outcome.generation) return [];
-      const event = status === undefined ? await refusal(outcome) : settled(outcome, status);
+      const event = status === undefined || isRefused(outcome) ? await refusal(outcome) : settled(outcome, status);
       return event === undefined ? [] : [{ outcome, event }];
     });
     news.push(...events.flat());
@@ -40,11 +40,14 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
   logger.info("rollout settled", { batchId, tenants: batch.outcomes?.length ?? 0, events: news.length });
 });
 
-const isServable = ({ state }: Outcome) => state === "Admitted" || state === "Suspended" || state === "Removed";
+const isRefused = ({ state }: Outcome) => state === "Rejected" || state === "Pending";
+/** Something of it is, or was, on the edges. */
+const isServable = (outcome: Outcome) =>
+  outcome.state !== "none" && (!isRefused(outcome) || outcome.admitted !== undefined);
 
 function statusOf(batch: Batch, outcome: Outcome, covered: Coverage, wait: WaitOutcome): TenantStatus {
   return {
-    observedGeneration: outcome.generation,
+    observedGeneration: isRefused(outcome) ? (outcome.admitted ?? 0) : outcome.generation,
     snapshotGeneration: covered.generation,
     served: servedBy(wait),
     regions: regionsOf(wait.served),
@@ -56,8 +59,9 @@ function statusOf(batch: Batch, outcome: Outcome, covered: Coverage, wait: WaitO
 }
 
 /** Reasons are the row's: a batch of a thousand tenants has no room for them. */
-async function refusal({ tenantId, generation, state }: Outcome): Promise<ControlEvent | undefined> {
-  if (state !== "Rejected" && state !== "Pending") return undefined;
+async function refusal(outcome: Outcome): Promise<ControlEvent | undefined> {
+  if (!isRefused(outcome)) return undefined;
+  const { tenantId, generation, state } = outcome;
   const row = await readTenantRow(tenantId);
   const reasons = row?.generation === generation ? row.reasons : [];
   return { detailType: detailTypes.tenantRejected, detail: { tenantId, generation, state, reasons } };

@@ -2,7 +2,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { commandOf, isAlive } from "./processes.ts";
+import { nginxIn } from "../edge/agent/nginx.ts";
+import { commandOf, isAlive, kill } from "./processes.ts";
 
 export const pidFile = "cloud.pid";
 
@@ -32,9 +33,7 @@ export function sweepScratch(): void {
     if (!name.startsWith("landfall-") || !existsSync(owner) || isAlive(pidIn(owner))) continue;
     const edges = path.join(scratch, "edges");
     for (const edge of existsSync(edges) ? readdirSync(edges) : []) {
-      const run = path.join(edges, edge, "run");
-      const master = pidIn(path.join(run, "nginx.pid"));
-      if (master > 1 && commandOf(master).includes(run)) process.kill(master, "SIGTERM");
+      for (const pid of nginxIn(path.join(edges, edge, "run"))) kill(pid);
     }
     rmSync(scratch, { recursive: true, force: true });
   }

@@ -10,3 +10,12 @@ export function commandOf(pid: number): string {
 }
 
 export const isAlive = (pid: number) => commandOf(pid) !== "";
+
+/** Ends a process at once; one that ended by itself is fine. */
+export function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}

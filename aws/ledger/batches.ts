@@ -12,6 +12,8 @@ export interface Outcome {
   tenantId: string;
   state: string;
   generation: number;
+  /** The generation that is served, where it is not this one: a refused change leaves what was before. */
+  admitted?: number;
   cell: string;
 }
 

@@ -83,10 +83,15 @@ export type Change =
 
 /** What must be written to move `observed` to `desired`. Empty means converged. Groups that gain come first. */
 export function changesBetween(desired: Desired, observed: Observed): Change[] {
+  const dead = new Set(
+    observed.groups.flatMap(({ endpoints }) =>
+      endpoints.filter(({ health }) => health === "UNHEALTHY").map(({ edgeId }) => edgeId),
+    ),
+  );
   const changes = desired.groups.flatMap<Change & { gain: number }>((group) => {
     const old = observed.groups.find((candidate) => candidate.region === group.region);
     if (group.endpoints.length === 0) return [];
-    const gain = load(group) - (old === undefined ? 0 : load(old));
+    const gain = load(group, dead) - (old === undefined ? 0 : load(old, dead));
     if (old === undefined) return [{ kind: "create", ...group, gain }];
     return sameGroup(old, group) ? [] : [{ kind: "update", arn: old.arn, ...group, gain }];
   });
@@ -95,8 +100,9 @@ export function changesBetween(desired: Desired, observed: Observed): Change[] {
     .map(({ gain: _, ...change }) => change);
 }
 
-const load = (group: { dial: number; endpoints: { weight: number }[] }) =>
-  group.dial * group.endpoints.reduce((sum, endpoint) => sum + endpoint.weight, 0);
+/** What a group takes; the dead take nothing, whatever their weight. */
+const load = (group: { dial: number; endpoints: { edgeId: string; weight: number }[] }, dead: Set<string>) =>
+  group.dial * group.endpoints.reduce((sum, { edgeId, weight }) => sum + (dead.has(edgeId) ? 0 : weight), 0);
 
 function sameGroup(
   a: { dial: number; endpoints: { edgeId: string; weight: number }[] },

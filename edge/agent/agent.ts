@@ -178,7 +178,6 @@ export class Agent {
       throw new Error("nginx's workers can't read the routes: check the folder's rights");
     if (answer === undefined) await this.nginx.restart();
     else if (this.nginx.pid() === undefined) throw new Error("nginx's master is gone; the workers it left serve on");
-    else this.nginx.noteWorkers();
   }
 
   async #report(now: number): Promise<void> {

@@ -1,6 +1,6 @@
 /** The edge's nginx: started once, reloaded only for a new structure, asked whether its workers serve. */
 import { execFile, spawn } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,7 +16,6 @@ export class Nginx {
   readonly #dir: string;
   readonly #command: string;
   readonly #errors: string;
-  #workers = "";
   #structure: string | undefined;
 
   constructor(dir: string, command: string) {
@@ -42,21 +41,9 @@ export class Nginx {
     }
   }
 
-  /** Notes who the workers are: those of a master that was killed go on serving, and hold its ports. */
-  noteWorkers(): void {
-    const pid = this.pid();
-    if (pid === undefined) return;
-    const workers = readIfThere(`/proc/${pid}/task/${pid}/children`)?.trim() ?? "";
-    if (workers === this.#workers) return;
-    writeFileSync(path.join(this.#dir, "workers"), workers);
-    this.#workers = workers;
-  }
-
-  /** Ends workers that outlived their master. */
+  /** Ends workers that outlived their master: they hold its ports. */
   #endOrphans(): void {
-    const workers = readIfThere(path.join(this.#dir, "workers"))?.split(" ") ?? [];
-    for (const pid of workers.map(Number).filter((worker) => worker > 1))
-      if (readIfThere(`/proc/${pid}/comm`)?.trim() === "nginx" && !isNginx(parentOf(pid))) process.kill(pid, "SIGKILL");
+    for (const pid of nginxIn(this.#dir)) if (!isNginx(parentOf(pid))) process.kill(pid, "SIGKILL");
   }
 
   /** What the workers answer: the structure they run, and what they read in the routes' folder. */
@@ -103,8 +90,9 @@ export class Nginx {
 
   /** Ends nginx and its sessions at once, and waits for its end. */
   async stop(): Promise<void> {
-    if (!this.signal("SIGTERM")) return;
-    for (const until = Date.now() + stopMs; Date.now() < until && this.pid() !== undefined; ) await sleep(10);
+    if (this.signal("SIGTERM"))
+      for (const until = Date.now() + stopMs; Date.now() < until && this.pid() !== undefined; ) await sleep(10);
+    this.#endOrphans();
   }
 
   async #startOrReload(id: string): Promise<void> {
@@ -121,7 +109,7 @@ export class Nginx {
   /** Not a daemon, so that whoever is its parent reaps it; on its own, so that it outlives this process. */
   #start(): void {
     const args = ["-p", this.#dir, "-e", this.#errors, "-c", path.join(this.#dir, "nginx.conf"), "-g", "daemon off;"];
-    const master = spawn(this.#command, args, { detached: true, stdio: "ignore" });
+    const master = spawn(this.#command, args, { cwd: this.#dir, detached: true, stdio: "ignore" });
     master.on("error", () => {}); // the probe finds that it does not run
     master.unref();
   }
@@ -137,6 +125,21 @@ export class Nginx {
 
   #lastError(): string {
     return readIfThere(this.#errors)?.trim().split("\n").at(-1)?.slice(0, 300) ?? "no error log";
+  }
+}
+
+/** nginx's processes that were started in this directory: a worker's command line does not say whose it is. */
+export function nginxIn(dir: string): number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => pid > 1 && isNginx(pid) && startedIn(pid) === dir);
+}
+
+function startedIn(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    return undefined; // it ended, or is another user's
   }
 }
 

@@ -3,8 +3,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { nginxIn } from "../../edge/agent/nginx.ts";
 import type { EdgeSettings } from "../../edge/agent/settings.ts";
-import { isAlive } from "../processes.ts";
+import { isAlive, kill } from "../processes.ts";
 
 export interface EdgeConfig {
   id: string;
@@ -94,18 +95,9 @@ export class LocalEdge {
     this.state = state;
     this.#agent?.kill("SIGKILL");
     const master = this.pid;
-    // The master first: it would start another worker for one that dies.
-    if (master !== undefined) for (const pid of [master, ...childrenOf(master)]) kill(pid);
-    for (const pid of this.#notedWorkers()) kill(pid);
-  }
-
-  /** Workers that the agent noted, and that may have outlived their master. */
-  #notedWorkers(): number[] {
-    const file = path.join(this.config.dir, "run/workers");
-    const pids = existsSync(file) ? readFileSync(file, "utf8").split(" ").map(Number) : [];
-    return pids.filter(
-      (pid) => pid > 1 && existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "nginx",
-    );
+    // The master first: it would start another worker for one that dies. Then whoever is left of any master.
+    if (master !== undefined) kill(master);
+    for (const pid of nginxIn(path.join(this.config.dir, "run"))) kill(pid);
   }
 
   /** Ends it in order. */
@@ -132,22 +124,4 @@ export function nginxHere(): Pick<EdgeSettings["nginx"], "command" | "modules"> 
     );
   const modules = ["ngx_stream_module.so", "ngx_stream_js_module.so"].map((file) => path.join(folder, file));
   return { command: "nginx", modules: modules.filter((file) => existsSync(file)) };
-}
-
-function childrenOf(pid: number): number[] {
-  const file = `/proc/${pid}/task/${pid}/children`;
-  return existsSync(file)
-    ? readFileSync(file, "utf8")
-        .split(" ")
-        .map(Number)
-        .filter((child) => child > 1)
-    : [];
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-  }
 }

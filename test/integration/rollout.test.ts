@@ -6,6 +6,7 @@ import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3
 import { BatchWriteCommand, ScanCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { EdgeCloud } from "../../edge/agent/aws.ts";
+import { nginxIn } from "../../edge/agent/nginx.ts";
 import { Session } from "../../local/demo/user.ts";
 import { errorName, eventually } from "../local/harness.ts";
 import { domain, homeRegion, World } from "./world.ts";
@@ -285,22 +286,32 @@ describe("an edge", () => {
     );
   });
 
-  it("whose nginx lost its master serves on with the workers that it left, and replaces them in order", async () => {
+  it("whose nginx lost its master serves on with the workers that it left, and replaces them when they answer no more", async () => {
     const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
     const { pid, dir } = edge();
-    await eventually(
-      () => readFileSync(path.join(dir, "run/workers"), "utf8"),
-      (noted) => noted === readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim(),
-    );
     process.kill(pid!, "SIGKILL");
     expect(await world.lands(world.edgeTls("acme", edge().address))).toBe(homeRegion);
-    for (const orphan of readFileSync(path.join(dir, "run/workers"), "utf8").split(" "))
-      process.kill(Number(orphan), "SIGSTOP"); // they answer no more
+    for (const orphan of nginxIn(path.join(dir, "run"))) process.kill(orphan, "SIGSTOP");
     await eventually(
       () => edge().pid,
       (now) => now !== undefined && now !== pid,
       30_000,
     );
+    await eventually(
+      () => world.lands(world.edgeTls("acme", edge().address)),
+      (landed) => landed === homeRegion,
+      30_000,
+    );
+  });
+
+  it("heals when its worker, its master and its agent are killed in one moment", async () => {
+    const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
+    const { pid, agentPid } = edge();
+    for (const worker of readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number))
+      process.kill(worker, "SIGKILL");
+    await new Promise((resolve) => setTimeout(resolve, 40)); // the master starts another
+    for (const victim of [pid!, agentPid!]) process.kill(victim, "SIGKILL");
+    await eventually(edge, (now) => now.pid !== undefined && now.pid !== pid && now.agentPid !== agentPid, 30_000);
     await eventually(
       () => world.lands(world.edgeTls("acme", edge().address)),
       (landed) => landed === homeRegion,
