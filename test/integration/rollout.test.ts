@@ -2,10 +2,10 @@ import { execFile, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
+import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
 import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { BatchWriteCommand, ScanCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EdgeCloud } from "../../edge/agent/aws.ts";
 import { nginxIn } from "../../edge/agent/nginx.ts";
 import { Session } from "../../local/demo/user.ts";
 import { errorName, eventually } from "../local/harness.ts";
@@ -138,10 +138,9 @@ describe("a tenant record", () => {
   ])("with %s is rejected with a reason, and nobody waits for it", async (what, changes, reason) => {
     const tenantId = `bad-${what.replace(/[^a-z]+/g, "-")}`;
     await world.put(
-      JSON.parse("{}") &&
-        Object.fromEntries(
-          Object.entries({ ...world.record(tenantId), ...changes }).filter(([, value]) => value !== undefined),
-        ),
+      Object.fromEntries(
+        Object.entries({ ...world.record(tenantId), ...changes }).filter(([, value]) => value !== undefined),
+      ),
     );
     const view = await world.settled(tenantId, "Rejected");
     expect(view?.reasons.join("\n")).toMatch(reason);
@@ -210,6 +209,23 @@ describe("many records at once", () => {
   });
 });
 
+const homeEdge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
+const workersOf = (pid: number | undefined) =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
+/** Past the accelerator, whose health check may not have seen it yet. */
+const servesAgain = () =>
+  eventually(
+    () => world.lands(world.edgeTls("acme", homeEdge().address)),
+    (landed) => landed === homeRegion,
+    30_000,
+  );
+const replaced = (pid: number | undefined) =>
+  eventually(
+    () => homeEdge().pid,
+    (now) => now !== undefined && now !== pid,
+    30_000,
+  );
+
 describe("an edge", () => {
   it("never reloaded nginx for all of this", () => {
     expect(workers()).toEqual(workersAtStart);
@@ -255,68 +271,43 @@ describe("an edge", () => {
   });
 
   it("whose agent is killed serves on, and the agent comes back and takes changes", async () => {
-    const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
-    const { pid, agentPid } = edge();
+    const { pid, agentPid } = homeEdge();
     process.kill(agentPid!, "SIGKILL");
     expect(await world.lands(world.tls("acme"))).toBe(homeRegion);
-    await eventually(edge, (now) => now.agentPid !== undefined && now.agentPid !== agentPid);
+    await eventually(homeEdge, (now) => now.agentPid !== undefined && now.agentPid !== agentPid);
     await world.put(world.record("again"));
     await world.settled("again", "Admitted");
     await eventually(
       () => world.routeFiles(`n/again.${domain}`),
       (files) => !files.includes(undefined),
     );
-    expect(edge().pid).toBe(pid);
+    expect(homeEdge().pid).toBe(pid);
   });
 
   it("starts nginx again when it is killed, with the routes that it had", async () => {
-    const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
-    const { pid } = edge();
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
+    const { pid } = homeEdge();
+    const children = workersOf(pid);
     for (const victim of [pid!, ...children]) process.kill(victim, "SIGKILL");
-    await eventually(
-      () => edge().pid,
-      (now) => now !== undefined && now !== pid,
-      30_000,
-    );
-    await eventually(
-      () => world.lands(world.edgeTls("acme", edge().address)),
-      (landed) => landed === homeRegion,
-      30_000,
-    );
+    await replaced(pid);
+    await servesAgain();
   });
 
   it("whose nginx lost its master serves on with the workers that it left, and replaces them when they answer no more", async () => {
-    const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
-    const { pid, dir } = edge();
+    const { pid, dir } = homeEdge();
     process.kill(pid!, "SIGKILL");
-    expect(await world.lands(world.edgeTls("acme", edge().address))).toBe(homeRegion);
+    expect(await world.lands(world.edgeTls("acme", homeEdge().address))).toBe(homeRegion);
     for (const orphan of nginxIn(path.join(dir, "run"))) process.kill(orphan, "SIGSTOP");
-    await eventually(
-      () => edge().pid,
-      (now) => now !== undefined && now !== pid,
-      30_000,
-    );
-    await eventually(
-      () => world.lands(world.edgeTls("acme", edge().address)),
-      (landed) => landed === homeRegion,
-      30_000,
-    );
+    await replaced(pid);
+    await servesAgain();
   });
 
   it("heals when its worker, its master and its agent are killed in one moment", async () => {
-    const edge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
-    const { pid, agentPid } = edge();
-    for (const worker of readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number))
-      process.kill(worker, "SIGKILL");
+    const { pid, agentPid } = homeEdge();
+    for (const worker of workersOf(pid)) process.kill(worker, "SIGKILL");
     await new Promise((resolve) => setTimeout(resolve, 40)); // the master starts another
     for (const victim of [pid!, agentPid!]) process.kill(victim, "SIGKILL");
-    await eventually(edge, (now) => now.pid !== undefined && now.pid !== pid && now.agentPid !== agentPid, 30_000);
-    await eventually(
-      () => world.lands(world.edgeTls("acme", edge().address)),
-      (landed) => landed === homeRegion,
-      30_000,
-    );
+    await eventually(homeEdge, (now) => now.pid !== undefined && now.pid !== pid && now.agentPid !== agentPid, 30_000);
+    await servesAgain();
   });
 
   it("may read its own bucket and speak on its own bus, and nothing else", async () => {
@@ -338,7 +329,12 @@ describe("an edge", () => {
     expect(await errorName(home.send(new GetObjectCommand({ Bucket: buckets[homeRegion], Key })))).toBe(
       "AccessDeniedException",
     );
-    expect(new EdgeCloud("eu-west-3")).toBeDefined();
+    const says = (region: string) => {
+      const events = new EventBridgeClient({ ...world.client(region), credentials });
+      const Entries = [{ Source: "landfall.edge", DetailType: "Test", Detail: "{}" }];
+      return errorName(events.send(new PutEventsCommand({ Entries }))).finally(() => events.destroy());
+    };
+    expect([await says("eu-west-3"), await says(homeRegion)]).toEqual(["none", "AccessDeniedException"]);
     s3.destroy();
     home.destroy();
   });
@@ -511,6 +507,5 @@ describe("the AWS CLI", () => {
 describe("the cloud", () => {
   it("had no fault of its own meanwhile", () => {
     expect(world.faults).toEqual([]);
-    expect(path.isAbsolute(world.cloud.context.scratch)).toBe(true);
   });
 });
