@@ -11,3 +11,12 @@ export function canonicalJson(value: unknown): string {
   }
   return JSON.stringify(value);
 }
+
+/** DynamoDB's sets and binaries in a form that JSON keeps apart from lists and texts. */
+export function plain(value: unknown): unknown {
+  if (value instanceof Set) return { set: [...value].map(plain) };
+  if (value instanceof Uint8Array) return { binary: Buffer.from(value).toString("base64") };
+  if (Array.isArray(value)) return value.map(plain);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, plain(member)]));
+}

@@ -9,7 +9,9 @@ export const detailTypes = {
   edgeReadiness: "Edge Readiness",
   tenantServed: "Tenant Served",
   tenantRejected: "Tenant Rejected",
+  tenantPending: "Tenant Pending",
   tenantRemoved: "Tenant Removed",
+  tenantQuarantined: "Tenant Quarantined",
 } as const;
 
 /** An edge's word on what it serves: on every change, and every 10 s. */
@@ -41,6 +43,60 @@ export const EdgeHealth = z.strictObject({
   reason: z.string().max(256).optional(),
 });
 export type EdgeHealth = z.infer<typeof EdgeHealth>;
+
+const tenant = {
+  tenantId: z.string().describe("The tenant's id."),
+  generation: z.number().int().min(1).describe("The tenant's generation that this is about."),
+};
+const reasons = z.array(z.string()).describe("What is wrong, one line a fault, each with the path of its field.");
+
+/** A change of a tenant is settled: edges serve it. */
+export const TenantServed = z.strictObject({
+  ...tenant,
+  served: z
+    .enum(["all", "partly", "none"])
+    .describe("By all edges that count, by some, or by none that were heard of."),
+  regions: z.array(Region).describe("Regions whose edges all serve it."),
+  missing: z.array(z.string()).describe("Edges that were waited for in vain, as `edge (region): reason`."),
+});
+
+/** A record can't be served as it is; what was served before goes on. */
+export const TenantRejected = z.strictObject({ ...tenant, reasons });
+
+/** A record is in order and there is no room for it; it is admitted by itself when there is. */
+export const TenantPending = z.strictObject({ ...tenant, reasons });
+
+/** A record was deleted, and no edge that counts serves it any more. */
+export const TenantRemoved = z.strictObject(tenant);
+
+/** An edge refuses a tenant's route and keeps the last good one; other tenants are not held up. */
+export const TenantQuarantined = z.strictObject({
+  tenantId: tenant.tenantId,
+  edgeId: z.string().describe("The edge that refuses."),
+  region: Region.describe("Where it is."),
+  reason: z.string().describe("Why, in the edge's words."),
+});
+
+/** An edge began or ceased to be ready to take users. */
+export const EdgeReadiness = z.strictObject({
+  cell: z.string(),
+  region: Region,
+  edgeId: z.string(),
+  ready: z.boolean(),
+});
+
+/** What the controller says, by detail type. */
+export const controlEvents = {
+  [detailTypes.tenantServed]: TenantServed,
+  [detailTypes.tenantRejected]: TenantRejected,
+  [detailTypes.tenantPending]: TenantPending,
+  [detailTypes.tenantRemoved]: TenantRemoved,
+  [detailTypes.tenantQuarantined]: TenantQuarantined,
+  [detailTypes.edgeReadiness]: EdgeReadiness,
+};
+export type ControlEvent = {
+  [Type in keyof typeof controlEvents]: { detailType: Type; detail: z.infer<(typeof controlEvents)[Type]> };
+}[keyof typeof controlEvents];
 
 /** EventBridge's envelope, as far as we read it. */
 export const envelope = <T extends z.ZodType>(detail: T) =>

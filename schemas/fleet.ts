@@ -32,5 +32,11 @@ export const Fleet = z.strictObject({
   platformDomains: z.array(Hostname),
   /** The stable name that tenants' own DNS points at is `<cell>.<endpointDomain>`. */
   endpointDomain: Hostname,
+  /** Names that no tenant may have, on top of the platform's own domains: a login page, an API. */
+  reservedNames: z.array(Hostname),
+  /** How long a freed slot, and a released name, stay nobody's once every edge has let go of them. */
+  coolOffSeconds: z.strictObject({ slot: z.number().int().min(0), name: z.number().int().min(0) }),
+  /** How long each stage of a new structure is watched before the next one. */
+  structureBakeSeconds: z.number().int().min(0),
 });
 export type Fleet = z.infer<typeof Fleet>;

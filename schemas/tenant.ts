@@ -1,39 +1,40 @@
 /** The tenant record: the contract between the people and programs that write tenants and Landfall. */
+import { domainToASCII } from "node:url";
 import ipaddr from "ipaddr.js";
 import * as z from "zod";
 
 const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const hostnamePattern = new RegExp(`^(?:${label}\\.)+${label}$`);
 
-/** Asked before a name is put into lower case: some letters outside ASCII have one inside. */
-function isAscii(name: string): boolean {
-  for (let i = 0; i < name.length; i++) if (name.charCodeAt(i) > 127) return false;
-  return true;
-}
-const notAscii = { message: "has letters outside ASCII: write it as punycode, xn--…", abort: true };
+/** Asked of ASCII only: letters outside it are IDNA's to judge. */
+const isNameLike = (name: string) => /^(?:[A-Za-z0-9.-]|[^\0-\x7f])*$/.test(name);
 
-/** A DNS name of two or more labels, ASCII, lower case after parsing, without a trailing dot. */
+/** Lower case, IDNA's ASCII form where there are letters outside ASCII, no trailing dot; empty when IDNA has none. */
+const toAscii = (name: string) =>
+  (/[^\0-\x7f]/.test(name) ? domainToASCII(name) : name.toLowerCase()).replace(/\.$/, "");
+
+const isDnsName = (name: string) => name.length <= 253 && hostnamePattern.test(name) && !/\.[0-9]+$/.test(name);
+
+/** A DNS name of two or more labels; after parsing in ASCII, lower case, without a trailing dot. */
 export const Hostname = z
   .string()
-  .refine(isAscii, notAscii)
-  .transform((name) => name.toLowerCase().replace(/\.$/, ""))
-  .refine((name) => name.length <= 253, "is longer than 253 characters")
-  .refine(
-    (name) => hostnamePattern.test(name),
-    "is not a DNS name: use labels of a-z, 0-9 and '-', as in proxy.acme.com",
-  )
-  .refine((name) => !/\.[0-9]+$/.test(name), "looks like an IP address: use a DNS name");
+  .refine((name) => name.length <= 254, { message: "is longer than 253 characters", abort: true })
+  .refine(isNameLike, {
+    message: "is not a DNS name: use labels of letters, 0-9 and '-', as in proxy.acme.com",
+    abort: true,
+  })
+  .transform(toAscii)
+  .refine((name) => name !== "", { message: "has no ASCII form (IDNA): write it as punycode, xn--…", abort: true })
+  .refine((name) => name.length <= 253, { message: "is longer than 253 characters", abort: true })
+  .refine((name) => !/\.[0-9]+$/.test(name), { message: "looks like an IP address: use a DNS name", abort: true })
+  .refine(isDnsName, "is not a DNS name: use labels of a-z, 0-9 and '-', as in proxy.acme.com");
 
 /** `*.parent`, one label deep. */
 export const Wildcard = z
   .string()
-  .refine(isAscii, notAscii)
-  .transform((name) => name.toLowerCase().replace(/\.$/, ""))
   .refine((name) => name.startsWith("*."), { message: "must begin with '*.', as in *.acme.com", abort: true })
-  .refine(
-    (name) => name.length <= 253 && hostnamePattern.test(name.slice(2)),
-    "must be '*.' and a DNS name, as in *.acme.com",
-  );
+  .transform((name) => (isNameLike(name.slice(2)) ? `*.${toAscii(name.slice(2))}` : name))
+  .refine((name) => name.length <= 253 && isDnsName(name.slice(2)), "must be '*.' and a DNS name, as in *.acme.com");
 
 /** A region's name, as AWS writes it. Whether the fleet has it is admission's question. */
 export const Region = z.string().regex(/^[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}$/, "is not a region name, such as us-west-2");
@@ -64,21 +65,45 @@ export const Protocol = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a protocol name such as tls, ssh or postgres");
 
+export const hostnamesMost = 20;
+export const protocolsMost = 8;
+export const addressesMost = 16;
+
 const fields = {
-  tenantId: TenantId,
-  hostnames: z.array(Hostname).max(20, "has more than 20 names").default([]),
-  wildcard: Wildcard.optional(),
-  homeRegion: Region,
-  multiRegion: z.boolean().optional(),
+  tenantId: TenantId.describe("The tenant's own name; the key of the table. 1 to 63 characters of a-z, 0-9 and '-'."),
+  hostnames: z
+    .array(Hostname)
+    .max(hostnamesMost, `has more than ${hostnamesMost} names`)
+    .default([])
+    .describe("Server names that lead to the tenant's `tls`. Unicode is taken and kept in its ASCII form (IDNA)."),
+  wildcard: Wildcard.optional().describe(
+    "`*.parent`, one label deep. Not below a domain of the platform, nor at a public suffix.",
+  ),
+  homeRegion: Region.describe("The region whose backends serve everybody, unless `multiRegion` is set."),
+  multiRegion: z
+    .boolean()
+    .optional()
+    .describe("Every edge uses the nearest region that has a healthy backend, not only the home region."),
   protocols: z
     .record(Protocol, Port)
     .refine((map) => Object.keys(map).length > 0, "is empty: name at least one protocol, as in { tls: 3080 }")
-    .refine((map) => Object.keys(map).length <= 8, "has more than 8 protocols"),
-  backends: z.record(
-    Region,
-    z.array(IpAddress).min(1, "is empty: give at least one address").max(16, "has more than 16 addresses"),
-  ),
-  suspended: z.boolean().optional(),
+    .refine((map) => Object.keys(map).length <= protocolsMost, `has more than ${protocolsMost} protocols`)
+    .meta({
+      description:
+        "Protocol to the backend's port. `tls` is reached by server name on 443; any other gets a port of its own.",
+      minProperties: 1,
+      maxProperties: protocolsMost,
+    }),
+  backends: z
+    .record(
+      Region,
+      z
+        .array(IpAddress)
+        .min(1, "is empty: give at least one address")
+        .max(addressesMost, `has more than ${addressesMost} addresses`),
+    )
+    .describe("Region to the addresses of the tenant's proxy there: IPv4 or IPv6 literals inside the fleet's ranges."),
+  suspended: z.boolean().optional().describe("Keeps names and slots, and serves nobody, until it is taken away."),
 };
 
 export const TenantRecord = z.strictObject(fields).superRefine((record, context) => {

@@ -9,6 +9,8 @@ export const RolloutInput = z.object({ batchId: BatchId });
 export const Admitted = z.object({ batchId: BatchId, cells: z.array(z.string()) });
 export const PublishInput = z.object({ cell: z.string() });
 export const AwaitAcksInput = z.object({ batchId: BatchId, cell: z.string(), token: z.string() });
+/** The audit looks at everything. */
+export const AuditInput = z.object({});
 export const SettleInput = z.object({ batchId: BatchId });
 
 /** One evaluation of one accelerator: with a health event and its time (ISO 8601), or a tick without. */

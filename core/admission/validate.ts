@@ -2,20 +2,46 @@ import ipaddr from "ipaddr.js";
 import { getPublicSuffix } from "tldts";
 import type { Fleet } from "../../schemas/fleet.ts";
 import { parseTenantRecord, type TenantRecord } from "../../schemas/tenant.ts";
+import { canonicalJson, plain } from "../canonical.ts";
 
 /** A name below which anyone may register, such as `com`, `co.uk` or `github.io`. */
 export const isPublicSuffix = (name: string) => getPublicSuffix(name, { allowPrivateDomains: true }) === name;
 
 export type Validated = { ok: true; record: TenantRecord } | { ok: false; reasons: string[] };
 
-/** Never a backend, whatever the fleet allows: unspecified, link-local and metadata, multicast, broadcast. */
-const forbiddenKinds = new Set(["unspecified", "linkLocal", "multicast", "broadcast", "ipv4Mapped", "reserved"]);
+/**
+ * Never a backend, whatever the fleet allows: unspecified, link-local and metadata, multicast, broadcast, and IPv6 forms
+ * that carry an IPv4 address past the ranges.
+ */
+const forbiddenKinds = new Set([
+  "unspecified",
+  "linkLocal",
+  "multicast",
+  "broadcast",
+  "ipv4Mapped",
+  "rfc6145",
+  "rfc6052",
+  "6to4",
+  "teredo",
+  "reserved",
+]);
+/** EC2's own services at unique-local addresses: metadata, DNS, time. */
+const instanceServices = ipaddr.parseCIDR("fd00:ec2::/64");
 
-/** The record as Landfall understands it, or every reason why it can't be served. */
-export function validateRecord(input: unknown, fleet: Fleet): Validated {
+/** Names of no public DNS (RFC 6761, 6762, 7686, 8375, 9476): nobody outside could reach them. */
+const reservedSuffixes = ["localhost", "local", "internal", "invalid", "onion", "arpa", "alt"];
+
+/** A record larger than this, in canonical JSON, is not a tenant's. */
+export const recordBytesMost = 32 * 1024;
+
+/** The record as Landfall understands it, or every reason why it can't be served. `edges` are addresses of edges. */
+export function validateRecord(input: unknown, fleet: Fleet, edges: ReadonlySet<string> = new Set()): Validated {
+  const bytes = Buffer.byteLength(canonicalJson(plain(input)) ?? "");
+  if (bytes > recordBytesMost)
+    return { ok: false, reasons: [`record: is ${bytes} bytes of JSON, at most ${recordBytesMost} are taken`] };
   const parsed = parseTenantRecord(input);
   const record = parsed.ok ? parsed.record : parsed.readable;
-  const faults = [...regionFaults(record, fleet), ...addressFaults(record, fleet), ...nameFaults(record, fleet)];
+  const faults = [...regionFaults(record, fleet), ...addressFaults(record, fleet, edges), ...nameFaults(record, fleet)];
   const reasons = parsed.ok ? faults : [...parsed.reasons, ...faults];
   return parsed.ok && reasons.length === 0 ? parsed : { ok: false, reasons: reasons.sort() };
 }
@@ -31,19 +57,20 @@ function regionFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
   return faults;
 }
 
-function addressFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
+function addressFaults(record: Partial<TenantRecord>, fleet: Fleet, edges: ReadonlySet<string>): string[] {
   const ranges = fleet.backendRanges.map((range) => ipaddr.parseCIDR(range));
   const faults: string[] = [];
   for (const [region, addresses] of Object.entries(record.backends ?? {}))
     addresses.forEach((text, index) => {
       const address = ipaddr.parse(text);
+      const at = `backends.${region}[${index}]: ${text}`;
       const inside = ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));
-      if (forbiddenKinds.has(address.range()))
-        faults.push(`backends.${region}[${index}]: ${text} is a ${address.range()} address and never a backend`);
+      if (forbiddenKinds.has(address.range())) faults.push(`${at} is a ${address.range()} address and never a backend`);
+      else if (address.kind() === "ipv6" && address.match(instanceServices))
+        faults.push(`${at} is a service of EC2 itself and never a backend`);
+      else if (edges.has(text)) faults.push(`${at} is an edge of Landfall: it would serve itself`);
       else if (!inside)
-        faults.push(
-          `backends.${region}[${index}]: ${text} is outside the ranges this fleet allows (${fleet.backendRanges.join(", ")})`,
-        );
+        faults.push(`${at} is outside the ranges this fleet allows (${fleet.backendRanges.join(", ")})`);
     });
   return faults;
 }
@@ -53,6 +80,9 @@ function nameFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
   const owned = [...fleet.platformDomains, fleet.endpointDomain];
   record.hostnames?.forEach((name, index) => {
     if (owned.includes(name)) faults.push(`hostnames[${index}]: ${name} belongs to the platform`);
+    else if (fleet.reservedNames.includes(name))
+      faults.push(`hostnames[${index}]: ${name} is reserved by the platform`);
+    if (isReserved(name, owned)) faults.push(`hostnames[${index}]: ${name} is not a name of the public DNS`);
     if (name.endsWith(`.${fleet.endpointDomain}`))
       faults.push(`hostnames[${index}]: names below ${fleet.endpointDomain} are the endpoints' own`);
   });
@@ -60,9 +90,15 @@ function nameFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
     if (isPublicSuffix(name)) faults.push(`hostnames[${index}]: ${name} is a public suffix, which nobody owns`);
   });
   const parent = record.wildcard?.slice(2);
+  if (parent !== undefined && isReserved(parent, owned))
+    faults.push(`wildcard: ${record.wildcard} is not a name of the public DNS`);
   if (parent !== undefined && isPublicSuffix(parent))
     faults.push(`wildcard: ${record.wildcard} covers a public suffix, which nobody owns`);
   if (parent !== undefined && owned.some((domain) => parent === domain || parent.endsWith(`.${domain}`)))
     faults.push(`wildcard: ${record.wildcard} is below a domain of the platform, where wildcards are not given out`);
   return faults;
 }
+
+const isReserved = (name: string, owned: string[]) =>
+  reservedSuffixes.some((suffix) => name === suffix || name.endsWith(`.${suffix}`)) &&
+  !owned.some((domain) => name.endsWith(`.${domain}`));

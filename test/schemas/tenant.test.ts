@@ -26,13 +26,25 @@ describe("TenantRecord", () => {
     ["an empty label", "a..example.com"],
     ["a label that begins with '-'", "-a.example.com"],
     ["more than 253 characters", `${"a.".repeat(127)}com`],
-    ["a letter outside ASCII", "ácme.example.com"],
-    ["a letter that has an ASCII one in lower case", "\u212Aelvin.example.com"],
+    ["a joiner where IDNA has none", "a\u200db.example.com"],
+    ["a full stop that IDNA knows, at its end twice", "acme.example.com\u3002\u3002"],
+    ["a way out in per cent", "a%2eb.example.com"],
+    ["a number in full width that becomes an address", "\uff11\uff10.0.0.1"],
     ["an IP address", "10.0.0.1"],
     ["a wildcard", "*.example.com"],
     ["NUL", "a\0.example.com"],
   ])("refuses a hostname with %s", (_, name) => {
     expect(faults({ hostnames: [name] }).join()).toMatch(/^hostnames\[0\]: /);
+  });
+
+  it.each([
+    ["münchen.example.com", "xn--mnchen-3ya.example.com"],
+    ["MÜNCHEN.example.com.", "xn--mnchen-3ya.example.com"],
+    ["\u212Aelvin.example.com", "kelvin.example.com"],
+    ["\uff41cme\u3002example.com", "acme.example.com"],
+  ])("keeps %s in its ASCII form", (given, kept) => {
+    const parsed = parseTenantRecord(record({ hostnames: [given], wildcard: `*.${given}` }));
+    expect(parsed).toMatchObject({ ok: true, record: { hostnames: [kept], wildcard: `*.${kept}` } });
   });
 
   it.each([
