@@ -1,5 +1,5 @@
 import { type CancellationReason, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import { BatchGetCommand, DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 
 /** The one DynamoDB client. Numbers become JavaScript numbers, whatever their size: the schema at the door judges. */
 export const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
@@ -7,6 +7,34 @@ export const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
   marshallOptions: { removeUndefinedValues: true, convertClassInstanceToMap: true },
   unmarshallOptions: { wrapNumbers: (text: string) => Number(text) },
 });
+
+const keysPerRead = 100;
+
+/**
+ * Items by key, read consistently, a hundred a call, in no order; what is not there is absent. Keys that DynamoDB leaves
+ * (16 MiB an answer) are asked for again as long as it answers any.
+ * @throws ThrottledError when a whole call was left
+ */
+export async function batchGet<Item>(table: string, Keys: Record<string, unknown>[]): Promise<Item[]> {
+  const items: Item[] = [];
+  for (let rest = Keys; rest.length > 0; ) {
+    const asked = rest.slice(0, keysPerRead);
+    const { Responses, UnprocessedKeys } = await documents.send(
+      new BatchGetCommand({ RequestItems: { [table]: { Keys: asked, ConsistentRead: true } } }),
+    );
+    const left = UnprocessedKeys?.[table]?.Keys ?? [];
+    if (left.length === asked.length) throw new ThrottledError("DynamoDB answered none of a batch's keys");
+    items.push(...((Responses?.[table] ?? []) as Item[]));
+    rest = [...rest.slice(keysPerRead), ...left];
+  }
+  return items;
+}
+
+/** Passes like a throttled request: the workflow tries again later. */
+class ThrottledError extends Error {
+  override readonly name = "ThrottledError";
+  readonly $retryable = { throttling: true };
+}
 
 const named = (error: unknown, name: string) => error instanceof Error && error.name === name;
 

@@ -1,14 +1,9 @@
 import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
-import { sources } from "../schemas/events.ts";
+import { type ControlEvent, sources } from "../schemas/events.ts";
 import { environment } from "./settings.ts";
 
 const client = new EventBridgeClient({});
 const entriesPerCall = 10;
-
-export interface ControlEvent {
-  detailType: string;
-  detail: object;
-}
 
 /** Puts the controller's events on the bus, ten a call; a refused entry is an error. */
 export async function putEvents(events: ControlEvent[]): Promise<void> {

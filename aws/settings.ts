@@ -22,8 +22,8 @@ let kept: { until: number; settings: Promise<Settings> } | undefined;
 
 export interface Settings {
   fleet: Fleet;
-  /** SHA-256 of the structure that new cells start with. */
-  structure: string;
+  /** SHA-256 of the structure that each cell's edges are to have. */
+  structures: Record<string, string>;
   /** `monitor` decides and says so, and leaves the accelerator as it is. */
   mode: "monitor" | "enforce";
   /** Nothing is published and the accelerator is not written; work is kept for when it ends. */
@@ -43,7 +43,7 @@ export function loadSettings(now = Date.now()): Promise<Settings> {
 }
 
 async function readSettings(): Promise<Settings> {
-  const names = ["fleet", "structure", "mode", "freeze"].map((name) => `${path}/${name}`);
+  const names = ["fleet", "structures", "mode", "freeze"].map((name) => `${path}/${name}`);
   const { Parameters = [] } = await client.send(new GetParametersCommand({ Names: names }));
   const value = (name: string) => {
     const parameter = Parameters.find((candidate) => candidate.Name === `${path}/${name}`);
@@ -53,12 +53,13 @@ async function readSettings(): Promise<Settings> {
   };
   return {
     fleet: Fleet.parse(JSON.parse(value("fleet"))),
-    structure: value("structure"),
+    structures: Structures.parse(JSON.parse(value("structures"))),
     mode: Mode.parse(value("mode")),
     frozen: Freeze.parse(value("freeze")) === "on",
   };
 }
 
+const Structures = z.record(z.string(), z.string());
 const Mode = z.enum(["monitor", "enforce"]);
 const Freeze = z.enum(["on", "off"]);
 

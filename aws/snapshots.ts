@@ -1,5 +1,11 @@
 /** Snapshot buckets: one a region, holding content-addressed objects and the cell's signed manifest. */
-import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  PutObjectCommand,
+  paginateListObjectsV2,
+  S3Client,
+} from "@aws-sdk/client-s3";
 import { openManifest, type PublicKeys, sha256 } from "../schemas/signed.ts";
 import { type Manifest, manifestKey, objectKey, type RouteBucket, type SignedManifest } from "../schemas/snapshot.ts";
 
@@ -54,14 +60,39 @@ export function rememberRoutes(hash: string, bucket: RouteBucket): void {
 export async function getRoutes(bucket: Bucket, hash: string): Promise<RouteBucket> {
   const known = seen.get(hash);
   if (known !== undefined) return known;
-  const { Body } = await clientOf(bucket.region).send(
-    new GetObjectCommand({ Bucket: bucket.name, Key: objectKey(hash) }),
-  );
-  const text = (await Body?.transformToString()) ?? "";
-  if (sha256(text) !== hash) throw new Error(`object ${hash} in ${bucket.name} does not have that hash`);
+  const text = await getText(bucket, hash);
+  if (text === undefined) throw new Error(`object ${hash} is not in ${bucket.name}, or does not have that hash`);
   const routes = JSON.parse(text) as RouteBucket; // our own bytes: the hash is from our own commit
   rememberRoutes(hash, routes);
   return routes;
+}
+
+/** An object's bytes as text, if it is there and has its hash. */
+export async function getText(bucket: Bucket, hash: string): Promise<string | undefined> {
+  try {
+    const { Body } = await clientOf(bucket.region).send(
+      new GetObjectCommand({ Bucket: bucket.name, Key: objectKey(hash) }),
+    );
+    const text = (await Body?.transformToString()) ?? "";
+    return sha256(text) === hash ? text : undefined;
+  } catch (error) {
+    if (statusOf(error) === 404) return undefined;
+    throw error;
+  }
+}
+
+/** Every object of a bucket, by hash, and when it was put last, milliseconds since 1970. */
+export async function listObjects(bucket: Bucket): Promise<{ hash: string; putAt: number }[]> {
+  const found: { hash: string; putAt: number }[] = [];
+  const input = { Bucket: bucket.name, Prefix: objectKey("") };
+  for await (const { Contents = [] } of paginateListObjectsV2({ client: clientOf(bucket.region) }, input))
+    for (const { Key = "", LastModified } of Contents)
+      found.push({ hash: Key.slice(objectKey("").length), putAt: LastModified?.getTime() ?? 0 });
+  return found;
+}
+
+export async function deleteObject(bucket: Bucket, hash: string): Promise<void> {
+  await clientOf(bucket.region).send(new DeleteObjectCommand({ Bucket: bucket.name, Key: objectKey(hash) }));
 }
 
 export interface StoredManifest {

@@ -4,7 +4,7 @@ import pc from "picocolors";
 import { connect, UsageError } from "./connect.ts";
 import { openPod, type PodOptions } from "./local.ts";
 import { showStatus } from "./status.ts";
-import { listTenants, putTenant, removeTenant, showTenant } from "./tenants.ts";
+import { listTenants, putTenant, removeTenant, type ShowOptions, showTenant } from "./tenants.ts";
 
 const program = new Command("landfall")
   .description("One global endpoint for many tenants.")
@@ -27,7 +27,8 @@ tenant
   .description("what a tenant is served as, or why not")
   .argument("<id>")
   .option("--json", "one line of JSON")
-  .action((id: string, { json = false }: { json?: boolean }) => showTenant(id, json));
+  .option("--trace", "the life of its latest change: stream, admission, commit, each edge")
+  .action((id: string, options: ShowOptions) => showTenant(id, options));
 tenant
   .command("list")
   .description("every tenant in one table")

@@ -1,4 +1,6 @@
 /** `landfall status`: cells, edges, and what the accelerator does with them. */
+import pc from "picocolors";
+import { roomIn } from "../core/admission/place.ts";
 import { newTable } from "./table.ts";
 
 export interface EdgeView {
@@ -15,19 +17,28 @@ export interface EdgeView {
 export interface CellView {
   cell: string;
   generation: number;
+  /** Slots that nobody has, by kind. */
+  room: { raw: number; tls: number };
+  /** Why nothing is allocated or published, if so. */
+  halted: string | undefined;
+  /** Regions whose manifest could not be written, and why. */
+  behind: { region: string; reason: string; sinceMs: number }[];
+  /** Where a new structure is on its way, and why it went back. */
+  structure: { stage: string; target: string; reason: string | undefined } | undefined;
   edges: EdgeView[];
 }
 
 export async function viewStatus(now = Date.now()): Promise<CellView[]> {
   const { loadSettings } = await import("../aws/settings.ts");
-  const { readCommit } = await import("../aws/ledger/commits.ts");
+  const { readCell } = await import("../aws/ledger/cells.ts");
   const { readEdges } = await import("../aws/ledger/edges.ts");
   const { observeAccelerator } = await import("../aws/accelerator.ts");
   const { fleet } = await loadSettings();
   return Promise.all(
-    fleet.cells.map(async ({ name, listenerArn }) => {
-      const [commit, rows, { groups }] = await Promise.all([
-        readCommit(name),
+    fleet.cells.map(async (cell) => {
+      const { name, listenerArn } = cell;
+      const [{ commit, halt, copyFailures, structure, counters }, rows, { groups }] = await Promise.all([
+        readCell(name),
         readEdges(name),
         observeAccelerator(listenerArn),
       ]);
@@ -53,6 +64,14 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
       return {
         cell: name,
         generation: commit?.generation ?? 0,
+        room: { raw: roomIn(cell, "raw", counters.raw), tls: roomIn(cell, "tls", counters.tls) },
+        halted: halt?.reason,
+        behind: copyFailures.map(({ region, reason, at }) => ({ region, reason, sinceMs: now - at })),
+        structure: structure && {
+          stage: structure.state.stage,
+          target: structure.state.target.slice(0, 12),
+          reason: structure.state.reason,
+        },
         edges: edges.sort((a, b) => (a.region + a.edgeId < b.region + b.edgeId ? -1 : 1)),
       };
     }),
@@ -62,8 +81,15 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
 export async function showStatus(asJson: boolean): Promise<void> {
   const cells = await viewStatus();
   if (asJson) return console.log(JSON.stringify(cells));
-  for (const { cell, generation, edges } of cells) {
-    console.log(`cell ${cell}, generation ${generation}`);
+  for (const { cell, generation, edges, room, halted, behind, structure } of cells) {
+    console.log(`cell ${cell}, generation ${generation}, room for ${room.raw} raw and ${room.tls} tls slots`);
+    if (halted !== undefined) console.log(pc.red(`halted: ${halted}`));
+    for (const { region, reason, sinceMs } of behind)
+      console.log(pc.yellow(`${region} is behind since ${(sinceMs / 1000).toFixed(0)} s: ${reason}`));
+    if (structure !== undefined)
+      console.log(
+        `structure ${structure.target}: ${structure.stage}${structure.reason ? `, ${structure.reason}` : ""}`,
+      );
     const table = newTable(["edge", "region", "generation", "serving", "report", "weight", "dial", "health"]);
     for (const edge of edges)
       table.push([

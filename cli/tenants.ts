@@ -3,17 +3,16 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteCommand, PutCommand, paginateScan } from "@aws-sdk/lib-dynamodb";
 import pc from "picocolors";
-import type { TenantRow } from "../core/admission/tenant-row.ts";
+import type { Condition } from "../core/rollout/conditions.ts";
+import type { TraceStep } from "../core/rollout/trace.ts";
 import { UsageError } from "./connect.ts";
 import { newTable } from "./table.ts";
+import { type TenantView, traceTenant, viewTenant } from "./view.ts";
 
 /** Loaded late: aws/ reads its environment, which `connect` sets. */
 const aws = async () => ({
   ...(await import("../aws/documents.ts")),
   ...(await import("../aws/settings.ts")),
-  ...(await import("../aws/tenants.ts")),
-  ...(await import("../aws/ledger/admission.ts")),
-  ...(await import("../aws/ledger/status.ts")),
 });
 
 const waitMs = 60_000;
@@ -42,7 +41,7 @@ async function waitFor(tenantId: string, writtenAt: number): Promise<void> {
     if (view.state === "Rejected" || view.state === "Pending")
       throw new UsageError(`${tenantId} is ${view.state}:\n${view.reasons.map((reason) => `  ${reason}`).join("\n")}`);
     if (view.settledAt === undefined || view.settledAt < writtenAt || view.served === "rolling out") continue;
-    return showTenant(tenantId, false);
+    return showTenant(tenantId, {});
   }
   throw new UsageError(`${tenantId} is not settled after ${waitMs / 1000} s: see \`status\``);
 }
@@ -70,81 +69,21 @@ export async function removeTenant(tenantId: string): Promise<void> {
   console.log(`${tenantId} removed`);
 }
 
-export interface TenantView {
-  tenantId: string;
-  state: string;
-  reasons: string[];
-  generation: number;
-  observedGeneration: number;
-  served: string;
-  regions: string[];
-  missing: string[];
-  cell: string | undefined;
-  endpoint: string | undefined;
-  hostnames: string[];
-  wildcard: string | undefined;
-  /** Protocol → port on the endpoint's addresses. */
-  ports: Record<string, number>;
-  /** From the start of the rollout to its settling, ms; and when that was. */
-  rolloutMs: number | undefined;
-  settledAt: number | undefined;
+export interface ShowOptions {
+  json?: boolean;
+  trace?: boolean;
 }
 
-/** A tenant's record, ledger row and status as one value; undefined when nothing is known of it. */
-export async function viewTenant(tenantId: string): Promise<TenantView | undefined> {
-  const { loadSettings, cellOf, readRecord, readTenantRow, readStatus } = await aws();
-  const [record, row, status, { fleet }] = await Promise.all([
-    readRecord(tenantId),
-    readTenantRow(tenantId),
-    readStatus(tenantId),
-    loadSettings(),
-  ]);
-  if (record === undefined && row === undefined) return undefined;
-  const cell = row === undefined ? undefined : cellOf(fleet, row.cell);
-  const served = row?.admitted?.record;
-  return {
-    tenantId,
-    state: row?.state ?? "New",
-    reasons: row?.reasons ?? [],
-    generation: row?.generation ?? 0,
-    observedGeneration: status?.observedGeneration ?? 0,
-    served: servedWord(row, status?.observedGeneration, status?.served),
-    regions: status?.regions ?? [],
-    missing: status?.missing ?? [],
-    cell: row?.cell,
-    endpoint: cell === undefined ? undefined : `${cell.name}.${fleet.endpointDomain}`,
-    hostnames: served?.hostnames ?? [],
-    wildcard: served?.wildcard,
-    ports: cell === undefined || served === undefined ? {} : portsOf(Object.keys(served.protocols), row!.slots, cell),
-    rolloutMs: status === undefined ? undefined : status.settledAt - status.startedAt,
-    settledAt: status?.settledAt,
-  };
-}
-
-/** What users get now. A rejected change leaves what was served before. */
-function servedWord(row: TenantRow | undefined, observed: number | undefined, word: string | undefined): string {
-  if (row === undefined || row.admitted === undefined) return "no";
-  if (observed !== undefined && observed >= row.admitted.generation)
-    return row.state === "Suspended" ? "suspended" : (word ?? "no");
-  return "rolling out";
-}
-
-const portsOf = (protocols: string[], slots: Record<string, number>, cell: { tlsPort: number; portBase: number }) =>
-  Object.fromEntries(
-    protocols
-      .sort()
-      .map((protocol) => [protocol, protocol === "tls" ? cell.tlsPort : cell.portBase + slots[protocol]!]),
-  );
-
-export async function showTenant(tenantId: string, asJson: boolean): Promise<void> {
+export async function showTenant(tenantId: string, { json = false, trace = false }: ShowOptions): Promise<void> {
   const view = await viewTenant(tenantId);
   if (view === undefined) throw new UsageError(`there is no tenant ${tenantId}`);
-  if (asJson) return console.log(JSON.stringify(view));
+  const steps = trace ? await traceTenant(tenantId) : undefined;
+  if (json) return console.log(JSON.stringify(trace ? { ...view, trace: steps ?? [] } : view));
   const lines: [string, string][] = [
     ["tenant", view.tenantId],
     ["state", stateInColour(view.state)],
     ["generation", `${view.generation}, observed ${view.observedGeneration}`],
-    ["served", `${view.served}${view.regions.length > 0 ? ` (${view.regions.join(", ")})` : ""}`],
+    ["served", `${view.served}${regionsInWords(view)}`],
     ["endpoint", view.endpoint ?? "-"],
     ["names", [...view.hostnames, view.wildcard ?? []].flat().join(", ") || "-"],
     [
@@ -158,6 +97,25 @@ export async function showTenant(tenantId: string, asJson: boolean): Promise<voi
     ...view.missing.map((edge): [string, string] => ["missing", edge]),
   ];
   for (const [name, value] of lines) console.log(`${name.padEnd(12)}${value}`);
+  printConditions(view.conditions);
+  if (trace) printTrace(steps);
+}
+
+const regionsInWords = ({ regions, regionsCounted }: TenantView) =>
+  regionsCounted.length === 0 ? "" : ` (${regions.length} of ${regionsCounted.length} regions: ${regions.join(", ")})`;
+
+function printConditions(conditions: Condition[]): void {
+  const table = newTable(["condition", "status", "reason", "generation", "since", "message"]);
+  for (const { type, status, reason, generation, at, message } of conditions)
+    table.push([type, status, reason, generation, at === undefined ? "-" : new Date(at).toISOString(), message]);
+  console.log(table.toString());
+}
+
+function printTrace(steps: TraceStep[] | undefined): void {
+  if (steps === undefined) return console.log("no trace: nothing of it is settled, or that was more than 7 days ago");
+  const table = newTable(["ms", "+ ms", "step"]);
+  for (const { step, sinceLast, sinceStart } of steps) table.push([sinceStart, sinceLast, step]);
+  console.log(table.toString());
 }
 
 const stateInColour = (state: string) =>

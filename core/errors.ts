@@ -15,7 +15,7 @@ export class GateRefusedError extends Error {
   override readonly name = "GateRefusedError";
 }
 
-/** The ledger is behind the manifests (restored from a backup): publishing stops. */
+/** The ledger is behind the manifests (restored from a backup): nothing is allocated or published until a rebuild. */
 export class LedgerBehindError extends Error {
   override readonly name = "LedgerBehindError";
 }

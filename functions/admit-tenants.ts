@@ -1,148 +1,196 @@
 /** Admits a batch's tenants: what each record says now becomes claims, slots and routes in the ledger. */
 
-import { applyAdmission, readTenantRow, reserveSlots } from "../aws/ledger/admission.ts";
-import { markDirty, type Outcome, readBatch, saveOutcomes } from "../aws/ledger/batches.ts";
-import { cellOf, loadSettings } from "../aws/settings.ts";
-import { readRecord } from "../aws/tenants.ts";
+import { applyAdmission, readTenantRows } from "../aws/ledger/admission.ts";
+import { type Batch, markDirty, type Outcome, readBatch, saveOutcomes } from "../aws/ledger/batches.ts";
+import { type CellState, readCell } from "../aws/ledger/cells.ts";
+import { readEdges } from "../aws/ledger/edges.ts";
+import { reserveSlots } from "../aws/ledger/slots.ts";
+import { loadSettings } from "../aws/settings.ts";
+import { readRecords } from "../aws/tenants.ts";
 import { isTransient } from "../aws/transient.ts";
-import { type AdmissionFacts, type AdmissionPlan, admit, refuse, slotsWanted } from "../core/admission/admit.ts";
+import {
+  type AdmissionFacts,
+  type AdmissionPlan,
+  admit,
+  type Reserved,
+  refuse,
+  slotsWanted,
+} from "../core/admission/admit.ts";
 import { claimField, claimInWords } from "../core/admission/claims.ts";
-import { isRaw } from "../core/admission/routes.ts";
-import { absent, retry } from "../core/admission/tenant-row.ts";
+import { kindOf, placeTenants, roomIn } from "../core/admission/place.ts";
+import { bucketOf } from "../core/admission/routes.ts";
+import { absent } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
-import { canonicalJson } from "../core/canonical.ts";
-import { RowChangedError } from "../core/errors.ts";
+import { canonicalJson, plain } from "../core/canonical.ts";
+import { LedgerBehindError, RowChangedError } from "../core/errors.ts";
+import { bucketBytesAdmitted } from "../core/publishing/gate.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { RolloutInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 import { inParallel } from "./shell/parallel.ts";
 
-export const handler = shell(RolloutInput, async ({ batchId }) => {
+/**
+ * What can be admitted is, and is handed to the publisher; then, when a row changed under the hand or a call was throttled,
+ * the error is thrown, and the next attempt looks at those tenants alone, with the slots that were reserved for them.
+ */
+export const handler = shell(RolloutInput, async ({ batchId }, { awsRequestId }) => {
   const { fleet } = await loadSettings();
-  const { tenantIds } = await readBatch(batchId);
-  const facts = await inParallel(tenantIds, (tenantId) => readFacts(tenantId, fleet));
-  const slots = await reserveFor(facts);
-  const outcomes = await inParallel(facts, (fact) => settleOne(fact, slots.get(fact.tenantId)!));
-  const cells = new Map<string, string[]>();
-  for (const { tenantId, cell, state } of outcomes)
-    if (state !== "none") cells.set(cell, [...(cells.get(cell) ?? []), tenantId]);
-  for (const [cell, ids] of cells) await markDirty(cell, batchId, ids);
-  await saveOutcomes(batchId, outcomes, Date.now());
-  logger.info("batch admitted", { batchId, tenants: outcomes.length });
-  return { batchId, cells: [...cells.keys()].sort() };
+  const batch = await readBatch(batchId);
+  const done = batch.outcomes ?? [];
+  const settled = new Set(done.map(({ tenantId }) => tenantId));
+  const cells = await readCells(fleet);
+  const facts = await readFacts(
+    batch.tenantIds.filter((tenantId) => !settled.has(tenantId)),
+    fleet,
+    cells,
+  );
+  const slots = await reserveFor(facts, batch);
+  const results = await inParallel(facts, (fact) => settleOne(fact, slots.get(fact.tenantId)!));
+  const fresh = results.flatMap((result) => ("outcome" in result ? [result.outcome] : []));
+  const again = await stillSaying(facts, fresh);
+  const outcomes = [...done, ...fresh.filter(({ tenantId }) => !again.has(tenantId))];
+  const byCell = Map.groupBy(
+    [...done, ...fresh].filter(({ state }) => state !== "none"),
+    ({ cell }) => cell,
+  );
+  for (const [cell, tenants] of byCell)
+    await markDirty(cell, { batchId, tenantIds: tenants.map(({ tenantId }) => tenantId), mark: awsRequestId });
+  const left = facts.filter(({ tenantId }) => !outcomes.some((outcome) => outcome.tenantId === tenantId));
+  const written = new Set(fresh.map(({ tenantId }) => tenantId)); // their slots are their own by now, or their spares
+  const kept = left
+    .filter(({ tenantId }) => !written.has(tenantId))
+    .map(({ tenantId, cell }) => [tenantId, { cell: cell.name, slots: slots.get(tenantId)!.slots }] as const);
+  await saveOutcomes(batchId, outcomes, Object.fromEntries(kept), Date.now());
+  logger.info("batch admitted", { batchId, tenants: outcomes.length, left: left.length });
+  for (const result of results) if ("error" in result) throw result.error;
+  if (again.size > 0) throw new RowChangedError(`${again.size} record(s) changed meanwhile`);
+  return { batchId, cells: [...byCell.keys()].sort() };
 });
 
-/** The ledger's row first, then the record: whatever changes in between makes the write fail, not the decision. */
-async function readFacts(tenantId: string, fleet: Fleet): Promise<AdmissionFacts> {
-  const row = await readTenantRow(tenantId);
-  const input = await readRecord(tenantId);
-  const cell = cellOf(fleet, row?.cell ?? fleet.cells[0]!.name);
-  const { platformDomains } = fleet;
-  const record = input === undefined ? undefined : validateRecord(input, fleet);
-  return { tenantId, row, hash: hashOf(input), record, cell, platformDomains };
+/** @throws LedgerBehindError when a cell is halted */
+async function readCells(fleet: Fleet): Promise<Map<string, { cell: Cell; state: CellState; edges: string[] }>> {
+  const cells = await Promise.all(
+    fleet.cells.map(async (cell) => {
+      const [state, edges] = await Promise.all([readCell(cell.name), readEdges(cell.name)]);
+      if (state.halt !== undefined) throw new LedgerBehindError(state.halt.reason);
+      return [cell.name, { cell, state, edges: edges.map(({ address }) => address) }] as const;
+    }),
+  );
+  return new Map(cells);
+}
+
+/** The ledger's rows first, then the records: whatever changes in between makes the write fail, not the decision. */
+async function readFacts(
+  tenantIds: string[],
+  fleet: Fleet,
+  cells: Awaited<ReturnType<typeof readCells>>,
+): Promise<AdmissionFacts[]> {
+  const rows = await readTenantRows(tenantIds);
+  const inputs = await readRecords(tenantIds);
+  const edges = new Set([...cells.values()].flatMap((cell) => cell.edges));
+  const seen = tenantIds.map((tenantId) => {
+    const input = inputs.get(tenantId);
+    const record = input === undefined ? undefined : validateRecord(input, fleet, edges);
+    return { tenantId, row: rows.get(tenantId), hash: hashOf(input), record };
+  });
+  const rooms = [...cells.values()].map(({ cell, state: { counters } }) => {
+    return { cell, room: { raw: roomIn(cell, "raw", counters.raw), tls: roomIn(cell, "tls", counters.tls) } };
+  });
+  const placed = placeTenants(seen, rooms);
+  const now = Date.now();
+  return seen.map((facts) => {
+    const cell = placed.get(facts.tenantId)!;
+    const used = cells.get(cell.name)!.state.commit?.sizes?.[bucketOf(facts.tenantId)] ?? 0;
+    const bucketRoom = bucketBytesAdmitted - used;
+    return { ...facts, cell, platformDomains: fleet.platformDomains, bucketRoom, now };
+  });
 }
 
 const hashOf = (input: unknown) => (input === undefined ? absent : sha256(canonicalJson(plain(input))));
 
-/** DynamoDB's sets and binaries in a form that JSON keeps apart. */
-const plain = (value: unknown): unknown => {
-  if (value instanceof Set) return { set: [...value].map(plain) };
-  if (value instanceof Uint8Array) return { binary: Buffer.from(value).toString("base64") };
-  if (Array.isArray(value)) return value.map(plain);
-  if (value === null || typeof value !== "object") return value;
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, plain(member)]));
-};
-
-interface Reserved {
-  slots: Record<string, number>;
+interface Slots {
+  slots: Record<string, Reserved>;
   full: string[];
 }
 
-/** One atomic increment a cell and kind for the whole batch. */
-async function reserveFor(facts: AdmissionFacts[]): Promise<Map<string, Reserved>> {
-  const reserved = new Map<string, Reserved>(facts.map(({ tenantId }) => [tenantId, { slots: {}, full: [] }]));
-  const wanted = facts.flatMap((fact) =>
-    slotsWanted(fact).map((protocol) => ({
-      tenantId: fact.tenantId,
-      cell: fact.cell,
-      protocol,
-      kind: kindOf(protocol),
-    })),
-  );
+/** What an earlier attempt reserved, and for the rest one increment a cell and kind. */
+async function reserveFor(facts: AdmissionFacts[], { reserved, tenantIds }: Batch): Promise<Map<string, Slots>> {
+  const given = new Map<string, Slots>();
+  const wanted = facts.flatMap((fact) => {
+    const all = slotsWanted(fact);
+    const before = reserved?.[fact.tenantId];
+    const kept = Object.entries(before?.cell === fact.cell.name ? before.slots : {}).filter(
+      ([protocol, { free }]) => !free && all.includes(protocol),
+    );
+    given.set(fact.tenantId, { slots: Object.fromEntries(kept), full: [] });
+    return all
+      .filter((protocol) => !kept.some(([name]) => name === protocol))
+      .map((protocol) => ({ tenantId: fact.tenantId, cell: fact.cell, protocol, kind: kindOf(protocol) }));
+  });
+  const from = Number.parseInt(sha256(tenantIds.join()).slice(0, 8), 16) / 2 ** 32;
   for (const group of Map.groupBy(wanted, ({ cell, kind }) => `${cell.name} ${kind}`).values()) {
     const { cell, kind } = group[0]!;
-    const first = await reserveSlots(cell.name, kind, group.length);
+    const slots = await reserveSlots(cell, kind, group.length, from);
     group.forEach(({ tenantId, protocol }, index) => {
-      const slot = slotOf(cell, kind, first + index);
-      const entry = reserved.get(tenantId)!;
+      const entry = given.get(tenantId)!;
+      const slot = slots[index];
       if (slot === undefined) entry.full.push(protocol);
       else entry.slots[protocol] = slot;
     });
   }
-  return reserved;
+  return given;
 }
 
-type SlotKind = "raw" | "tls";
-const kindOf = (protocol: string): SlotKind => (isRaw(protocol) ? "raw" : "tls");
+type Result = { outcome: Outcome } | { tenantId: string; error: unknown };
 
-function slotOf(cell: Cell, kind: SlotKind, number: number): number | undefined {
-  if (kind === "raw") return number < cell.portCount ? number : undefined;
-  return number < cell.tlsCount ? cell.portCount + number : undefined;
-}
-
-/**
- * Admits one tenant. What goes wrong with it is its own: whatever is thrown, save for a row that changed meanwhile,
- * becomes its reason, and the row is looked at again at the next occasion.
- */
-async function settleOne(facts: AdmissionFacts, { slots, full }: Reserved): Promise<Outcome> {
+/** Admits one tenant. What goes wrong with it is its own: save for what passes, it becomes its reason. */
+async function settleOne(facts: AdmissionFacts, slots: Slots): Promise<Result> {
+  const { tenantId } = facts;
   try {
-    const outcome = await tryOne(facts, { slots, full });
-    await stillSays(facts, outcome);
-    return outcome;
+    return { outcome: await tryOne(facts, slots) };
   } catch (error) {
-    if (error instanceof RowChangedError || isTransient(error)) throw error;
-    logger.error("tenant not admitted", { tenantId: facts.tenantId.slice(0, 100), error: error as Error });
-    const failed = refuse(
-      facts,
-      "Rejected",
-      [`record: Landfall failed on it (${String(error)}): write it again`],
-      slots,
-    );
-    return write({ ...failed, row: { ...failed.row, hash: retry } }, facts);
+    if (error instanceof RowChangedError || isTransient(error)) return { tenantId, error };
+    logger.error("tenant not admitted", { tenantId: tenantId.slice(0, 100), error: error as Error });
+    const reason = `record: Landfall failed on it (${String(error)}) and tries again`;
+    try {
+      return { outcome: await write(refuse(facts, "Rejected", [reason], slots.slots, { fault: true }), facts) };
+    } catch (second) {
+      return { tenantId, error: second };
+    }
   }
 }
 
 /**
- * The record again, after the write: another execution may have looked at a newer record while the row was still the old
- * one, and found nothing to do.
- * @throws RowChangedError when the record says something else by now
+ * Tenants whose record says something else by now: another execution may have looked at the newer one while the row was
+ * still the old one, and found nothing to do.
  */
-async function stillSays({ tenantId, hash }: AdmissionFacts, { state }: Outcome): Promise<void> {
-  if (state === "none") return;
-  if (hashOf(await readRecord(tenantId)) !== hash)
-    throw new RowChangedError(`the record of ${tenantId} changed meanwhile`);
+async function stillSaying(facts: AdmissionFacts[], outcomes: Outcome[]): Promise<Set<string>> {
+  const written = outcomes.filter(({ state }) => state !== "none").map(({ tenantId }) => tenantId);
+  const now = await readRecords(written);
+  const hashes = new Map(facts.map(({ tenantId, hash }) => [tenantId, hash]));
+  return new Set(written.filter((tenantId) => hashOf(now.get(tenantId)) !== hashes.get(tenantId)));
 }
 
-async function tryOne(facts: AdmissionFacts, { slots, full }: Reserved): Promise<Outcome> {
+async function tryOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<Outcome> {
   if (full.length > 0) {
     const reason = `CellFull: cell ${facts.cell.name} has no free slot for ${full.join(", ")}`;
-    const pending = refuse(facts, "Pending", [reason], slots);
-    return write({ ...pending, row: { ...pending.row, hash: retry } }, facts);
+    return write(refuse(facts, "Pending", [reason], slots), facts);
   }
   const plan = admit(facts, slots);
   if (plan.kind === "unchanged") return outcomeOf(facts, plan.row);
-  const applied = await applyAdmission(plan, Date.now());
+  const applied = await applyAdmission(plan, facts.now);
   if (applied.ok) return outcomeOf(facts, plan.row);
   const reasons = applied.claims.map(
     ({ claim, released }) =>
       `${claimField(claim)}: ${claimInWords(claim)} belongs to another tenant${released ? ", which gave it up: it is kept for them for now" : ""}`,
   );
-  return write(refuse(facts, "Rejected", reasons.sort(), slots), facts);
+  const blocked = applied.claims.map(({ claim }) => claim).sort();
+  return write(refuse(facts, "Rejected", reasons.sort(), slots, { blocked }), facts);
 }
 
 async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcome> {
-  const written = await applyAdmission(plan, Date.now());
+  const written = await applyAdmission(plan, facts.now);
   if (!written.ok) throw new RowChangedError(`tenant ${facts.tenantId} could not be refused`);
   return outcomeOf(facts, plan.row);
 }

@@ -1,14 +1,16 @@
 /** The publisher of a cell: drains its dirty set into commits, and copies each commit to every region. */
 import { randomUUID } from "node:crypto";
+import type { DirtyBatch } from "../aws/ledger/batches.ts";
 import {
-  type Commit,
-  commitGeneration,
-  type DirtyBatch,
-  readCommit,
-  readDirty,
-  readRoutes,
-} from "../aws/ledger/commits.ts";
-import { type Lease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
+  type CellState,
+  type CopyFailure,
+  clearCopyFailure,
+  halt,
+  noteCopyFailure,
+  readCell,
+} from "../aws/ledger/cells.ts";
+import { type Commit, commitGeneration, readCommit, readDirty, readRoutes } from "../aws/ledger/commits.ts";
+import { holdLease, type Lease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { publicKeys, signingKeyId, signManifest } from "../aws/signing.ts";
 import {
@@ -20,31 +22,47 @@ import {
   putObject,
   rememberRoutes,
 } from "../aws/snapshots.ts";
+import { canonicalJson } from "../core/canonical.ts";
 import { GateRefusedError, LeaseHeldError, LedgerBehindError } from "../core/errors.ts";
-import { gateRoutes } from "../core/publishing/gate.ts";
+import { bucketBytesMost, gateRoutes } from "../core/publishing/gate.ts";
 import { bucketsToRender, manifestOf, manifestStep } from "../core/publishing/plan.ts";
 import { renderBucket, renderManifest } from "../core/publishing/render.ts";
+import { structureOf } from "../core/publishing/structure.ts";
 import { sha256 } from "../schemas/signed.ts";
 import type { RouteBucket } from "../schemas/snapshot.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { evaluateWaits } from "./shell/acks.ts";
+import { bucketsOf, homeOf } from "./shell/buckets.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 
-/** Longer than the function may run (60 s, infra/functions.ts): a publisher that lives never loses its lease. */
-const leaseMs = 70_000;
+/**
+ * How long a publisher that died holds up the next. One that only stalled loses its lease, and with it its commit: every
+ * commit is conditional on the lease's epoch, so that this may be short.
+ */
+const leaseMs = 15_000;
 /** Nothing is begun with less time left: one commit and its copies take a fraction of it. */
 const commitMs = 20_000;
-/** A bucket object larger than this is a fault of the generator, not a snapshot. */
-const bucketBytesMost = 4 * 1024 * 1024;
+
+/** What one publisher works with. */
+interface Publisher {
+  cell: string;
+  settings: Settings;
+  buckets: Bucket[];
+  home: Bucket;
+  lease: Lease;
+  hasTime: () => boolean;
+}
 
 /**
  * Answers `published` with the generation, or `delegated` when another publisher has the lease: that one looks at the
- * dirty set again after it let go, so the work is not forgotten. `more` when its time is nearly up and there is work left: it is to be called again. `frozen` leaves the work for reconcile.
+ * dirty set again after it let go, so the work is not forgotten. `more` when its time is nearly up and there is work
+ * left: it is to be called again. `frozen` leaves the work for reconcile.
  */
 export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getRemainingTimeInMillis }) => {
   const settings = await loadSettings();
   if (settings.frozen) return { cell, state: "frozen" as const };
-  const buckets = bucketsOf(settings);
+  const buckets = bucketsOf(settings.fleet);
+  const home = homeOf(settings.fleet, buckets);
   const hasTime = () => getRemainingTimeInMillis() > commitMs;
   let generation: number | undefined;
   for (let drained = false; !drained; ) {
@@ -52,7 +70,7 @@ export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getR
     const lease = await takeLease(`publish#${cell}`, awsRequestId, leaseMs, Date.now());
     if (lease === undefined) return { cell, state: "delegated" as const };
     try {
-      generation = await drain(cell, settings, buckets, lease, hasTime);
+      generation = await drain({ cell, settings, buckets, home, lease, hasTime });
     } finally {
       await releaseLease(lease);
     }
@@ -62,103 +80,130 @@ export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getR
   return { cell, state: "published" as const, generation };
 });
 
-const bucketsOf = ({ fleet }: Settings): Bucket[] =>
-  Object.entries(fleet.buckets)
-    .map(([region, name]) => ({ region, name }))
-    .sort((a, b) => (a.region < b.region ? -1 : 1));
-
 /** Commits until the dirty set is empty; then sees to it that every region has the live commit. */
-async function drain(
-  cell: string,
-  settings: Settings,
-  buckets: Bucket[],
-  lease: Lease,
-  hasTime: () => boolean,
-): Promise<number> {
-  let live = await readCommit(cell);
-  await refuseIfBehind(cell, homeOf(settings, buckets), live);
-  for (let batches = await readDirty(cell); batches.length > 0 || live === undefined; batches = await readDirty(cell)) {
+async function drain(publisher: Publisher): Promise<number> {
+  const { cell, lease, hasTime } = publisher;
+  const state = await readUnlessBehind(publisher);
+  let live = state.commit;
+  for (let batches = await readDirty(cell); needsCommit(state, live, batches); batches = await readDirty(cell)) {
     if (live !== undefined && !hasTime()) break;
-    const next = await render(cell, live, batches, settings, buckets);
-    if (!(await commitGeneration(cell, live, next, batches, lease)))
-      throw new LeaseHeldError(`another publisher took cell ${cell} over`);
+    if (!(await holdLease(lease, leaseMs, Date.now())))
+      throw new LeaseHeldError(`lost the publisher's lease of ${cell}`);
+    const next = await render(publisher, state, live, batches);
+    const outcome = await commitGeneration(cell, live, next, batches, lease);
+    if (outcome === "lost") throw new LeaseHeldError(`another publisher took cell ${cell} over`);
+    if (outcome === "stale") continue; // what was marked again is rendered again
     if (next !== live) logger.info("committed", { cell, generation: next.generation, batches: batches.length });
     live = next;
-    await copyToRegions(cell, settings, buckets);
+    await copyToRegions(publisher, state.copyFailures);
   }
-  await copyToRegions(cell, settings, buckets);
-  return live.generation;
+  await copyToRegions(publisher, state.copyFailures);
+  return live!.generation;
 }
 
-const homeOf = ({ fleet }: Settings, buckets: Bucket[]) => buckets.find(({ region }) => region === fleet.homeRegion)!;
+/** There is work, or nothing was ever published, or the structure moves on. */
+const needsCommit = ({ structure }: CellState, live: Commit | undefined, batches: DirtyBatch[]) =>
+  batches.length > 0 ||
+  live === undefined ||
+  (structure !== undefined && !sameStructure(structureOf(structure.state), live.structure));
 
-/** Before anything is committed: a ledger restored from a backup would count up to the manifests and then pass them. */
-async function refuseIfBehind(cell: string, home: Bucket, live: Commit | undefined): Promise<void> {
+const sameStructure = (a: Commit["structure"], b: Commit["structure"]) => canonicalJson(a) === canonicalJson(b);
+
+/**
+ * The cell as the ledger has it, unless the ledger is behind the manifest: restored from a backup, it would count up to the
+ * manifests and then pass them. The manifest is read first, because it is never ahead of a ledger that is read after it.
+ */
+async function readUnlessBehind({ cell, home }: Publisher): Promise<CellState> {
   const stored = await getManifest(home, cell, await publicKeys());
-  if (stored?.manifest === undefined) return;
-  if (live === undefined || manifestStep(stored.manifest, live) === "ledger-behind")
-    throw new LedgerBehindError(
-      `${home.name} has generation ${stored.manifest.generation} of cell ${cell}, which the ledger does not know: restored from a backup?`,
-    );
+  const state = await readCell(cell);
+  const { commit } = state;
+  if (stored?.manifest === undefined) return state;
+  if (commit !== undefined && manifestStep(stored.manifest, commit) !== "ledger-behind") return state;
+  const reason = `${home.name} has generation ${stored.manifest.generation} of cell ${cell}, which the ledger does not know: was it restored from a backup? See \`landfall rebuild\``;
+  await halt(cell, reason, Date.now());
+  throw new LedgerBehindError(reason);
 }
 
 /** The commit after `live`, its objects already in every bucket; `live` itself when nothing changed. */
 async function render(
-  cell: string,
+  { cell, settings, buckets, home }: Publisher,
+  { structure: moving }: CellState,
   live: Commit | undefined,
   batches: DirtyBatch[],
-  settings: Settings,
-  buckets: Bucket[],
 ): Promise<Commit> {
-  const home = homeOf(settings, buckets);
-  const touched = bucketsToRender(
-    batches.flatMap(({ tenantIds }) => tenantIds),
-    live,
-  );
+  const tenantIds = batches.flatMap((batch) => batch.tenantIds);
   const routes = live?.routes.slice() ?? [];
+  const sizes = live?.sizes?.slice() ?? [];
   await Promise.all(
-    touched.map(async (bucket) => {
+    bucketsToRender(tenantIds, live).map(async (bucket) => {
       const { routes: next, removed } = await readRoutes(cell, bucket);
       const text = renderBucket(next);
       const hash = sha256(text);
       if (hash === live?.routes[bucket]) return;
       const before: RouteBucket = live === undefined ? { routes: [] } : await getRoutes(home, live.routes[bucket]!);
       const refused = gateRoutes(before.routes, next, removed);
-      if (text.length > bucketBytesMost) refused.push(`bucket ${bucket} has ${text.length} bytes`);
-      if (refused.length > 0) throw new GateRefusedError(refused.join("; "));
+      const bytes = Buffer.byteLength(text);
+      if (bytes > bucketBytesMost) refused.push(`${bytes} bytes, at most ${bucketBytesMost}`);
+      if (refused.length > 0) throw new GateRefusedError(`bucket ${bucket} of ${cell}: ${refused.join("; ")}`);
       await putObject(home, hash, text);
       // The others may fail: what they lack is put before their manifest is.
       await Promise.allSettled(buckets.filter((each) => each !== home).map((target) => putObject(target, hash, text)));
       rememberRoutes(hash, { routes: next });
       routes[bucket] = hash;
+      sizes[bucket] = bytes;
     }),
   );
-  if (live !== undefined && routes.every((hash, bucket) => hash === live.routes[bucket])) return live;
+  const structure = structureFor(moving, live, settings.structures[cell]);
+  const same = live !== undefined && routes.every((hash, bucket) => hash === live.routes[bucket]);
+  if (same && sameStructure(structure, live.structure)) return live;
   return {
     generation: (live?.generation ?? 0) + 1,
     incarnation: live?.incarnation ?? randomUUID(),
     routes,
-    structure: live?.structure ?? { default: settings.structure, overrides: {} },
+    structure,
+    sizes,
     committedAt: Date.now(),
   };
 }
 
-/** Every region on its own: one that fails is named at the end, and none waits for it. */
-async function copyToRegions(cell: string, settings: Settings, buckets: Bucket[]): Promise<void> {
-  const home = homeOf(settings, buckets);
-  const copies = await Promise.allSettled(buckets.map((bucket) => copyToRegion(cell, bucket, home)));
-  const failed = copies.flatMap((copy, index) =>
-    copy.status === "rejected" ? [{ copy, bucket: buckets[index]! }] : [],
-  );
-  const behind = failed.find(({ copy }) => copy.reason instanceof LedgerBehindError);
-  if (behind !== undefined) throw behind.copy.reason;
-  for (const { copy, bucket } of failed)
-    logger.error("manifest not written", { cell, region: bucket.region, error: copy.reason as Error });
-  if (failed.length === buckets.length) throw failed[0]!.copy.reason;
+function structureFor(moving: CellState["structure"], live: Commit | undefined, first: string | undefined) {
+  if (moving !== undefined) return structureOf(moving.state);
+  if (live !== undefined) return live.structure;
+  if (first === undefined) throw new Error("the stage's structures name none for this cell: deploy the stage again");
+  return { default: first, overrides: {} };
+}
+
+/** Every region on its own: one that fails is noted for the status, and none waits for it. */
+async function copyToRegions(publisher: Publisher, known: CopyFailure[]): Promise<void> {
+  const { cell, buckets } = publisher;
+  const copies = await Promise.allSettled(buckets.map((bucket) => copyToRegion(publisher, bucket)));
+  const failures = copies.map((copy) => (copy.status === "rejected" ? (copy.reason as Error) : undefined));
+  const behind = failures.find((failure) => failure instanceof LedgerBehindError);
+  if (behind !== undefined) {
+    await halt(cell, behind.message, Date.now());
+    throw behind;
+  }
+  for (const [index, { region }] of buckets.entries()) await noteCopy(cell, region, failures[index], known);
+  if (failures.every((failure) => failure !== undefined)) throw failures[0]!;
+}
+
+/** One item while a region fails, none while it does not: `known` is what the ledger has. */
+async function noteCopy(cell: string, region: string, failure: Error | undefined, known: CopyFailure[]): Promise<void> {
+  const at = known.findIndex((noted) => noted.region === region);
+  if (failure === undefined) {
+    if (at >= 0) await clearCopyFailure(cell, region);
+    if (at >= 0) known.splice(at, 1);
+    return;
+  }
+  logger.error("manifest not written", { cell, region, error: failure });
+  if (at >= 0) return;
+  const noted = { region, reason: String(failure).slice(0, 500), at: Date.now() };
+  await noteCopyFailure(cell, noted);
+  known.push(noted);
 }
 
 /** Reads the region's ETag before the ledger, so that what is written is never older than what was there. */
-async function copyToRegion(cell: string, bucket: Bucket, home: Bucket): Promise<void> {
+async function copyToRegion({ cell, home }: Publisher, bucket: Bucket): Promise<void> {
   for (let attempt = 0; attempt < 2; attempt++) {
     const stored = await getManifest(bucket, cell, await publicKeys());
     const commit = await readCommit(cell);

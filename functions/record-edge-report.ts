@@ -1,22 +1,32 @@
 /** An edge's word: what it serves, or why not. Ends the waits that it satisfies, and tells failover when it is ready. */
 import { putEvents } from "../aws/events.ts";
 import { readEdge, writeEdge } from "../aws/ledger/edges.ts";
-import { isReady, mergeReport } from "../core/rollout/acks.ts";
-import { detailTypes, EdgeReport, envelope } from "../schemas/events.ts";
+import { putRefusal, removeRefusal } from "../aws/ledger/status.ts";
+import { isReady, mergeReport, refusalChanges } from "../core/rollout/acks.ts";
+import { type ControlEvent, detailTypes, EdgeReport, envelope } from "../schemas/events.ts";
 import { evaluateWaits } from "./shell/acks.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
+import { inParallel } from "./shell/parallel.ts";
 
 export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
   const { cell, region, edgeId } = detail;
   const now = Date.now();
   const known = await readEdge(cell, edgeId);
-  const { structure: _, ...facts } = detail;
-  const edge = mergeReport(known?.edge, facts, now);
+  const edge = mergeReport(known?.edge, detail, now);
+  // Noted before the row says so: a retry that finds the row written has nothing left to note.
+  const { refused, accepted } = refusalChanges(known?.edge, edge);
+  await inParallel(refused, ({ tenantId, reason }) => putRefusal(tenantId, { edgeId, region, reason, at: now }));
+  await inParallel(accepted, (tenantId) => removeRefusal(tenantId, edgeId));
   await writeEdge(edge, known?.version ?? 0);
   await evaluateWaits(cell, now); // heartbeats too: an edge that fell silent no longer holds a wait up
+  const events: ControlEvent[] = refused.map(({ tenantId, reason }) => ({
+    detailType: detailTypes.tenantQuarantined,
+    detail: { tenantId, edgeId, region, reason },
+  }));
   const ready = isReady(edge);
   if (ready !== (known !== undefined && isReady(known.edge))) {
     logger.info("edge readiness changed", { edgeId, region, ready });
-    await putEvents([{ detailType: detailTypes.edgeReadiness, detail: { cell, region, edgeId, ready } }]);
+    events.push({ detailType: detailTypes.edgeReadiness, detail: { cell, region, edgeId, ready } });
   }
+  await putEvents(events);
 });

@@ -1,20 +1,20 @@
 /** Writes what became of a batch into each tenant's status, and says so on the bus, once a generation or a little more. */
-import { type ControlEvent, putEvents } from "../aws/events.ts";
+import { putEvents } from "../aws/events.ts";
 import { readTenantRow } from "../aws/ledger/admission.ts";
-import { type Batch, type Coverage, type Outcome, readBatch, readCoverage } from "../aws/ledger/batches.ts";
+import { type Batch, type Coverage, type Outcome, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
 import { readEdges, removeWait } from "../aws/ledger/edges.ts";
-import { markAnnounced, readAnnounced, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
+import { markAnnounced, readTenant, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
 import { NotCoveredError } from "../core/errors.ts";
-import { evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/acks.ts";
-import { regionsOf, servedBy } from "../core/rollout/settle.ts";
-import { detailTypes } from "../schemas/events.ts";
+import { acksOf, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/acks.ts";
+import { regionsServed, servedBy } from "../core/rollout/settle.ts";
+import { type ControlEvent, detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 import { inParallel } from "./shell/parallel.ts";
 
 export const handler = shell(SettleInput, async ({ batchId }) => {
   const batch = await readBatch(batchId);
-  const news: { outcome: Outcome; event: ControlEvent }[] = [];
+  const news: { tenantId: string; generation: number; event: ControlEvent }[] = [];
   for (const [cell, tenants] of Map.groupBy(batch.outcomes ?? [], (outcome) => outcome.cell)) {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
@@ -22,21 +22,21 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
       throw new NotCoveredError(`batch ${batchId} is in no commit of cell ${cell} yet`);
     const edges = await readEdges(cell);
     const wait = covered && evaluateWait(covered.generation, edges, Date.now());
+    if (covered !== undefined) await saveAcks(cell, batchId, acksOf(covered.generation, edges));
     const events = await inParallel(tenants, async (outcome) => {
       const status =
         covered && wait && isServable(outcome)
-          ? statusOf(batch, outcome, covered, forTenant(wait, edges, outcome.tenantId))
+          ? statusOf(batchId, batch, outcome, covered, forTenant(wait, edges, outcome.tenantId))
           : undefined;
-      if (status !== undefined) await writeStatus(outcome.tenantId, status);
-      if ((await readAnnounced(outcome.tenantId)) >= outcome.generation) return [];
-      const event = status === undefined || isRefused(outcome) ? await refusal(outcome) : settled(outcome, status);
-      return event === undefined ? [] : [{ outcome, event }];
+      return announce(outcome, status);
     });
     news.push(...events.flat());
   }
   // Said before it is noted: a settle that dies in between says it twice, never not at all.
   await putEvents(news.map(({ event }) => event));
-  await inParallel(news, ({ outcome: { tenantId, generation } }) => markAnnounced(tenantId, generation));
+  await inParallel(news, ({ tenantId, generation, event: { detailType } }) =>
+    markAnnounced(tenantId, { generation, detailType }),
+  );
   logger.info("rollout settled", { batchId, tenants: batch.outcomes?.length ?? 0, events: news.length });
 });
 
@@ -45,29 +45,54 @@ const isRefused = ({ state }: Outcome) => state === "Rejected" || state === "Pen
 const isServable = (outcome: Outcome) =>
   outcome.state !== "none" && (!isRefused(outcome) || outcome.admitted !== undefined);
 
-function statusOf(batch: Batch, outcome: Outcome, covered: Coverage, wait: WaitOutcome): TenantStatus {
+function statusOf(batchId: string, batch: Batch, outcome: Outcome, covered: Coverage, wait: WaitOutcome): TenantStatus {
   return {
     observedGeneration: isRefused(outcome) ? (outcome.admitted ?? 0) : outcome.generation,
     snapshotGeneration: covered.generation,
     served: servedBy(wait),
-    regions: regionsOf(wait.served),
+    ...regionsServed(wait),
     missing: wait.missing.map(({ edgeId, region, reason }) => `${edgeId} (${region}): ${reason}`),
+    batchId,
     startedAt: batch.startedAt,
     committedAt: covered.committedAt,
     settledAt: Date.now(),
   };
 }
 
-/** Reasons are the row's: a batch of a thousand tenants has no room for them. */
-async function refusal(outcome: Outcome): Promise<ControlEvent | undefined> {
-  if (!isRefused(outcome)) return undefined;
+/** Writes the status, and gives the event to say, unless it was said before or something newer was. */
+async function announce(outcome: Outcome, status: TenantStatus | undefined) {
+  const { tenantId, generation, state } = outcome;
+  if (state === "none") return [];
+  const said = status === undefined ? (await readTenant(tenantId)).announced : await writeStatus(tenantId, status);
+  const detailType = detailTypeOf(outcome);
+  if (
+    said !== undefined &&
+    (said.generation > generation || (said.generation === generation && said.detailType === detailType))
+  )
+    return [];
+  const event = status === undefined || isRefused(outcome) ? await refusal(outcome) : settled(outcome, status);
+  return [{ tenantId, generation, event }];
+}
+
+function detailTypeOf({ state }: Outcome) {
+  if (state === "Removed") return detailTypes.tenantRemoved;
+  if (state === "Pending") return detailTypes.tenantPending;
+  return state === "Rejected" ? detailTypes.tenantRejected : detailTypes.tenantServed;
+}
+
+/** Reasons are the row's: a batch of hundreds of tenants has no room for them. */
+async function refusal(outcome: Outcome): Promise<ControlEvent> {
   const { tenantId, generation, state } = outcome;
   const row = await readTenantRow(tenantId);
   const reasons = row?.generation === generation ? row.reasons : [];
-  return { detailType: detailTypes.tenantRejected, detail: { tenantId, generation, state, reasons } };
+  const detail = { tenantId, generation, reasons };
+  return state === "Pending"
+    ? { detailType: detailTypes.tenantPending, detail }
+    : { detailType: detailTypes.tenantRejected, detail };
 }
 
-function settled({ tenantId, generation, state }: Outcome, { served, regions, missing }: TenantStatus): ControlEvent {
+function settled({ tenantId, generation, state }: Outcome, status: TenantStatus): ControlEvent {
   if (state === "Removed") return { detailType: detailTypes.tenantRemoved, detail: { tenantId, generation } };
+  const { served, regions, missing } = status;
   return { detailType: detailTypes.tenantServed, detail: { tenantId, generation, served, regions, missing } };
 }

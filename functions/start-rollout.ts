@@ -1,11 +1,9 @@
 /** From the Tenants stream: leaves the batch's tenant ids in the ledger and starts one rollout for all of them. */
 import type { DynamoDBBatchResponse } from "aws-lambda";
 import * as z from "zod";
-import { createBatch } from "../aws/ledger/batches.ts";
-import { environment } from "../aws/settings.ts";
-import { startExecution } from "../aws/workflows.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
+import { startRollouts } from "./shell/rollouts.ts";
 
 const StreamEvent = z.object({
   Records: z.array(
@@ -23,11 +21,10 @@ const StreamEvent = z.object({
 export const handler = shell(StreamEvent, async ({ Records }): Promise<DynamoDBBatchResponse> => {
   const first = Records[0];
   if (first === undefined) return { batchItemFailures: [] };
-  const sequence = Records.map((record) => record.dynamodb.SequenceNumber);
-  const tenantIds = [...new Set(Records.map((record) => record.dynamodb.Keys.tenantId.S))].sort();
-  const batchId = `batch-${sha256(`${first.eventSourceARN}\n${sequence.join("\n")}`).slice(0, 32)}`;
-  await createBatch(batchId, tenantIds, Date.now());
-  await startExecution(environment.LANDFALL_ROLLOUT_MACHINE!, batchId, { batchId });
-  logger.info("rollout started", { batchId, records: Records.length, tenants: tenantIds.length });
+  const numbers = Records.map((record) => record.dynamodb.SequenceNumber);
+  const name = `batch-${sha256(`${first.eventSourceARN}\n${numbers.join("\n")}`).slice(0, 32)}`;
+  const sequences = new Map(Records.map(({ dynamodb }) => [dynamodb.Keys.tenantId.S, dynamodb.SequenceNumber]));
+  await startRollouts(name, sequences, Date.now());
+  logger.info("rollout started", { name, records: Records.length, tenants: sequences.size });
   return { batchItemFailures: [] };
 });

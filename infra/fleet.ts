@@ -18,6 +18,12 @@ export interface StageFleet {
   /** Parents of the platform's own: tenants get names below them, never wildcards. */
   platformDomains: string[];
   endpointDomain: string;
+  /** Names that no tenant gets, on top of the platform's own domains. */
+  reservedNames: string[];
+  /** How long a freed slot, and a released name, stay nobody's once every edge has let go of them. */
+  coolOffSeconds: { slot: number; name: number };
+  /** How long each stage of a new structure (canary, region, all) is watched. */
+  structureBakeSeconds: number;
   instanceType: string;
   /** Ports that edges listen on for TLS and for the health check. */
   edgeTlsPort: number;
@@ -34,6 +40,9 @@ const local: StageFleet = {
   backendRanges: ["127.77.100.0/24", "127.77.101.0/24", "127.77.102.0/24"],
   platformDomains: ["tenants.localhost.example"],
   endpointDomain: "landfall.localhost.example",
+  reservedNames: ["login.tenants.localhost.example"],
+  coolOffSeconds: { slot: 60, name: 60 },
+  structureBakeSeconds: 10,
   instanceType: "t4g.small",
   edgeTlsPort: 8443,
   healthPort: 8080,
@@ -46,6 +55,9 @@ const deployed: StageFleet = {
   backendRanges: ["10.0.0.0/8"],
   platformDomains: ["tenants.example.com"],
   endpointDomain: "landfall.example.com",
+  reservedNames: ["login.tenants.example.com"],
+  coolOffSeconds: { slot: 3600, name: 24 * 3600 },
+  structureBakeSeconds: 300,
 };
 
 export const localStage = "local";

@@ -41,7 +41,8 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
     actions: ["ssm:GetParameters"],
     resources: [`arn:aws:ssm:*:*:parameter/landfall/${$app.stage}/*`],
   };
-  const readTenants = { actions: ["dynamodb:GetItem"], resources: [tenants.arn] };
+  const readTenants = { actions: ["dynamodb:BatchGetItem"], resources: [tenants.arn] };
+  const startRollouts = { actions: ["states:StartExecution"], resources: [rolloutMachineArn] };
   const onLedger = (...actions: string[]) => ({
     actions: actions.map((action) => `dynamodb:${action}`),
     resources: [ledger.arn],
@@ -49,16 +50,26 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
   const putEvents = { actions: ["events:PutEvents"], resources: [bus.arn] };
   const complete = { actions: ["states:SendTaskSuccess"], resources: ["*"] };
   const objects = Object.values(snapshots);
+  const onObjects = (...actions: string[]) => ({
+    actions: actions.map((action) => `s3:${action}`),
+    resources: objects.map((bucket) => $interpolate`${bucket.arn}/*`),
+  });
+  // Without it S3 answers 403 for an object that is not there, and the first manifest could not be told apart.
+  const listObjects = { actions: ["s3:ListBucket"], resources: objects.map((bucket) => bucket.arn) };
   const readAccelerator = { actions: ["globalaccelerator:ListEndpointGroups"], resources: ["*"] };
 
   return {
     startRollout: make("StartRollout", "start-rollout", {
       environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
-      permissions: [onLedger("UpdateItem"), { actions: ["states:StartExecution"], resources: [rolloutMachineArn] }],
+      permissions: [onLedger("UpdateItem"), startRollouts],
     }),
     admitTenants: make("AdmitTenants", "admit-tenants", {
       timeoutSeconds: 120,
-      permissions: [readSettings, readTenants, onLedger("GetItem", "PutItem", "UpdateItem")],
+      permissions: [
+        readSettings,
+        readTenants,
+        onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
+      ],
     }),
     publishCell: make("PublishCell", "publish-cell", {
       timeoutSeconds: 60,
@@ -66,12 +77,8 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
         readSettings,
         onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
         complete,
-        {
-          actions: ["s3:GetObject", "s3:PutObject"],
-          resources: objects.map((bucket) => $interpolate`${bucket.arn}/*`),
-        },
-        // Without it S3 answers 403 for an object that is not there, and the first manifest could not be told apart.
-        { actions: ["s3:ListBucket"], resources: objects.map((bucket) => bucket.arn) },
+        onObjects("GetObject", "PutObject"),
+        listObjects,
         { actions: ["kms:Sign", "kms:GetPublicKey"], resources: [key.arn] },
       ],
     }),
@@ -84,6 +91,56 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
     }),
     recordEdgeReport: make("RecordEdgeReport", "record-edge-report", {
       permissions: [onLedger("GetItem", "Query", "BatchGetItem", "PutItem", "DeleteItem"), complete, putEvents],
+    }),
+    advanceStructure: make("AdvanceStructure", "advance-structure", {
+      permissions: [readSettings, onLedger("Query", "PutItem")],
+    }),
+    forgetEdges: make("ForgetEdges", "forget-edges", {
+      permissions: [
+        readSettings,
+        onLedger("Query", "UpdateItem", "DeleteItem"),
+        readAccelerator,
+        { actions: ["ec2:DescribeInstances"], resources: ["*"] },
+      ],
+    }),
+    freeTombstones: make("FreeTombstones", "free-tombstones", {
+      timeoutSeconds: 300,
+      permissions: [
+        readSettings,
+        onLedger(
+          "Scan",
+          "Query",
+          "GetItem",
+          "BatchGetItem",
+          "PutItem",
+          "UpdateItem",
+          "DeleteItem",
+          "ConditionCheckItem",
+        ),
+        onObjects("GetObject"),
+        listObjects,
+      ],
+    }),
+    findDrift: make("FindDrift", "find-drift", {
+      timeoutSeconds: 300,
+      environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
+      permissions: [
+        readSettings,
+        { actions: ["dynamodb:Scan"], resources: [tenants.arn] },
+        onLedger("Scan", "Query", "GetItem", "PutItem", "UpdateItem"),
+        onObjects("GetObject"),
+        listObjects,
+        startRollouts,
+      ],
+    }),
+    sweepSnapshots: make("SweepSnapshots", "sweep-snapshots", {
+      timeoutSeconds: 300,
+      permissions: [
+        readSettings,
+        onLedger("Query", "PutItem"),
+        onObjects("GetObject", "PutObject", "DeleteObject"),
+        listObjects,
+      ],
     }),
     observeAccelerator: make("ObserveAccelerator", "observe-accelerator", {
       permissions: [readSettings, onLedger("Query", "UpdateItem"), readAccelerator],

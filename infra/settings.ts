@@ -4,7 +4,7 @@ import path from "node:path";
 import { nearestRegions, type StageFleet } from "./fleet";
 import { pascal } from "./names";
 
-/** What the controller reads from SSM, and the structure that edges start with, in every region's bucket. */
+/** What the controller reads from SSM, and the structures that edges are to have, in every region's bucket. */
 export function settings(
   fleet: StageFleet,
   parts: {
@@ -38,24 +38,32 @@ export function settings(
     backendRanges: fleet.backendRanges,
     platformDomains: fleet.platformDomains,
     endpointDomain: fleet.endpointDomain,
+    reservedNames: fleet.reservedNames,
+    coolOffSeconds: fleet.coolOffSeconds,
+    structureBakeSeconds: fleet.structureBakeSeconds,
   };
-  const structure = structureOf(fleet, root, nearest);
-  const hash = createHash("sha256").update(structure).digest("hex");
-  for (const region of fleet.regions)
-    new aws.s3.BucketObjectv2(
-      `Structure${pascal(region)}`,
-      {
-        bucket: snapshots[region].bucket,
-        region,
-        key: `objects/${hash}`,
-        content: structure,
-        contentType: "application/json",
-      },
-      { retainOnDelete: true },
-    );
+  const structures: Record<string, string> = {};
+  for (const cell of fleet.cells) {
+    const structure = structureOf(fleet, cell, root, nearest);
+    const hash = createHash("sha256").update(structure).digest("hex");
+    const known = Object.values(structures).includes(hash); // cells that are alike share an object
+    structures[cell.name] = hash;
+    for (const region of known ? [] : fleet.regions)
+      new aws.s3.BucketObjectv2(
+        `Structure-${cell.name}-${pascal(region)}`,
+        {
+          bucket: snapshots[region].bucket,
+          region,
+          key: `objects/${hash}`,
+          content: structure,
+          contentType: "application/json",
+        },
+        { retainOnDelete: true }, // an edge may still run it
+      );
+  }
   return {
     fleet: parameter("FleetParameter", "fleet", $jsonStringify(description)),
-    structure: parameter("StructureParameter", "structure", hash),
+    structures: parameter("StructuresParameter", "structures", JSON.stringify(structures)),
     mode: parameter("ModeParameter", "mode", "enforce"),
     freeze: parameter("FreezeParameter", "freeze", "off"),
     publicKeys: parameter("PublicKeysParameter", "public-keys", $jsonStringify(publicKeys)),
@@ -63,9 +71,13 @@ export function settings(
 }
 
 /** Canonical bytes: keys in order, because the bytes' hash is the structure's name. */
-function structureOf(fleet: StageFleet, root: string, nearest: Record<string, string[]>): string {
+function structureOf(
+  fleet: StageFleet,
+  cell: StageFleet["cells"][number],
+  root: string,
+  nearest: Record<string, string[]>,
+): string {
   const read = (file: string) => readFileSync(path.join(root, "edge/structure", file), "utf8");
-  const [cell] = fleet.cells;
   return `${JSON.stringify({
     backendRanges: fleet.backendRanges,
     edgeTlsPort: fleet.edgeTlsPort,

@@ -33,6 +33,11 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
     PublishCell: fns.publishCell.arn,
     AwaitAcks: fns.awaitAcks.arn,
     SettleRollout: fns.settleRollout.arn,
+    AdvanceStructure: fns.advanceStructure.arn,
+    ForgetEdges: fns.forgetEdges.arn,
+    FreeTombstones: fns.freeTombstones.arn,
+    FindDrift: fns.findDrift.arn,
+    SweepSnapshots: fns.sweepSnapshots.arn,
     ObserveAccelerator: fns.observeAccelerator.arn,
     ApplyAccelerator: fns.applyAccelerator.arn,
     ConfirmAccelerator: fns.confirmAccelerator.arn,
@@ -57,20 +62,22 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
   const rollout = machine("TenantRollout", "tenant-rollout");
   const failover = machine("Failover", "failover");
   const reconcile = machine("Reconcile", "reconcile");
+  const audit = machine("Audit", "audit");
   const schedulerRole = serviceRole("ReconcileSchedule", "scheduler", [
-    { actions: ["states:StartExecution"], resources: [reconcile.arn] },
+    { actions: ["states:StartExecution"], resources: [reconcile.arn, audit.arn] },
   ]);
-  new aws.scheduler.Schedule("ReconcileEveryMinute", {
-    name: named("reconcile"),
-    scheduleExpression: "rate(1 minutes)",
-    flexibleTimeWindow: { mode: "OFF" },
-    target: {
-      arn: reconcile.arn,
-      roleArn: schedulerRole.arn,
-      input: JSON.stringify({ cells: fleet.cells.map((cell) => cell.name) }),
-    },
+  const every = (logical: string, name: string, rate: string, arn: $util.Input<string>, input: object) =>
+    new aws.scheduler.Schedule(logical, {
+      name: named(name),
+      scheduleExpression: `rate(${rate})`,
+      flexibleTimeWindow: { mode: "OFF" },
+      target: { arn, roleArn: schedulerRole.arn, input: JSON.stringify(input) },
+    });
+  every("ReconcileEveryMinute", "reconcile", "1 minutes", reconcile.arn, {
+    cells: fleet.cells.map((cell) => cell.name),
   });
-  return { rollout, failover, reconcile };
+  every("AuditEveryFiveMinutes", "audit", "5 minutes", audit.arn, {});
+  return { rollout, failover, reconcile, audit };
 }
 
 /** The Tenants stream to its function: small batches, a short window, bounded retries, and a place for what failed. */

@@ -1,11 +1,12 @@
 /** Admission's part of the ledger: tenant rows, claims, slots and routes, written in one transaction. */
-import { GetCommand, TransactWriteCommand, type TransactWriteCommandInput, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import { TransactWriteCommand, type TransactWriteCommandInput } from "@aws-sdk/lib-dynamodb";
 import type { AdmissionPlan } from "../../core/admission/admit.ts";
+import { kindOf } from "../../core/admission/place.ts";
 import { bucketOf } from "../../core/admission/routes.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { RowChangedError } from "../../core/errors.ts";
 import type { Route } from "../../schemas/snapshot.ts";
-import { documents, failedConditions } from "../documents.ts";
+import { batchGet, documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 
@@ -14,26 +15,12 @@ type Write = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
 
 export type RouteItem = { route: Route } | { removed: { slot: number; tenantId: string; generation: number } };
 
-export async function readTenantRow(tenantId: string): Promise<TenantRow | undefined> {
-  const { Item } = await documents.send(
-    new GetCommand({ TableName, Key: keys.tenant(tenantId), ConsistentRead: true }),
-  );
-  return Item?.row as TenantRow | undefined;
+/** Rows by tenant; who has none is absent. */
+export async function readTenantRows(tenantIds: string[]): Promise<Map<string, TenantRow>> {
+  const items = await batchGet<{ row: TenantRow }>(TableName, tenantIds.map(keys.tenant));
+  return new Map(items.map(({ row }) => [row.tenantId, row]));
 }
-
-/** Adds `count` to the cell's counter and returns the first of the numbers so reserved. Unused ones are skipped. */
-export async function reserveSlots(cell: string, kind: "raw" | "tls", count: number): Promise<number> {
-  const { Attributes } = await documents.send(
-    new UpdateCommand({
-      TableName,
-      Key: keys.counter(cell, kind),
-      UpdateExpression: "ADD taken :count",
-      ExpressionAttributeValues: { ":count": count },
-      ReturnValues: "UPDATED_NEW",
-    }),
-  );
-  return (Attributes?.taken as number) - count;
-}
+export const readTenantRow = async (tenantId: string) => (await readTenantRows([tenantId])).get(tenantId);
 
 export interface LostClaim {
   claim: string;
@@ -93,11 +80,11 @@ function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?
           : put({ ...keys.tenant(tenantId), version: row.version, row }, "version = :version", atVersion),
     },
     ...plan.claim.map((claim) => ({
-      write: put({ ...keys.claim(claim), tenantId }, "attribute_not_exists(pk) OR tenantId = :tenant", mine),
+      write: put({ ...keys.claim(claim), tenantId, cell }, "attribute_not_exists(pk) OR tenantId = :tenant", mine),
       claim,
     })),
     ...plan.release.map((claim) => ({
-      write: put({ ...keys.claim(claim), tenantId, releasedAt: now }, "tenantId = :tenant", mine),
+      write: put({ ...keys.claim(claim), tenantId, cell, releasedAt: now }, "tenantId = :tenant", mine),
     })),
     ...plan.takeSlots.map(({ protocol, slot }) => ({
       write: put(
@@ -106,6 +93,17 @@ function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?
         { ...mine, ":protocol": protocol },
       ),
     })),
+    ...plan.takeSlots
+      .filter(({ free }) => free)
+      .map(({ protocol, slot }) => ({
+        write: {
+          Delete: {
+            TableName,
+            Key: keys.freeSlot(cell, kindOf(protocol), slot),
+            ConditionExpression: "attribute_exists(pk)",
+          },
+        },
+      })),
     ...plan.tombstoneSlots.map(({ protocol, slot, reason }) => ({
       write: put(
         { ...keys.slot(cell, slot), tenantId, protocol, tombstone: { at: now, reason } },

@@ -5,6 +5,7 @@ import type { Route } from "../../schemas/snapshot.ts";
 import { documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
 import type { RouteItem } from "./admission.ts";
+import type { DirtyBatch } from "./batches.ts";
 import { keys } from "./keys.ts";
 import type { Lease } from "./leases.ts";
 import { queryAll } from "./query.ts";
@@ -17,12 +18,9 @@ export interface Commit {
   incarnation: string;
   routes: string[];
   structure: { default: string; overrides: Record<string, string> };
+  /** Bytes of each bucket, for admission to see what there is room for. */
+  sizes: number[];
   committedAt: number;
-}
-
-export interface DirtyBatch {
-  batchId: string;
-  tenantIds: string[];
 }
 
 /** At most this many batches fit one commit: each takes two of the 100 items of a transaction. */
@@ -46,8 +44,8 @@ export async function readRoutes(cell: string, bucket: number): Promise<{ routes
 
 /**
  * Commits on condition that the live commit is still `live` and the lease still ours, and takes the batches it covers
- * out of the dirty set. A batch that changed nothing is covered by `live` itself.
- * @returns false when the condition failed: somebody else committed, or took the lease
+ * out of the dirty set, as they were read. A batch that changed nothing is covered by `live` itself.
+ * @returns `lost` when somebody else committed or took the lease, `stale` when a batch was marked again meanwhile
  */
 export async function commitGeneration(
   cell: string,
@@ -55,7 +53,7 @@ export async function commitGeneration(
   next: Commit,
   batches: DirtyBatch[],
   lease: Lease,
-): Promise<boolean> {
+): Promise<"committed" | "lost" | "stale"> {
   const atLive =
     live === undefined
       ? { ConditionExpression: "attribute_not_exists(pk)" }
@@ -79,16 +77,24 @@ export async function commitGeneration(
               ExpressionAttributeValues: { ":epoch": lease.epoch },
             },
           },
-          ...batches.flatMap(({ batchId }) => [
+          ...batches.flatMap(({ batchId, mark }) => [
             { Put: { TableName, Item: { ...keys.coverage(batchId, cell), ...covered } } },
-            { Delete: { TableName, Key: keys.dirty(cell, batchId) } },
+            {
+              Delete: {
+                TableName,
+                Key: keys.dirty(cell, batchId),
+                ConditionExpression: "mark = :mark",
+                ExpressionAttributeValues: { ":mark": mark },
+              },
+            },
           ]),
         ],
       }),
     );
-    return true;
+    return "committed";
   } catch (error) {
-    if (failedConditions(error) !== undefined) return false;
-    throw error;
+    const failed = failedConditions(error);
+    if (failed === undefined) throw error;
+    return failed.some(({ index }) => index < 2) ? "lost" : "stale";
   }
 }

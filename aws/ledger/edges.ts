@@ -38,6 +38,23 @@ export async function writeEdge(edge: EdgeRow, expectedVersion: number): Promise
   }
 }
 
+/** It takes no users any more, and is no witness; it counts until it is deleted. */
+export async function markTerminated(cell: string, edgeId: string): Promise<void> {
+  await documents.send(
+    new UpdateCommand({
+      TableName,
+      Key: keys.edge(cell, edgeId),
+      UpdateExpression: "SET edge.terminated = :yes",
+      ConditionExpression: "attribute_exists(pk)",
+      ExpressionAttributeValues: { ":yes": true },
+    }),
+  );
+}
+
+export async function deleteEdge(cell: string, edgeId: string): Promise<void> {
+  await documents.send(new DeleteCommand({ TableName, Key: keys.edge(cell, edgeId) }));
+}
+
 export interface Wait {
   batchId: string;
   token: string;

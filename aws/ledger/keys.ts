@@ -2,7 +2,7 @@
 import { sha256 } from "../../schemas/signed.ts";
 
 const slotDigits = 6;
-const padded = (slot: number) => String(slot).padStart(slotDigits, "0");
+export const padded = (slot: number) => String(slot).padStart(slotDigits, "0");
 
 /** A key takes 2,048 bytes, and a tenant's id in the Tenants table may have as many: the status of such a one is kept too. */
 const idMost = 255;
@@ -12,10 +12,24 @@ const tenantPk = (tenantId: string) =>
 export const keys = {
   tenant: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "ROW" }),
   status: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "STATUS" }),
+  tenantPartition: tenantPk,
   claim: (claim: string) => ({ pk: `CLAIM#${claim}`, sk: "CLAIM" }),
   slot: (cell: string, slot: number) => ({ pk: `SLOT#${cell}#${padded(slot)}`, sk: "SLOT" }),
+  /** An edge's refusal of the tenant's route. */
+  refusal: (tenantId: string, edgeId: string) => ({ pk: tenantPk(tenantId), sk: `REFUSAL#${edgeId}` }),
+  freeSlots: (cell: string, kind: "raw" | "tls") => `FREE#${cell}#${kind}`,
+  freeSlot: (cell: string, kind: "raw" | "tls", slot: number) => ({ pk: `FREE#${cell}#${kind}`, sk: padded(slot) }),
+  cell: (cell: string) => `CELL#${cell}`,
   counter: (cell: string, kind: "raw" | "tls") => ({ pk: `CELL#${cell}`, sk: `COUNTER#${kind}` }),
   commit: (cell: string) => ({ pk: `CELL#${cell}`, sk: "COMMIT" }),
+  halt: (cell: string) => ({ pk: `CELL#${cell}`, sk: "HALT" }),
+  /** A region whose manifest could not be written. */
+  copy: (cell: string, region: string) => ({ pk: `CELL#${cell}`, sk: `COPY#${region}` }),
+  structure: (cell: string) => ({ pk: `CELL#${cell}`, sk: "STRUCTURE" }),
+  /** Differences of one kind, as the last audit saw them. */
+  references: "REFERENCES",
+  reference: (at: number) => ({ pk: "REFERENCES", sk: String(at) }),
+  drift: (kind: string) => ({ pk: "DRIFT", sk: kind }),
   lease: (name: string) => ({ pk: `LEASE#${name}`, sk: "LEASE" }),
   routes: (cell: string, bucket: number) => `ROUTES#${cell}#${bucket}`,
   route: (cell: string, bucket: number, slot: number) => ({ pk: `ROUTES#${cell}#${bucket}`, sk: padded(slot) }),

@@ -1,8 +1,10 @@
-/** What is observed of a tenant, beside its row; written when a rollout settles. */
-import { GetCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+/** What is observed of a tenant, beside its row: written when a rollout settles, and when an edge refuses its routes. */
+import { DeleteCommand, PutCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
+import { queryAll } from "./query.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
 
@@ -11,52 +13,98 @@ export interface TenantStatus {
   /** The cell's generation that carries it. */
   snapshotGeneration: number;
   served: "all" | "partly" | "none";
+  /** Regions whose edges all serve it, and regions that have edges to wait for. */
   regions: string[];
+  regionsCounted: string[];
   /** Edges that were waited for in vain, as `edge (region): reason`. */
   missing: string[];
+  /** The batch that settled it: where its trace is. */
+  batchId: string;
   /** Milliseconds since 1970. */
   startedAt: number;
   committedAt: number;
   settledAt: number;
 }
 
-/** Writes a status unless a newer generation's is there. */
-export async function writeStatus(tenantId: string, status: TenantStatus): Promise<void> {
+/** The last that was said of a tenant on the bus. */
+export interface Announced {
+  generation: number;
+  detailType: string;
+}
+
+/**
+ * Writes a status unless a newer generation's is there, or one that settled later.
+ * @returns what was said of the tenant last, whoever's status it is now
+ */
+export async function writeStatus(tenantId: string, status: TenantStatus): Promise<Announced | undefined> {
   try {
-    await documents.send(
+    const { Attributes } = await documents.send(
       new UpdateCommand({
         TableName,
         Key: keys.status(tenantId),
-        UpdateExpression: "SET observed = :status, observedGeneration = :generation, tenantId = :tenant",
-        ConditionExpression: "attribute_not_exists(observedGeneration) OR observedGeneration <= :generation",
-        ExpressionAttributeValues: { ":status": status, ":generation": status.observedGeneration, ":tenant": tenantId },
+        UpdateExpression:
+          "SET observed = :status, observedGeneration = :generation, settledAt = :at, tenantId = :tenant",
+        ConditionExpression:
+          "attribute_not_exists(observedGeneration) OR observedGeneration < :generation OR (observedGeneration = :generation AND settledAt <= :at)",
+        ExpressionAttributeValues: {
+          ":status": status,
+          ":generation": status.observedGeneration,
+          ":at": status.settledAt,
+          ":tenant": tenantId,
+        },
+        ReturnValues: "ALL_OLD",
       }),
     );
+    return Attributes?.announced as Announced | undefined;
   } catch (error) {
     if (!isConditionFailed(error)) throw error;
+    return (await readTenant(tenantId)).announced;
   }
 }
 
-export async function readStatus(tenantId: string): Promise<TenantStatus | undefined> {
-  const Key = keys.status(tenantId);
-  const { Item } = await documents.send(new GetCommand({ TableName, Key, ConsistentRead: true }));
-  return Item?.observed as TenantStatus | undefined;
+/** An edge's refusal of a tenant's route. */
+export interface Refusal {
+  edgeId: string;
+  region: string;
+  reason: string;
+  at: number;
 }
 
-/** The last generation of the tenant that was spoken of on the bus. */
-export async function readAnnounced(tenantId: string): Promise<number> {
-  const Key = keys.status(tenantId);
-  const { Item } = await documents.send(new GetCommand({ TableName, Key, ProjectionExpression: "announced" }));
-  return (Item?.announced as number | undefined) ?? 0;
+export interface TenantItems {
+  row: TenantRow | undefined;
+  status: TenantStatus | undefined;
+  announced: Announced | undefined;
+  refusals: Refusal[];
 }
 
-export async function markAnnounced(tenantId: string, generation: number): Promise<void> {
+/** Everything that the ledger has on one tenant. */
+export async function readTenant(tenantId: string): Promise<TenantItems> {
+  const items = await queryAll<Record<string, unknown> & { sk: string }>(keys.tenantPartition(tenantId));
+  const status = items.find(({ sk }) => sk === "STATUS");
+  return {
+    row: items.find(({ sk }) => sk === "ROW")?.row as TenantRow | undefined,
+    status: status?.observed as TenantStatus | undefined,
+    announced: status?.announced as Announced | undefined,
+    refusals: items.filter(({ sk }) => sk.startsWith("REFUSAL#")) as unknown as Refusal[],
+  };
+}
+
+export async function markAnnounced(tenantId: string, announced: Announced): Promise<void> {
   await documents.send(
     new UpdateCommand({
       TableName,
       Key: keys.status(tenantId),
-      UpdateExpression: "SET announced = :generation",
-      ExpressionAttributeValues: { ":generation": generation },
+      UpdateExpression: "SET announced = :announced, tenantId = :tenant",
+      ExpressionAttributeValues: { ":announced": announced, ":tenant": tenantId },
     }),
   );
+}
+
+export async function putRefusal(tenantId: string, refusal: Refusal): Promise<void> {
+  await documents.send(
+    new PutCommand({ TableName, Item: { ...keys.refusal(tenantId, refusal.edgeId), tenantId, ...refusal } }),
+  );
+}
+export async function removeRefusal(tenantId: string, edgeId: string): Promise<void> {
+  await documents.send(new DeleteCommand({ TableName, Key: keys.refusal(tenantId, edgeId) }));
 }

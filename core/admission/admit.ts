@@ -1,6 +1,7 @@
 import type { Cell } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
+import { canonicalJson } from "../canonical.ts";
 import { claimsOf } from "./claims.ts";
 import { isRaw, routesOf } from "./routes.ts";
 import { absent, type TenantRow } from "./tenant-row.ts";
@@ -14,6 +15,16 @@ export interface AdmissionFacts {
   record: Validated | undefined;
   cell: Cell;
   platformDomains: string[];
+  /** Bytes that the tenant's route bucket may still grow by. */
+  bucketRoom: number;
+  /** Milliseconds since 1970. */
+  now: number;
+}
+
+/** A slot reserved for a tenant: a number never used, or one of the free items, which it is taken from as it is claimed. */
+export interface Reserved {
+  slot: number;
+  free: boolean;
 }
 
 /** What to write, all of it on condition that the row is still at `expectedVersion` (0: there is none yet). */
@@ -24,7 +35,7 @@ export interface AdmissionPlan {
   /** Names and zones to claim, and to release into quarantine. What the tenant has already is in neither. */
   claim: string[];
   release: string[];
-  takeSlots: { protocol: string; slot: number }[];
+  takeSlots: { protocol: string; slot: number; free: boolean }[];
   tombstoneSlots: { protocol: string; slot: number; reason: string }[];
   /** The tenant's routes from now on; undefined leaves them as they are. */
   routes: Route[] | undefined;
@@ -36,16 +47,18 @@ export type Admission = { kind: "unchanged"; row: TenantRow | undefined } | Admi
 
 /** DynamoDB takes so many items in one transaction, the row among them. */
 export const writesMost = 100;
+/** Rendered routes of one tenant, in bytes. */
+export const routeBytesMost = 64 * 1024;
 const reasonsMost = 20;
 const reasonMost = 300;
 
 const isUnchanged = ({ row, hash, record }: AdmissionFacts) =>
-  row?.hash === hash || (row === undefined && record === undefined);
+  (row?.hash === hash && row.retry === undefined) || (row === undefined && record === undefined);
 
 /** Protocols of the record that have no slot yet, in order; those that a spare number serves are not among them. */
 export function slotsWanted(facts: AdmissionFacts): string[] {
   const { row, record, cell } = facts;
-  if (isUnchanged(facts) || !record?.ok) return [];
+  if (isUnchanged(facts) || !record?.ok || sizeFault(facts, record.record) !== undefined) return [];
   const missing = slotless(row, record.record);
   const spare = sparesFor(row, missing, cell);
   return missing.filter((protocol) => !Object.hasOwn(spare, protocol));
@@ -68,11 +81,13 @@ function sparesFor(row: TenantRow | undefined, protocols: string[], cell: Cell):
 }
 
 /** Decides what a tenant becomes. `fresh` are slots reserved for `slotsWanted`, by protocol. */
-export function admit(facts: AdmissionFacts, fresh: Record<string, number>): Admission {
+export function admit(facts: AdmissionFacts, fresh: Record<string, Reserved>): Admission {
   const { row, record } = facts;
   if (isUnchanged(facts)) return { kind: "unchanged", row };
   if (record === undefined) return remove(facts, row!);
   if (!record.ok) return refuse(facts, "Rejected", record.reasons, fresh);
+  const fault = sizeFault(facts, record.record);
+  if (fault !== undefined) return refuse(facts, fault.state, [fault.reason], fresh);
   const plan = accept(facts, record.record, fresh);
   const writes = writesOf(plan);
   if (writes <= writesMost) return plan;
@@ -85,24 +100,59 @@ export const writesOf = (plan: AdmissionPlan) =>
   plan.claim.length +
   plan.release.length +
   plan.takeSlots.length +
+  plan.takeSlots.filter(({ free }) => free).length +
   plan.tombstoneSlots.length +
   (plan.routes?.length ?? 0) +
   plan.dropRoutes.length;
 
+/** Too large for a tenant, or for what is left of its bucket; known before a slot is reserved or a name claimed. */
+function sizeFault(
+  { row, cell, bucketRoom }: AdmissionFacts,
+  record: TenantRecord,
+): { state: "Rejected" | "Pending"; reason: string } | undefined {
+  const bytes = routeBytes(record, cell);
+  if (bytes > routeBytesMost)
+    return {
+      state: "Rejected",
+      reason: `backends: its routes are ${bytes} bytes, at most ${routeBytesMost} are taken: use fewer addresses or protocols`,
+    };
+  const before = row?.admitted === undefined ? 0 : routeBytes(row.admitted.record, cell);
+  if (bytes - before <= bucketRoom) return undefined;
+  return { state: "Pending", reason: `CellFull: cell ${cell.name} has no room for ${bytes} bytes of routes` };
+}
+
+/** With the longest numbers that slot and generation may have: not less than what is rendered. */
+function routeBytes(record: TenantRecord, cell: Cell): number {
+  const slots = Object.fromEntries(Object.keys(record.protocols).map((protocol) => [protocol, 9_999_999]));
+  return routesOf(record, Number.MAX_SAFE_INTEGER, slots, cell).reduce(
+    (sum, route) => sum + Buffer.byteLength(canonicalJson(route)) + 1,
+    0,
+  );
+}
+
 /**
- * The record can't be served: what was admitted before goes on, and the reasons are kept for whoever wrote it. Slots
- * that were reserved for it are kept as spares, so that trying again and again costs the cell nothing.
+ * The record can't be served: what was admitted before goes on, and the reasons are kept for whoever wrote it. Numbers
+ * that were reserved for it are kept as spares, so that trying again and again costs the cell nothing. What is refused
+ * for something that passes (`Pending`, claims that others have, a fault of ours) is looked at again.
  */
 export function refuse(
   facts: AdmissionFacts,
   state: "Rejected" | "Pending",
   reasons: string[],
-  fresh: Record<string, number>,
+  fresh: Record<string, Reserved>,
+  { blocked = [], fault = false }: { blocked?: string[]; fault?: boolean } = {},
 ): AdmissionPlan {
   const row = nextRow(facts);
-  const spare = [...(row.spare ?? []), ...Object.values(fresh)];
-  const kept = spare.length > 0 ? { ...row, spare } : row;
-  return plan(facts, { ...kept, state, reasons: shortened(reasons) });
+  const unused = Object.values(fresh).flatMap(({ slot, free }) => (free ? [] : [slot]));
+  const spare = [...(row.spare ?? []), ...unused];
+  return plan(facts, {
+    ...row,
+    ...(spare.length > 0 ? { spare } : {}),
+    ...(blocked.length > 0 ? { blocked } : {}),
+    ...(state === "Pending" || blocked.length > 0 || fault ? { retry: true } : {}),
+    state,
+    reasons: shortened(reasons),
+  });
 }
 
 function shortened(reasons: string[]): string[] {
@@ -112,11 +162,12 @@ function shortened(reasons: string[]): string[] {
   return reasons.length > reasonsMost ? [...cut, `and ${reasons.length - reasonsMost} more`] : cut;
 }
 
-function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<string, number>): AdmissionPlan {
+function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<string, Reserved>): AdmissionPlan {
   const { row: old, cell } = facts;
   const base = nextRow(facts);
   const spares = sparesFor(old, slotless(old, record), cell);
-  const slots = { ...base.slots, ...spares, ...fresh };
+  const reserved = Object.fromEntries(Object.entries(fresh).map(([protocol, { slot }]) => [protocol, slot]));
+  const slots = { ...base.slots, ...spares, ...reserved };
   const claims = claimsOf(record, facts.platformDomains);
   const routes = routesOf(record, base.generation, slots, cell);
   const { spare: had = [], ...rest } = base;
@@ -138,7 +189,7 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
     release: base.claims.filter((name) => !claims.includes(name)),
     takeSlots: Object.keys(record.protocols)
       .filter((protocol) => !before.includes(protocol))
-      .map((protocol) => ({ protocol, slot: slots[protocol]! })),
+      .map((protocol) => ({ protocol, slot: slots[protocol]!, free: fresh[protocol]?.free ?? false })),
     tombstoneSlots: before
       .filter((protocol) => !Object.hasOwn(record.protocols, protocol))
       .map((protocol) => ({ protocol, slot: slots[protocol]!, reason: "protocol removed" })),
@@ -169,8 +220,12 @@ const servedSlots = (row: TenantRow | undefined, cell: Cell): number[] =>
     ? []
     : routesOf(row.admitted.record, row.admitted.generation, row.slots, cell).map((route) => route.slot);
 
-function nextRow({ tenantId, row, hash, record, cell }: AdmissionFacts): TenantRow {
-  const base: TenantRow = row ?? {
+function nextRow({ tenantId, row, hash, cell, now }: AdmissionFacts): TenantRow {
+  const {
+    blocked: _b,
+    retry: _r,
+    ...known
+  }: TenantRow = row ?? {
     tenantId,
     version: 0,
     generation: 0,
@@ -180,12 +235,15 @@ function nextRow({ tenantId, row, hash, record, cell }: AdmissionFacts): TenantR
     cell: cell.name,
     slots: {},
     claims: [],
+    at: now,
   };
   return {
-    ...base,
-    version: base.version + 1,
-    generation: base.generation + 1,
-    hash: record === undefined ? absent : hash,
+    ...known,
+    version: known.version + 1,
+    generation: known.generation + (known.hash === hash ? 0 : 1),
+    hash,
+    cell: cell.name,
+    at: now,
   };
 }
 

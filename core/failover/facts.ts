@@ -17,7 +17,8 @@ export function edgeFacts(rows: EdgeRow[], signals: HealthSignal[], now: number)
     .map((row) => ({
       edgeId: row.edgeId,
       region: row.region,
-      ready: isReady(row) && now - row.reportedAt <= recentReportMs,
+      ready: isReady(row) && row.terminated !== true && now - row.reportedAt <= recentReportMs,
+      gone: row.terminated === true,
       health: degraded.has(row.edgeId) || !row.serving ? ("degraded" as const) : ("healthy" as const),
     }))
     .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));

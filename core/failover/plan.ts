@@ -10,6 +10,8 @@ export interface EdgeFacts {
   ready: boolean;
   /** The last health event about it. */
   health: "healthy" | "degraded";
+  /** Its instance is terminated. */
+  gone: boolean;
 }
 
 export interface Desired {
@@ -42,10 +44,15 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
   const present = new Map(
     observed.groups.flatMap((group) => group.endpoints.map((e) => [e.edgeId, { ...e, region: group.region }] as const)),
   );
-  const members = edges.filter((edge) => edge.ready || present.has(edge.edgeId));
+  // Who is gone is taken out, unless its group would be empty: a list without endpoints is never sent.
+  const stays = ({ gone, region }: EdgeFacts) =>
+    !gone || !edges.some((other) => !other.gone && other.region === region && present.has(other.edgeId));
+  const members = edges.filter((edge) => (edge.ready || present.has(edge.edgeId)) && stays(edge));
   const known = new Set(members.map((edge) => edge.edgeId));
+  const gone = new Set(edges.filter((edge) => edge.gone).map(({ edgeId }) => edgeId));
   for (const [edgeId, endpoint] of present)
-    if (!known.has(edgeId)) members.push({ edgeId, region: endpoint.region, ready: false, health: "healthy" });
+    if (!known.has(edgeId) && !gone.has(edgeId))
+      members.push({ edgeId, region: endpoint.region, ready: false, health: "healthy", gone: false });
 
   const unhealthy = new Set([...present].filter(([, e]) => e.health === "UNHEALTHY").map(([edgeId]) => edgeId));
   // Only what the accelerator itself finds healthy counts as somebody left: not who is about to join, nor who is silent.

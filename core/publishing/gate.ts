@@ -8,6 +8,12 @@ export interface RemovedRoute {
   generation: number;
 }
 
+/** Routes and bytes of one bucket: more is a fault of the generator, not a snapshot. Edges take objects of 8 MiB. */
+export const bucketRoutesMost = 10_000;
+export const bucketBytesMost = 4 * 1024 * 1024;
+/** What admission leaves free of a bucket: batches under way don't see each other's routes. */
+export const bucketBytesAdmitted = bucketBytesMost - 512 * 1024;
+
 /**
  * Reasons against publishing `next` over `live`; empty lets it pass. A route may only differ when the ledger gave its
  * tenant a greater generation, and may only vanish when the ledger says that it was removed.
@@ -18,6 +24,7 @@ export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]
   const gone = new Map(removed.map((route) => [route.slot, route]));
   const reasons: string[] = [];
   if (after.size !== next.length) reasons.push("two routes share a slot");
+  if (next.length > bucketRoutesMost) reasons.push(`${next.length} routes in one bucket, at most ${bucketRoutesMost}`);
   for (const route of next) {
     const old = before.get(route.slot);
     if (old === undefined || canonicalJson(old) === canonicalJson(route)) continue;

@@ -9,9 +9,18 @@ export interface EdgeRow {
   reportedAt: number;
   /** The edge's own clock of its last report; an older one tells no more than that it lives, and what it applied. */
   edgeAt: number;
+  /** Hash of the structure it runs. */
+  structure?: string;
   rejectedRoutes: { tenantId: string; slot: number; reason: string }[];
   nack?: { generation: number; reason: string };
+  /** When it came to serve its latest generations, oldest first. */
+  acks?: { generation: number; at: number }[];
+  /** EC2 says that its instance is terminated: it serves nobody any more. */
+  terminated?: true;
 }
+
+/** Acks kept of an edge: enough for a rollout to settle while others go by. */
+const acksMost = 50;
 
 /** Edges report every 10 s; the rest is room for the way. */
 export const recentReportMs = 15_000;
@@ -60,23 +69,47 @@ export interface EdgeReportFacts {
   at: number;
   appliedGeneration: number;
   serving: boolean;
+  structure?: string | undefined;
   rejectedRoutes: EdgeRow["rejectedRoutes"];
   nack?: { generation: number; reason: string } | undefined;
 }
 
 /** The row after a report. Reports may come twice or out of order: the applied generation only grows. */
 export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, now: number): EdgeRow {
-  if (row !== undefined && report.at < row.edgeAt)
-    return { ...row, reportedAt: now, appliedGeneration: Math.max(row.appliedGeneration, report.appliedGeneration) };
-  const { at, nack, ...facts } = report;
-  const merged: EdgeRow = {
+  const appliedGeneration = Math.max(row?.appliedGeneration ?? 0, report.appliedGeneration);
+  const news = appliedGeneration > (row?.appliedGeneration ?? 0) ? [{ generation: appliedGeneration, at: now }] : [];
+  const acks = [...(row?.acks ?? []), ...news].slice(-acksMost);
+  if (row !== undefined && report.at < row.edgeAt) return { ...row, reportedAt: now, appliedGeneration, acks };
+  const { at, nack, structure, ...facts } = report;
+  return {
     ...facts,
-    appliedGeneration: Math.max(row?.appliedGeneration ?? 0, report.appliedGeneration),
+    appliedGeneration,
     reportedAt: now,
     edgeAt: Math.min(at, now), // an edge whose clock ran ahead must be heard when it is set back
+    acks,
+    ...(nack === undefined ? {} : { nack }),
+    ...(structure === undefined ? {} : { structure }),
   };
-  return nack === undefined ? merged : { ...merged, nack };
 }
+
+/** When each of these edges came to serve `generation` or a later one, in order; who is not known to is left out. */
+export const acksOf = (generation: number, edges: EdgeRow[]): { edgeId: string; region: string; at: number }[] =>
+  edges
+    .flatMap(({ edgeId, region, acks = [] }) => {
+      const ack = acks.find((candidate) => candidate.generation >= generation);
+      return ack === undefined ? [] : [{ edgeId, region, at: ack.at }];
+    })
+    .sort((a, b) => (a.edgeId < b.edgeId ? -1 : 1));
 
 /** Ready to take users: it serves a generation, and nginx accepts. */
 export const isReady = (row: EdgeRow) => row.appliedGeneration > 0 && row.serving;
+
+/** Refusals that a report brought, and those that it took back. */
+export function refusalChanges(before: EdgeRow | undefined, after: EdgeRow) {
+  const key = ({ tenantId, slot, reason }: EdgeRow["rejectedRoutes"][number]) => `${tenantId} ${slot} ${reason}`;
+  const had = new Set((before?.rejectedRoutes ?? []).map(key));
+  const refused = after.rejectedRoutes.filter((route) => !had.has(key(route)));
+  const still = new Set(after.rejectedRoutes.map(({ tenantId }) => tenantId));
+  const accepted = (before?.rejectedRoutes ?? []).map(({ tenantId }) => tenantId).filter((id) => !still.has(id));
+  return { refused, accepted: [...new Set(accepted)].sort() };
+}

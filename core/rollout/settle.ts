@@ -6,5 +6,11 @@ export function servedBy({ served, missing }: WaitOutcome): "all" | "partly" | "
   return missing.length === 0 ? "all" : "partly";
 }
 
-export const regionsOf = (edges: { region: string }[]): string[] =>
-  [...new Set(edges.map(({ region }) => region))].sort();
+const regionsOf = (edges: { region: string }[]): string[] => [...new Set(edges.map(({ region }) => region))].sort();
+
+/** Regions with edges that count, and those of them where every such edge serves. */
+export function regionsServed({ served, missing }: WaitOutcome): { regions: string[]; regionsCounted: string[] } {
+  const lacking = regionsOf(missing);
+  const regions = regionsOf(served).filter((region) => !lacking.includes(region));
+  return { regions, regionsCounted: regionsOf([...served, ...missing]) };
+}

@@ -21,6 +21,7 @@ const reportEveryMs = 10_000;
 const rejectedMost = 100;
 const retryMs = 125;
 const retryMost = 10_000;
+const structureRetryMs = 30_000;
 
 export class Agent {
   readonly #settings: EdgeSettings;
@@ -38,6 +39,8 @@ export class Agent {
   #etag: string | undefined;
   /** A manifest that could not be applied, and when it is tried again; another one is tried at once. */
   #failed = { etag: undefined as string | undefined, times: 0, until: 0 };
+  /** Not tried again for a while: to find out that a structure does not serve can take seconds, and routes wait. */
+  #badStructure: { hash: string; fault: string; until: number } | undefined;
   #nack: EdgeReport["nack"];
   #serving = false;
   #reported = { at: 0, text: "" };
@@ -105,7 +108,7 @@ export class Agent {
       this.#nack = undefined;
       this.#failed = { etag: undefined, times: 0, until: 0 };
     } catch (error) {
-      const generation = error instanceof RefusedError ? error.generation : 0;
+      const generation = error instanceof RefusedError || error instanceof StructureError ? error.generation : 0;
       this.#nack = { generation, reason: error instanceof Error ? error.message : String(error) };
       if (error instanceof RefusedError) this.#etag = answer.etag; // refused for good: wait for other bytes
       const times = answer.etag === this.#failed.etag ? this.#failed.times + 1 : 1;
@@ -136,20 +139,41 @@ export class Agent {
       if (found === undefined) throw new Error(`object ${hash} of generation ${manifest.generation} is missing`);
       return found;
     };
-    const structure = manifest.structure.overrides[this.#identity.edgeId] ?? manifest.structure.default;
-    const everything = structure !== this.#structure; // its table of regions and ranges decides on every route
+    const wanted = manifest.structure.overrides[this.#identity.edgeId] ?? manifest.structure.default;
+    const everything = wanted !== this.#structure; // its table of regions and ranges decides on every route
     const changed = manifest.routes.flatMap((hash, bucket) =>
       !everything && hash === this.#applied?.routes[bucket] ? [] : [{ bucket, hash }],
     );
     const buckets = new Map<number, LooseBucket>();
     for (const { bucket, hash } of changed) buckets.set(bucket, LooseBucket.parse(JSON.parse(await object(hash))));
-    if (everything) await this.#useStructure(structure, await object(structure));
+    const fault = everything ? await this.#moveTo(wanted, object) : undefined;
     // On disk before it is served and acknowledged: what was acknowledged is what a restart serves.
-    this.#store.saveManifest(text, new Set([...manifest.routes, structure]));
+    this.#store.saveManifest(text, this.#structure!, new Set([...manifest.routes, wanted]));
     this.#routes.apply(buckets, this.#context!);
     if (this.#applied === undefined) this.#routes.sweep();
     this.#applied = manifest;
     this.#log.info({ generation: manifest.generation, buckets: changed.length }, "applied");
+    if (fault !== undefined) throw new StructureError(fault, manifest.generation);
+  }
+
+  /**
+   * Takes the structure up, or stays with the one that serves, or that served last: routes don't wait for it.
+   * @returns why it was not taken up
+   */
+  async #moveTo(wanted: string, object: (hash: string) => Promise<string>): Promise<string | undefined> {
+    const known = this.#badStructure;
+    if (known?.hash === wanted && Date.now() < known.until) return known.fault;
+    try {
+      await this.#useStructure(wanted, await object(wanted));
+      return undefined;
+    } catch (error) {
+      const last = this.#store.structure();
+      if (this.#structure === undefined && (last === undefined || last.hash === wanted)) throw error;
+      if (this.#structure === undefined) await this.#useStructure(last!.hash, last!.text);
+      const fault = error instanceof Error ? error.message : String(error);
+      this.#badStructure = { hash: wanted, fault, until: Date.now() + structureRetryMs };
+      return fault;
+    }
   }
 
   async #useStructure(hash: string, text: string): Promise<void> {
@@ -198,5 +222,15 @@ export class Agent {
     const at = Math.max(now, this.#reported.at + 1); // a clock that is set back must not make this look old
     await this.#cloud.putEvent(detailTypes.edgeReport, { ...state, at });
     this.#reported = { at, text };
+  }
+}
+
+/** The manifest's structure can't be used here; its routes are served all the same. */
+class StructureError extends Error {
+  override readonly name = "StructureError";
+  readonly generation: number;
+  constructor(reason: string, generation: number) {
+    super(`structure: ${reason}`);
+    this.generation = generation;
   }
 }

@@ -27,10 +27,23 @@ export class Store {
     writeAtomically(path.join(this.#dir, "objects", hash), text, { durable: true });
   }
 
-  /** Saved after its objects, so that a manifest on disk always has them; then what nothing names is removed. */
-  saveManifest(text: string, named: Set<string>): void {
+  /** The structure that served last, which a newer one may have failed to replace. */
+  structure(): { hash: string; text: string } | undefined {
+    const hash = readIfThere(path.join(this.#dir, "structure"));
+    const text = hash === undefined ? undefined : this.object(hash);
+    return hash === undefined || text === undefined ? undefined : { hash, text };
+  }
+
+  /**
+   * Saved after its objects, so that a manifest on disk always has them; then what nothing names is removed. `structure` is
+   * the one that serves, `named` what the manifest names.
+   */
+  saveManifest(text: string, structure: string, named: Set<string>): void {
+    if (readIfThere(path.join(this.#dir, "structure")) !== structure)
+      writeAtomically(path.join(this.#dir, "structure"), structure, { durable: true });
     writeAtomically(path.join(this.#dir, "manifest.json"), text, { durable: true });
     for (const name of readdirSync(path.join(this.#dir, "objects")))
-      if (!named.has(name) || name.endsWith(unfinished)) rmSync(path.join(this.#dir, "objects", name));
+      if ((!named.has(name) && name !== structure) || name.endsWith(unfinished))
+        rmSync(path.join(this.#dir, "objects", name));
   }
 }

@@ -35,7 +35,7 @@ async function tell(): Promise<void> {
   await step("The cloud boots from infra.lock.json", async () => {
     cloud = await Cloud.boot({ dir: path.join(localDir, "demo"), profile });
     connectTo(cloud.endpoints());
-    const { viewTenant } = await import("../../cli/tenants.ts");
+    const { viewTenant } = await import("../../cli/view.ts");
     const { viewStatus } = await import("../../cli/status.ts");
     story = new Story(cloud, { tenant: viewTenant, status: viewStatus }, say);
     return story.ready();

@@ -7,7 +7,7 @@ import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge
 import { DeleteCommand, DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
 import type { CellView } from "../../cli/status.ts";
 import { newTable } from "../../cli/table.ts";
-import type { TenantView } from "../../cli/tenants.ts";
+import type { TenantView } from "../../cli/view.ts";
 import type { Cloud } from "../cloud.ts";
 import { openPod } from "../controls.ts";
 import { administrator } from "../gateway/iam.ts";

@@ -24,12 +24,16 @@ const facts = (row: TenantRow | undefined, value: TenantRecord | undefined): Adm
   record: value === undefined ? undefined : validateRecord(value, fleet),
   cell,
   platformDomains: fleet.platformDomains,
+  bucketRoom: 1_000_000,
+  now: 1000,
 });
 
 /** Admits a record, with fresh slots numbered from `from`. */
 function step(row: TenantRow | undefined, value: TenantRecord | undefined, from = 0) {
   const given = facts(row, value);
-  const fresh = Object.fromEntries(slotsWanted(given).map((protocol, index) => [protocol, from + index]));
+  const fresh = Object.fromEntries(
+    slotsWanted(given).map((protocol, index) => [protocol, { slot: from + index, free: false }]),
+  );
   return admit(given, fresh);
 }
 const written = (plan: ReturnType<typeof step>): AdmissionPlan => {
@@ -106,7 +110,10 @@ describe("admit", () => {
   });
 
   it("keeps the numbers reserved for a refused record, and takes them at the next try", () => {
-    const refused = refuse(facts(undefined, record()), "Rejected", ["taken"], { ssh: 7, tls: 108 });
+    const refused = refuse(facts(undefined, record()), "Rejected", ["taken"], {
+      ssh: { slot: 7, free: false },
+      tls: { slot: 108, free: false },
+    });
     expect(refused.row.spare).toEqual([7, 108]);
     const again = facts(refused.row, record({ hostnames: ["other.tenants.example.com"] }));
     expect(slotsWanted(again)).toEqual([]);

@@ -15,6 +15,7 @@ const edge = (edgeId: string, region: string, changes: Partial<EdgeFacts> = {}):
   region,
   ready: true,
   health: "healthy",
+  gone: false,
   ...changes,
 });
 const empty: Observed = { groups: [] };
@@ -47,6 +48,7 @@ const fleet = fc
       region: fc.constantFrom(...regions),
       ready: fc.boolean(),
       health: fc.constantFrom("healthy" as const, "degraded" as const),
+      gone: fc.boolean(),
     }),
     { maxLength: 8 },
   )
@@ -160,6 +162,28 @@ describe("planAccelerator", () => {
       ],
     };
     expect(planAccelerator([], [], observed).groups[0]?.endpoints).toEqual([{ edgeId: "ghost", weight: 128 }]);
+  });
+
+  it("takes out an edge whose instance is gone, but never empties a group", () => {
+    const observed: Observed = {
+      groups: [
+        {
+          region: "us-west-2",
+          arn: "g",
+          dial: 100,
+          endpoints: [
+            { edgeId: "dead", weight: 128, health: "UNHEALTHY" },
+            { edgeId: "lives", weight: 128, health: "HEALTHY" },
+          ],
+        },
+      ],
+    };
+    const dead = edge("dead", "us-west-2", { ready: false, gone: true });
+    expect(planAccelerator([dead, edge("lives", "us-west-2")], [], observed).groups[0]?.endpoints).toEqual([
+      { edgeId: "lives", weight: 128 },
+    ]);
+    const alone: Observed = { groups: [{ ...observed.groups[0]!, endpoints: [observed.groups[0]!.endpoints[0]!] }] };
+    expect(planAccelerator([dead], [], alone).groups[0]?.endpoints).toEqual([{ edgeId: "dead", weight: 128 }]);
   });
 
   it("is satisfied soon, and never takes the last taker away on the way", () => {

@@ -79,8 +79,8 @@ describe("relocate", () => {
     const [object] = new Lock(moved).all("aws:s3/bucketObjectv2:BucketObjectv2");
     const structure = new Lock(moved)
       .all("aws:ssm/parameter:Parameter")
-      .find(({ name }) => name === "StructureParameter");
-    expect(object?.inputs.key).toBe(`objects/${structure?.inputs.value}`);
+      .find(({ name }) => name === "StructuresParameter");
+    expect(object?.inputs.key).toBe(`objects/${JSON.parse(String(structure?.inputs.value)).c1}`);
     expect(object?.inputs.key).not.toBe(lock.all("aws:s3/bucketObjectv2:BucketObjectv2")[0]?.inputs.key);
   });
 });

@@ -6,7 +6,7 @@ import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { DeleteCommand, DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
 import { connectTo } from "../../cli/connect.ts";
 import type { CellView } from "../../cli/status.ts";
-import type { TenantView } from "../../cli/tenants.ts";
+import type { TenantView } from "../../cli/view.ts";
 import { Cloud } from "../../local/cloud.ts";
 import { openPod } from "../../local/controls.ts";
 import { type EchoServer, startEchoServer } from "../../local/demo/echo-server.ts";
@@ -110,7 +110,7 @@ export class World {
     this.tables.send(new DeleteCommand({ TableName: this.cloud.endpoints().tables.tenants, Key: { tenantId } }));
 
   async view(tenantId: string): Promise<TenantView | undefined> {
-    const { viewTenant } = await import("../../cli/tenants.ts");
+    const { viewTenant } = await import("../../cli/view.ts");
     return viewTenant(tenantId);
   }
   async cells(): Promise<CellView[]> {

@@ -1,0 +1,17 @@
+/** EC2, as far as it says whether an edge's instance is gone. */
+import { DescribeInstancesCommand, EC2Client } from "@aws-sdk/client-ec2";
+
+const clients = new Map<string, EC2Client>();
+
+/** Terminated, or so long ago that EC2 has forgotten it. */
+export async function isTerminated(region: string, instanceId: string): Promise<boolean> {
+  const client = clients.get(region) ?? new EC2Client({ region });
+  clients.set(region, client);
+  try {
+    const { Reservations = [] } = await client.send(new DescribeInstancesCommand({ InstanceIds: [instanceId] }));
+    return Reservations.flatMap(({ Instances = [] }) => Instances).every(({ State }) => State?.Name === "terminated");
+  } catch (error) {
+    if (error instanceof Error && error.name === "InvalidInstanceID.NotFound") return true;
+    throw error;
+  }
+}

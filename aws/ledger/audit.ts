@@ -1,0 +1,145 @@
+/** Reading the whole ledger, and what one audit leaves for the next. */
+import { GetCommand, PutCommand, paginateScan, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import type { SlotKind } from "../../core/admission/place.ts";
+import { bucketOf } from "../../core/admission/routes.ts";
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import { bounded, type Seen } from "../../core/reconcile/drift.ts";
+import type { References } from "../../core/reconcile/objects.ts";
+import type { Tombstone } from "../../core/reconcile/tombstones.ts";
+import { documents, failedConditions, isConditionFailed } from "../documents.ts";
+import { environment } from "../settings.ts";
+import { keys } from "./keys.ts";
+import { queryAll } from "./query.ts";
+
+const TableName = environment.LANDFALL_LEDGER_TABLE;
+const keepNotesSeconds = 8 * 24 * 3600;
+
+export type LedgerItem = Record<string, unknown> & { pk: string; sk: string };
+
+/** Every item, page by page, in no order; what is written meanwhile may be in it or not. */
+export async function* scanLedger(): AsyncGenerator<LedgerItem[]> {
+  for await (const { Items = [] } of paginateScan({ client: documents }, { TableName })) yield Items as LedgerItem[];
+}
+
+export async function readSeen(kind: string): Promise<Seen | undefined> {
+  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.drift(kind), ConsistentRead: true }));
+  return Item?.seen as Seen | undefined;
+}
+export async function saveSeen(kind: string, differences: Map<string, string>, at: number): Promise<void> {
+  const seen: Seen = { differences: bounded(differences), at };
+  await documents.send(new PutCommand({ TableName, Item: { ...keys.drift(kind), seen } }));
+}
+
+/** Notes of what was referenced, of the last eight days. */
+export const readReferences = () => queryAll<References>(keys.references);
+export async function saveReferences(note: References): Promise<void> {
+  const expires = Math.floor(note.at / 1000) + keepNotesSeconds;
+  await documents.send(new PutCommand({ TableName, Item: { ...keys.reference(note.at), ...note, expires } }));
+}
+
+/** A slot's or a claim's tombstone, with where it stands. */
+export interface FoundTombstone extends Tombstone {
+  key: { pk: string; sk: string };
+  what: { slot: number; protocol: string } | { claim: string };
+}
+
+/** The tombstone that an item is, if it is one. */
+export function tombstoneIn(item: LedgerItem): FoundTombstone | undefined {
+  const { pk, sk, tenantId, absentFrom } = item;
+  const base = { key: { pk, sk }, tenantId: String(tenantId) };
+  const marked = typeof absentFrom === "number" ? { absentFrom } : {};
+  if (sk === "CLAIM" && item.releasedAt !== undefined) {
+    const what = { claim: pk.slice("CLAIM#".length) };
+    return { ...base, ...marked, cell: String(item.cell), at: Number(item.releasedAt), what };
+  }
+  if (sk !== "SLOT" || item.tombstone === undefined) return undefined;
+  const { at } = item.tombstone as { at: number };
+  const { cell, slot } = slotIn(item)!;
+  return { ...base, ...marked, cell, at, what: { slot, protocol: String(item.protocol) } };
+}
+
+/** The cell and number of a slot's item, or of a free one's. */
+export function slotIn({ pk, sk }: LedgerItem): { cell: string; slot: number } | undefined {
+  const [kind, cell = "", number] = pk.split("#");
+  if (kind === "SLOT" && sk === "SLOT") return { cell, slot: Number(number) };
+  return kind === "FREE" ? { cell, slot: Number(sk) } : undefined;
+}
+
+const unchanged = (tombstone: FoundTombstone) => {
+  const isClaim = "claim" in tombstone.what;
+  return {
+    ConditionExpression: isClaim
+      ? "tenantId = :tenant AND releasedAt = :at"
+      : "tenantId = :tenant AND tombstone.#at = :at",
+    ...(isClaim ? {} : { ExpressionAttributeNames: { "#at": "at" } }),
+    values: { ":tenant": tombstone.tenantId, ":at": tombstone.at },
+  };
+};
+
+/** Notes that the commit `generation` is without it; nothing when it was claimed again meanwhile. */
+export async function markAbsent(tombstone: FoundTombstone, generation: number): Promise<void> {
+  const { values, ...condition } = unchanged(tombstone);
+  try {
+    await documents.send(
+      new UpdateCommand({
+        TableName,
+        Key: tombstone.key,
+        UpdateExpression: "SET absentFrom = :generation",
+        ...condition,
+        ExpressionAttributeValues: { ...values, ":generation": generation },
+      }),
+    );
+  } catch (error) {
+    if (!isConditionFailed(error)) throw error;
+  }
+}
+
+/**
+ * Gives it back, if it is still the tombstone that was read: a name is nobody's from then on, a slot is among the free
+ * ones and no more its last tenant's, of whom `row` is the ledger's row.
+ * @returns false when something of it changed meanwhile
+ */
+export async function freeTombstone(
+  tombstone: FoundTombstone,
+  kind: SlotKind | undefined,
+  row: TenantRow | undefined,
+): Promise<boolean> {
+  const { values, ...condition } = unchanged(tombstone);
+  const gone = {
+    Delete: { TableName, Key: tombstone.key, ...condition, ExpressionAttributeValues: values },
+  };
+  try {
+    await documents.send(
+      new TransactWriteCommand({
+        TransactItems:
+          "claim" in tombstone.what ? [gone] : [gone, ...releaseSlot(tombstone, tombstone.what, kind!, row)],
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (failedConditions(error) !== undefined) return false;
+    throw error;
+  }
+}
+
+function releaseSlot(
+  { cell, tenantId }: FoundTombstone,
+  { slot, protocol }: { slot: number; protocol: string },
+  kind: SlotKind,
+  row: TenantRow | undefined,
+) {
+  const writes = [
+    { Put: { TableName, Item: keys.freeSlot(cell, kind, slot) } },
+    { Delete: { TableName, Key: keys.route(cell, bucketOf(tenantId), slot) } },
+  ];
+  if (row === undefined || row.slots[protocol] !== slot) return writes;
+  const { [protocol]: _, ...slots } = row.slots;
+  const next: TenantRow = { ...row, version: row.version + 1, slots };
+  const put = {
+    TableName,
+    Item: { ...keys.tenant(tenantId), version: next.version, row: next },
+    ConditionExpression: "version = :version",
+    ExpressionAttributeValues: { ":version": row.version },
+  };
+  return [...writes, { Put: put }];
+}

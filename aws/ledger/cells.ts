@@ -1,0 +1,84 @@
+/** A cell's own items, read together: the live commit, slot counters, and what stands in its way. */
+import { DeleteCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
+import type { SlotKind } from "../../core/admission/place.ts";
+import type { StructureState } from "../../core/publishing/structure.ts";
+import { documents, isConditionFailed } from "../documents.ts";
+import { environment } from "../settings.ts";
+import type { Commit } from "./commits.ts";
+import { keys } from "./keys.ts";
+import { queryAll } from "./query.ts";
+import type { Counter } from "./slots.ts";
+
+const TableName = environment.LANDFALL_LEDGER_TABLE;
+
+/** Why nothing is allocated or published until somebody ran `landfall rebuild`. */
+export interface Halt {
+  reason: string;
+  at: number;
+}
+
+/** A region whose manifest could not be written, since when, and why. */
+export interface CopyFailure {
+  region: string;
+  reason: string;
+  at: number;
+}
+
+export interface CellState {
+  commit: Commit | undefined;
+  counters: Record<SlotKind, Counter>;
+  halt: Halt | undefined;
+  copyFailures: CopyFailure[];
+  structure: { state: StructureState; version: number } | undefined;
+}
+
+export async function readCell(cell: string): Promise<CellState> {
+  const items = new Map(
+    (await queryAll<Record<string, unknown> & { sk: string }>(keys.cell(cell))).map((item) => [item.sk, item]),
+  );
+  const counter = (kind: SlotKind) => {
+    const { taken = 0, free = 0 } = (items.get(keys.counter(cell, kind).sk) ?? {}) as Partial<Counter>;
+    return { taken, free };
+  };
+  const structure = items.get(keys.structure(cell).sk);
+  return {
+    commit: items.get(keys.commit(cell).sk)?.commit as Commit | undefined,
+    counters: { raw: counter("raw"), tls: counter("tls") },
+    halt: items.get(keys.halt(cell).sk) as Halt | undefined,
+    copyFailures: [...items.values()].filter(({ sk }) => sk.startsWith("COPY#")) as unknown as CopyFailure[],
+    structure: structure as CellState["structure"],
+  };
+}
+
+export async function halt(cell: string, reason: string, at: number): Promise<void> {
+  await documents.send(new PutCommand({ TableName, Item: { ...keys.halt(cell), reason, at } }));
+}
+export async function resume(cell: string): Promise<void> {
+  await documents.send(new DeleteCommand({ TableName, Key: keys.halt(cell) }));
+}
+
+export async function noteCopyFailure(cell: string, failure: CopyFailure): Promise<void> {
+  await documents.send(new PutCommand({ TableName, Item: { ...keys.copy(cell, failure.region), ...failure } }));
+}
+export async function clearCopyFailure(cell: string, region: string): Promise<void> {
+  await documents.send(new DeleteCommand({ TableName, Key: keys.copy(cell, region) }));
+}
+
+/** @returns false when somebody else advanced it in between */
+export async function saveStructure(cell: string, state: StructureState, expectedVersion: number): Promise<boolean> {
+  try {
+    await documents.send(
+      new PutCommand({
+        TableName,
+        Item: { ...keys.structure(cell), version: expectedVersion + 1, state },
+        ...(expectedVersion === 0
+          ? { ConditionExpression: "attribute_not_exists(pk)" }
+          : { ConditionExpression: "version = :version", ExpressionAttributeValues: { ":version": expectedVersion } }),
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (isConditionFailed(error)) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,116 @@
+/** Slot numbers: a counter of those never used, and free items for those that came back. */
+import { GetCommand, QueryCommand, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import type { Reserved } from "../../core/admission/admit.ts";
+import { type SlotKind, slotOf, slotsIn } from "../../core/admission/place.ts";
+import type { Cell } from "../../schemas/fleet.ts";
+import { documents, failedConditions, isConditionFailed } from "../documents.ts";
+import { environment } from "../settings.ts";
+import { keys, padded } from "./keys.ts";
+
+const TableName = environment.LANDFALL_LEDGER_TABLE;
+
+/** `taken` numbers were handed out once; `free` of them are back, as far as the last audit counted. */
+export interface Counter {
+  taken: number;
+  free: number;
+}
+
+/**
+ * Reserves up to `count` slots: numbers never used first, in one increment; then free items, which are only looked at here
+ * and taken with the admission that uses them. `from` (0 to 1) says where among the free ones to begin, so that batches
+ * side by side do not all reach for the same.
+ */
+export async function reserveSlots(cell: Cell, kind: SlotKind, count: number, from: number): Promise<Reserved[]> {
+  const fresh = await takeNumbers(cell, kind, count);
+  const slots = fresh.map((number) => ({ slot: slotOf(cell, kind, number)!, free: false }));
+  if (slots.length === count) return slots;
+  const free = await findFree(cell, kind, count - slots.length, from);
+  return [...slots, ...free.map((slot) => ({ slot, free: true }))];
+}
+
+async function takeNumbers(cell: Cell, kind: SlotKind, count: number): Promise<number[]> {
+  const all = await increment(cell, kind, count);
+  if (all !== undefined) return all;
+  const Key = keys.counter(cell.name, kind);
+  const { Item } = await documents.send(new GetCommand({ TableName, Key, ConsistentRead: true }));
+  const rest = Math.min(count, slotsIn(cell, kind) - ((Item?.taken as number | undefined) ?? 0));
+  return rest > 0 ? ((await increment(cell, kind, rest)) ?? []) : [];
+}
+
+/** The numbers, or undefined when the cell has not so many left. */
+async function increment(cell: Cell, kind: SlotKind, count: number): Promise<number[] | undefined> {
+  try {
+    const { Attributes } = await documents.send(
+      new UpdateCommand({
+        TableName,
+        Key: keys.counter(cell.name, kind),
+        UpdateExpression: "ADD taken :count",
+        ConditionExpression: "attribute_not_exists(taken) OR taken <= :most",
+        ExpressionAttributeValues: { ":count": count, ":most": slotsIn(cell, kind) - count },
+        ReturnValues: "UPDATED_NEW",
+      }),
+    );
+    const first = (Attributes?.taken as number) - count;
+    const numbers = Array.from({ length: count }, (_, index) => first + index);
+    return numbers.every((number) => slotOf(cell, kind, number) !== undefined) ? numbers : undefined;
+  } catch (error) {
+    if (isConditionFailed(error)) return undefined;
+    throw error;
+  }
+}
+
+async function findFree(cell: Cell, kind: SlotKind, count: number, from: number): Promise<number[]> {
+  const low = kind === "raw" ? 0 : cell.portCount;
+  const start = padded(low + Math.floor(from * slotsIn(cell, kind)));
+  const page = async (condition: string) => {
+    const { Items = [] } = await documents.send(
+      new QueryCommand({
+        TableName,
+        KeyConditionExpression: `pk = :pk AND ${condition}`,
+        ExpressionAttributeValues: { ":pk": keys.freeSlots(cell.name, kind), ":start": start },
+        ConsistentRead: true,
+        Limit: count,
+      }),
+    );
+    return Items.map((item) => Number(item.sk));
+  };
+  const behind = await page("sk >= :start");
+  return behind.length < count ? [...behind, ...(await page("sk < :start"))].slice(0, count) : behind;
+}
+
+/** A number below the counter that nobody has, for good: put among the free ones unless somebody has it after all. */
+export async function returnSlot(cell: string, kind: SlotKind, slot: number): Promise<boolean> {
+  try {
+    await documents.send(
+      new TransactWriteCommand({
+        TransactItems: [
+          {
+            ConditionCheck: {
+              TableName,
+              Key: keys.slot(cell, slot),
+              ConditionExpression: "attribute_not_exists(pk)",
+            },
+          },
+          { Put: { TableName, Item: keys.freeSlot(cell, kind, slot) } },
+        ],
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (failedConditions(error) !== undefined) return false;
+    throw error;
+  }
+}
+
+/** What an audit counted: for placing tenants, not for giving slots out. */
+export async function countFree(cell: string, kind: SlotKind, free: number): Promise<void> {
+  await documents.send(
+    new UpdateCommand({
+      TableName,
+      Key: keys.counter(cell, kind),
+      UpdateExpression: "SET #free = :free",
+      ExpressionAttributeNames: { "#free": "free" },
+      ExpressionAttributeValues: { ":free": free },
+    }),
+  );
+}

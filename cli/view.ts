@@ -1,0 +1,103 @@
+/** A tenant as the tables have it, for people and programs. */
+import type { TenantRow } from "../core/admission/tenant-row.ts";
+import { type Condition, conditionsOf } from "../core/rollout/conditions.ts";
+import { type TraceStep, traceOf } from "../core/rollout/trace.ts";
+
+/** Loaded late: aws/ reads its environment, which `connect` sets. */
+const aws = async () => ({
+  ...(await import("../aws/settings.ts")),
+  ...(await import("../aws/tenants.ts")),
+  ...(await import("../aws/ledger/batches.ts")),
+  ...(await import("../aws/ledger/status.ts")),
+});
+
+export interface TenantView {
+  tenantId: string;
+  state: string;
+  reasons: string[];
+  /** The record's generation, and the one that is settled. */
+  generation: number;
+  observedGeneration: number;
+  conditions: Condition[];
+  served: string;
+  /** Regions whose edges all serve it, and regions that have edges to wait for. */
+  regions: string[];
+  regionsCounted: string[];
+  missing: string[];
+  cell: string | undefined;
+  /** The stable name to point DNS at. */
+  endpoint: string | undefined;
+  hostnames: string[];
+  wildcard: string | undefined;
+  /** Protocol → port on the endpoint's addresses. */
+  ports: Record<string, number>;
+  /** From the start of the rollout to its settling, ms; and when that was. */
+  rolloutMs: number | undefined;
+  settledAt: number | undefined;
+}
+
+/** A tenant's record, ledger row and status as one value; undefined when nothing is known of it. */
+export async function viewTenant(tenantId: string): Promise<TenantView | undefined> {
+  const { loadSettings, cellOf, readRecord, readTenant } = await aws();
+  const [record, { row, status, refusals }, { fleet }] = await Promise.all([
+    readRecord(tenantId),
+    readTenant(tenantId),
+    loadSettings(),
+  ]);
+  if (record === undefined && row === undefined) return undefined;
+  const cell = row === undefined ? undefined : cellOf(fleet, row.cell);
+  const served = row?.admitted?.record;
+  return {
+    tenantId,
+    state: row?.state ?? "New",
+    reasons: row?.reasons ?? [],
+    generation: row?.generation ?? 0,
+    observedGeneration: status?.observedGeneration ?? 0,
+    conditions: row === undefined ? [] : conditionsOf({ row, status, refusals }),
+    served: servedWord(row, status?.observedGeneration, status?.served),
+    regions: status?.regions ?? [],
+    regionsCounted: status?.regionsCounted ?? [],
+    missing: status?.missing ?? [],
+    cell: row?.cell,
+    endpoint: cell === undefined ? undefined : `${cell.name}.${fleet.endpointDomain}`,
+    hostnames: served?.hostnames ?? [],
+    wildcard: served?.wildcard,
+    ports: cell === undefined || served === undefined ? {} : portsOf(Object.keys(served.protocols), row!.slots, cell),
+    rolloutMs: status === undefined ? undefined : status.settledAt - status.startedAt,
+    settledAt: status?.settledAt,
+  };
+}
+
+/** What users get now. A rejected change leaves what was served before. */
+function servedWord(row: TenantRow | undefined, observed: number | undefined, word: string | undefined): string {
+  if (row === undefined || row.admitted === undefined) return "no";
+  if (observed !== undefined && observed >= row.admitted.generation)
+    return row.state === "Suspended" ? "suspended" : (word ?? "no");
+  return "rolling out";
+}
+
+const portsOf = (protocols: string[], slots: Record<string, number>, cell: { tlsPort: number; portBase: number }) =>
+  Object.fromEntries(
+    protocols
+      .sort()
+      .map((protocol) => [protocol, protocol === "tls" ? cell.tlsPort : cell.portBase + slots[protocol]!]),
+  );
+
+/** The life of the tenant's latest settled change; undefined when none settled, or its batch is forgotten (7 days). */
+export async function traceTenant(tenantId: string): Promise<TraceStep[] | undefined> {
+  const { readTenant, findBatch, readCoverage } = await aws();
+  const { row, status } = await readTenant(tenantId);
+  if (row === undefined || status === undefined) return undefined;
+  const batch = await findBatch(status.batchId);
+  if (batch === undefined) return undefined;
+  const covered = (await readCoverage(row.cell, [status.batchId])).get(status.batchId);
+  return traceOf({
+    sequence: batch.sequences?.[tenantId],
+    startedAt: batch.startedAt,
+    admittedAt: batch.admittedAt,
+    committedAt: covered?.committedAt,
+    generation: covered?.generation,
+    acks: covered?.acks ?? [],
+    settledAt: status.settledAt,
+  });
+}

@@ -1,0 +1,97 @@
+/**
+ * A new structure reaches a cell's edges in stages: one edge, its region, all. Each stage is watched for a while; an edge
+ * that refuses it, or is worse off with it, sends everybody back. State in, state out: one evaluation a tick.
+ */
+import type { Manifest } from "../../schemas/snapshot.ts";
+import { type EdgeRow, isReady, recentReportMs } from "../rollout/acks.ts";
+
+export interface StructureState {
+  /** The structure to move to, and the one to return to. */
+  target: string;
+  from: string;
+  stage: "canary" | "region" | "all" | "done" | "returned";
+  /** When the stage began, milliseconds since 1970. */
+  since: number;
+  /** Edges that have the target by override, in order. */
+  edges: string[];
+  /** Why it was returned. */
+  reason?: string;
+}
+
+export interface StructureFacts {
+  /** What the platform team wants every edge to have. */
+  wanted: string;
+  live: Manifest["structure"];
+  state: StructureState | undefined;
+  edges: EdgeRow[];
+  /** Edges that a health event says are degraded. */
+  degraded: string[];
+  bakeMs: number;
+  now: number;
+}
+
+/** How long an edge may take to report the structure it was given. */
+const applyMs = 60_000;
+
+/** The structure that a state asks for. */
+export function structureOf(state: StructureState): Manifest["structure"] {
+  if (state.stage === "all" || state.stage === "done") return { default: state.target, overrides: {} };
+  return { default: state.from, overrides: Object.fromEntries(state.edges.map((edgeId) => [edgeId, state.target])) };
+}
+
+/** The next state, or undefined when there is nothing to do but wait. */
+export function advanceStructure(facts: StructureFacts): StructureState | undefined {
+  const { state, wanted, live, now } = facts;
+  if (state === undefined || state.stage === "done" || state.stage === "returned") return begin(facts);
+  if (state.target !== wanted)
+    return { ...state, ...returned(now, `${wanted.slice(0, 12)} is wanted instead`), target: state.target };
+  if (!isPublished(live, structureOf(state))) return undefined;
+  const members =
+    state.stage === "all" ? facts.edges : facts.edges.filter(({ edgeId }) => state.edges.includes(edgeId));
+  const fault = members.map((edge) => faultOf(edge, state, facts)).find((found) => found !== undefined);
+  if (fault !== undefined) return { ...state, ...returned(now, fault) };
+  const counted = members.filter((edge) => isRecent(edge, now));
+  const everywhere = counted.length > 0 && counted.every(({ structure }) => structure === state.target);
+  if (!everywhere || now - state.since < facts.bakeMs) return undefined;
+  return next(state, facts);
+}
+
+function begin({ state, wanted, live, edges, now }: StructureFacts): StructureState | undefined {
+  if (live.default === wanted || (state?.stage === "returned" && state.target === wanted && state.reason !== undefined))
+    return undefined;
+  const canary = edges
+    .filter((edge) => isReady(edge) && isRecent(edge, now))
+    .map(({ edgeId }) => edgeId)
+    .sort()[0];
+  if (canary === undefined) return undefined;
+  return { target: wanted, from: live.default, stage: "canary", since: now, edges: [canary] };
+}
+
+const returned = (now: number, reason: string) => ({ stage: "returned" as const, since: now, edges: [], reason });
+
+function next(state: StructureState, { edges, now }: StructureFacts): StructureState {
+  const base = { ...state, since: now };
+  if (state.stage === "region") return { ...base, stage: "all", edges: [] };
+  if (state.stage === "all") return { ...base, stage: "done" };
+  const region = edges.find(({ edgeId }) => edgeId === state.edges[0])?.region;
+  const members = edges.filter((edge) => edge.region === region).map(({ edgeId }) => edgeId);
+  return { ...base, stage: "region", edges: members.sort() };
+}
+
+const isRecent = (edge: EdgeRow, now: number) => now - edge.reportedAt <= recentReportMs;
+
+const isPublished = (live: Manifest["structure"], asked: Manifest["structure"]) =>
+  live.default === asked.default &&
+  Object.keys(live.overrides).sort().join() === Object.keys(asked.overrides).sort().join();
+
+/** Why an edge that was given the target speaks against it. In the last stage, who was silent before is no witness. */
+function faultOf(edge: EdgeRow, { stage, since }: StructureState, facts: StructureFacts): string | undefined {
+  const { wanted, degraded, now } = facts;
+  const who = `${edge.edgeId} (${edge.region})`;
+  const waited = now - since > applyMs;
+  if (!isRecent(edge, now)) return stage !== "all" && waited ? `${who} fell silent with it` : undefined;
+  if (edge.nack !== undefined && edge.structure !== wanted) return `${who} refuses it: ${edge.nack.reason}`;
+  if (edge.structure !== wanted) return waited ? `${who} did not apply it` : undefined;
+  if (!edge.serving) return `${who} does not serve with it`;
+  return degraded.includes(edge.edgeId) ? `${who} is degraded with it` : undefined;
+}

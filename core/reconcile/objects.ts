@@ -1,0 +1,29 @@
+/** Objects stay for so long after they were last seen referenced: a manifest may be read long after it was written. */
+export const keepObjectsMs = 7 * 24 * 3600 * 1000;
+/** How often what is referenced is noted down. */
+export const noteEveryMs = 3600 * 1000;
+
+/** Hashes that were referenced at a time. */
+export interface References {
+  at: number;
+  hashes: string[];
+}
+
+/**
+ * Objects that nothing has referenced for seven days: put before, in no note since, and the notes reach back that far. A
+ * publisher puts again what it references, which makes an object young.
+ */
+export function objectsToDelete(
+  objects: { hash: string; putAt: number }[],
+  referenced: string[],
+  notes: References[],
+  now: number,
+): string[] {
+  const since = now - keepObjectsMs;
+  if (!notes.some(({ at }) => at <= since)) return [];
+  const alive = new Set([...referenced, ...notes.filter(({ at }) => at >= since).flatMap(({ hashes }) => hashes)]);
+  return objects
+    .filter(({ hash, putAt }) => putAt < since && !alive.has(hash))
+    .map(({ hash }) => hash)
+    .sort();
+}

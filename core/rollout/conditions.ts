@@ -1,0 +1,80 @@
+import type { TenantRow } from "../admission/tenant-row.ts";
+
+/** One aspect of a tenant, as Kubernetes writes it. */
+export interface Condition {
+  type: "Admitted" | "Published" | "Served";
+  status: "True" | "False" | "Unknown";
+  /** One word for programs. */
+  reason: string;
+  /** For people; empty when there is nothing to say. */
+  message: string;
+  /** The tenant's generation that it is about. */
+  generation: number;
+  /** Since when, milliseconds since 1970. */
+  at?: number;
+}
+
+export interface ConditionFacts {
+  row: TenantRow;
+  status:
+    | {
+        observedGeneration: number;
+        snapshotGeneration: number;
+        served: string;
+        missing: string[];
+        committedAt: number;
+        settledAt: number;
+      }
+    | undefined;
+  refusals: { edgeId: string; region: string; reason: string; at: number }[];
+}
+
+/** Admitted, Published and Served of a tenant, in this order. */
+export function conditionsOf({ row, status, refusals }: ConditionFacts): Condition[] {
+  const wanted = row.state === "Removed" ? row.generation : (row.admitted?.generation ?? 0);
+  return [admitted(row), published(wanted, status), served(row, wanted, status, refusals)];
+}
+
+function admitted({ state, reasons, generation, at }: TenantRow): Condition {
+  const good = state === "Admitted" || state === "Suspended";
+  const full = reasons.some((reason) => reason.startsWith("CellFull"));
+  return {
+    type: "Admitted",
+    status: good ? "True" : "False",
+    reason: state === "Pending" && full ? "CellFull" : state,
+    message: reasons.join("; "),
+    generation,
+    at,
+  };
+}
+
+function published(generation: number, status: ConditionFacts["status"]): Condition {
+  const base = { type: "Published" as const, generation };
+  if (generation === 0) return { ...base, status: "False", reason: "NeverAdmitted", message: "" };
+  if (status === undefined || status.observedGeneration < generation)
+    return { ...base, status: "Unknown", reason: "RollingOut", message: "no settled commit has it yet" };
+  const message = `in generation ${status.snapshotGeneration} of the cell`;
+  return { ...base, status: "True", reason: "Committed", message, at: status.committedAt };
+}
+
+function served(
+  { state }: TenantRow,
+  generation: number,
+  status: ConditionFacts["status"],
+  refusals: ConditionFacts["refusals"],
+): Condition {
+  const base = { type: "Served" as const, generation };
+  if (generation === 0) return { ...base, status: "False", reason: "NeverAdmitted", message: "" };
+  if (refusals.length > 0) {
+    const message = refusals.map(({ edgeId, region, reason }) => `${edgeId} (${region}): ${reason}`).join("; ");
+    const at = Math.min(...refusals.map((refusal) => refusal.at));
+    return { ...base, status: "False", reason: "Quarantined", message, at };
+  }
+  if (status === undefined || status.observedGeneration < generation)
+    return { ...base, status: "Unknown", reason: "RollingOut", message: "" };
+  const settled = { ...base, message: status.missing.join("; "), at: status.settledAt };
+  if (status.served !== "all")
+    return { ...settled, status: "False", reason: status.served === "partly" ? "PartlyServed" : "NotServed" };
+  if (state === "Suspended" || state === "Removed") return { ...settled, status: "False", reason: state };
+  return { ...settled, status: "True", reason: "ServedByAll" };
+}

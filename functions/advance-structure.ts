@@ -1,0 +1,30 @@
+/** One evaluation of a cell's structure: begins, advances or returns its staged rollout. The publisher carries it out. */
+import { readCell, saveStructure } from "../aws/ledger/cells.ts";
+import { readEdges, readSignals } from "../aws/ledger/edges.ts";
+import { loadSettings } from "../aws/settings.ts";
+import { advanceStructure } from "../core/publishing/structure.ts";
+import { PublishInput } from "../schemas/workflows.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
+
+export const handler = shell(PublishInput, async ({ cell }) => {
+  const { fleet, structures, frozen } = await loadSettings();
+  const [{ commit, structure }, edges, signals] = await Promise.all([
+    readCell(cell),
+    readEdges(cell),
+    readSignals(cell),
+  ]);
+  const wanted = structures[cell];
+  if (frozen || commit === undefined || wanted === undefined) return { cell, stage: structure?.state.stage ?? "none" };
+  const next = advanceStructure({
+    wanted,
+    live: commit.structure,
+    state: structure?.state,
+    edges,
+    degraded: signals.flatMap(({ edgeId, health }) => (edgeId !== undefined && health === "degraded" ? [edgeId] : [])),
+    bakeMs: fleet.structureBakeSeconds * 1000,
+    now: Date.now(),
+  });
+  if (next !== undefined && (await saveStructure(cell, next, structure?.version ?? 0)))
+    logger.info("structure moves", { cell, stage: next.stage, target: next.target, reason: next.reason });
+  return { cell, stage: (next ?? structure?.state)?.stage ?? "none" };
+});

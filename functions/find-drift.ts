@@ -1,0 +1,102 @@
+/** The audit's second part: tenants whose record, ledger, snapshot and status don't agree get a rollout of their own. */
+import { type LedgerItem, readSeen, saveSeen, scanLedger } from "../aws/ledger/audit.ts";
+import { readCell } from "../aws/ledger/cells.ts";
+import { readRoutes } from "../aws/ledger/commits.ts";
+import { loadSettings, type Settings } from "../aws/settings.ts";
+import { getRoutes } from "../aws/snapshots.ts";
+import { scanRecords } from "../aws/tenants.ts";
+import { roomIn, slotKinds } from "../core/admission/place.ts";
+import type { TenantRow } from "../core/admission/tenant-row.ts";
+import { canonicalJson, plain } from "../core/canonical.ts";
+import { everyBucket, renderBucket } from "../core/publishing/render.ts";
+import { seenTwice } from "../core/reconcile/drift.ts";
+import { routeDifferences } from "../core/reconcile/routes.ts";
+import { type LedgerTenant, tenantDifferences } from "../core/reconcile/tenants.ts";
+import { sha256 } from "../schemas/signed.ts";
+import { AuditInput } from "../schemas/workflows.ts";
+import { bucketsOf, homeOf } from "./shell/buckets.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
+import { startRollouts } from "./shell/rollouts.ts";
+
+const seen = "tenants";
+
+export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
+  const settings = await loadSettings();
+  if (settings.frozen) return { found: 0, mended: 0 };
+  const { tenants, owners, pending } = await readLedger();
+  const differences = tenantDifferences(await readHashes(), tenants, owners);
+  for (const [tenantId, how] of await readRouteDifferences(settings))
+    if (!differences.has(tenantId)) differences.set(tenantId, how);
+  const now = Date.now();
+  const due = seenTwice(differences, await readSeen(seen), now);
+  const admissible = (await hasRoom(settings)) ? pending : []; // no need to see them twice: they wait for this
+  await startRollouts(`audit-${awsRequestId}`, new Map([...due, ...admissible].map((id) => [id, ""])), now);
+  // After the rollouts: an audit that dies in between finds the same again.
+  await saveSeen(seen, differences, now);
+  logger.info("drift looked at", { found: differences.size, due: due.length, pending: admissible.length });
+  return { found: differences.size, mended: due.length + admissible.length };
+});
+
+async function readHashes(): Promise<Map<string, string>> {
+  const hashes = new Map<string, string>();
+  for await (const page of scanRecords())
+    for (const record of page) hashes.set(record.tenantId, sha256(canonicalJson(plain(record))));
+  return hashes;
+}
+
+async function readLedger() {
+  const rows = new Map<string, TenantRow>();
+  const observed = new Map<string, { generation: number; served: string }>();
+  const owners = new Map<string, string>();
+  for await (const page of scanLedger())
+    for (const item of page) {
+      if (item.sk === "ROW") rows.set((item.row as TenantRow).tenantId, item.row as TenantRow);
+      else if (item.sk === "CLAIM") owners.set(item.pk.slice("CLAIM#".length), String(item.tenantId));
+      else if (item.sk === "STATUS" && item.observed !== undefined) observed.set(String(item.tenantId), statusIn(item));
+    }
+  const tenants = new Map([...rows].map(([id, row]) => [id, ledgerTenant(row, observed.get(id))]));
+  const pending = [...rows.values()].filter(({ state }) => state === "Pending").map(({ tenantId }) => tenantId);
+  return { tenants, owners, pending: pending.sort() };
+}
+
+const statusIn = ({ observed }: LedgerItem) => {
+  const { observedGeneration, served } = observed as { observedGeneration: number; served: string };
+  return { generation: observedGeneration, served };
+};
+
+/** A removed tenant is settled when its removal is. */
+function ledgerTenant(row: TenantRow, status: { generation: number; served: string } | undefined): LedgerTenant {
+  const { tenantId, version, hash, state, blocked = [] } = row;
+  const admitted = state === "Removed" ? row.generation : (row.admitted?.generation ?? 0);
+  const observed = status?.generation ?? 0;
+  const served = status?.served ?? "none";
+  return { tenantId, version, hash, state, retry: row.retry === true, blocked, admitted, observed, served };
+}
+
+/** Tenants whose routes in the ledger are not those of the live commit: somebody died before telling the publisher. */
+async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, string>> {
+  const home = homeOf(fleet, bucketsOf(fleet));
+  const found = new Map<string, string>();
+  for (const { name } of fleet.cells) {
+    const { commit } = await readCell(name);
+    if (commit === undefined) continue;
+    for (const bucket of everyBucket) {
+      const { routes } = await readRoutes(name, bucket);
+      const hash = sha256(renderBucket(routes));
+      if (hash === commit.routes[bucket]) continue;
+      const live = await getRoutes(home, commit.routes[bucket]!);
+      for (const tenantId of routeDifferences(live.routes, routes)) found.set(tenantId, `routes ${hash.slice(0, 12)}`);
+    }
+  }
+  return found;
+}
+
+async function hasRoom({ fleet }: Settings): Promise<boolean> {
+  const cells = await Promise.all(
+    fleet.cells.map(async (cell) => {
+      const { counters } = await readCell(cell.name);
+      return slotKinds.some((kind) => roomIn(cell, kind, counters[kind]) > 0);
+    }),
+  );
+  return cells.includes(true);
+}

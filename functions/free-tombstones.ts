@@ -1,0 +1,169 @@
+/** The audit's first part: gives slots and names back once nobody can serve them any more, and finds numbers that were lost. */
+
+import { readTenantRows } from "../aws/ledger/admission.ts";
+import {
+  type FoundTombstone,
+  freeTombstone,
+  type LedgerItem,
+  markAbsent,
+  readSeen,
+  saveSeen,
+  scanLedger,
+  slotIn,
+  tombstoneIn,
+} from "../aws/ledger/audit.ts";
+import { readCell } from "../aws/ledger/cells.ts";
+import { readEdges } from "../aws/ledger/edges.ts";
+import { releaseLease, takeLease } from "../aws/ledger/leases.ts";
+import { countFree, returnSlot } from "../aws/ledger/slots.ts";
+import { loadSettings } from "../aws/settings.ts";
+import { getRoutes } from "../aws/snapshots.ts";
+import { kindOf, type SlotKind, slotKinds, slotOf } from "../core/admission/place.ts";
+import { bucketOf } from "../core/admission/routes.ts";
+import type { TenantRow } from "../core/admission/tenant-row.ts";
+import { seenTwice } from "../core/reconcile/drift.ts";
+import { tombstoneStep } from "../core/reconcile/tombstones.ts";
+import type { Cell, Fleet } from "../schemas/fleet.ts";
+import type { Route } from "../schemas/snapshot.ts";
+import { AuditInput } from "../schemas/workflows.ts";
+import { bucketsOf, homeOf } from "./shell/buckets.ts";
+import { logger, handler as shell } from "./shell/handler.ts";
+
+/** As long as a publisher's, which it keeps away: a commit that was rendered before a look is not made after it. */
+const leaseMs = 15_000;
+
+export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
+  const { fleet, frozen } = await loadSettings();
+  if (frozen) return { freed: 0, returned: 0 };
+  const ledger = await readLedger(fleet);
+  let freed = 0;
+  let returned = 0;
+  for (const cell of fleet.cells) {
+    const found = ledger.tombstones.filter((tombstone) => tombstone.cell === cell.name);
+    freed += await freeIn(cell, fleet, found, awsRequestId);
+    returned += await returnLost(cell, ledger.accounts.get(cell.name)!);
+  }
+  logger.info("tombstones looked at", { found: ledger.tombstones.length, freed, returned });
+  return { freed, returned };
+});
+
+/** Which numbers of a cell are accounted for, and how many were handed out. */
+interface Account {
+  taken: Record<SlotKind, number>;
+  known: Set<number>;
+  free: Set<number>;
+}
+
+async function readLedger(fleet: Fleet) {
+  const accounts = new Map<string, Account>();
+  for (const { name } of fleet.cells) {
+    const { counters } = await readCell(name); // before the scan: a number handed out during it is not lost
+    accounts.set(name, {
+      taken: { raw: counters.raw.taken, tls: counters.tls.taken },
+      known: new Set(),
+      free: new Set(),
+    });
+  }
+  const tombstones: FoundTombstone[] = [];
+  for await (const page of scanLedger())
+    for (const item of page) {
+      const tombstone = tombstoneIn(item);
+      if (tombstone !== undefined) tombstones.push(tombstone);
+      note(item, accounts);
+    }
+  return { tombstones, accounts };
+}
+
+function note(item: LedgerItem, accounts: Map<string, Account>): void {
+  const at = slotIn(item);
+  if (at !== undefined) {
+    const account = accounts.get(at.cell);
+    account?.known.add(at.slot);
+    if (item.pk.startsWith("FREE#")) account?.free.add(at.slot);
+  } else if (item.sk === "ROW") {
+    const { cell, spare = [] } = item.row as TenantRow;
+    for (const slot of spare) accounts.get(cell)?.known.add(slot);
+  }
+}
+
+async function freeIn(cell: Cell, fleet: Fleet, found: FoundTombstone[], holder: string): Promise<number> {
+  if (found.length === 0) return 0;
+  const edges = await readEdges(cell.name);
+  const now = Date.now();
+  const step = (tombstone: FoundTombstone, isLive: boolean) => {
+    const seconds = "claim" in tombstone.what ? fleet.coolOffSeconds.name : fleet.coolOffSeconds.slot;
+    return tombstoneStep(tombstone, { isLive, edges, coolOffMs: seconds * 1000, now });
+  };
+  await markIn(
+    cell,
+    fleet,
+    found.filter((tombstone) => tombstone.absentFrom === undefined),
+    holder,
+  );
+  const due = found.filter((tombstone) => tombstone.absentFrom !== undefined && step(tombstone, false) === "free");
+  let freed = 0;
+  for (const tombstone of due) {
+    const protocol = "claim" in tombstone.what ? undefined : tombstone.what.protocol;
+    const row =
+      protocol === undefined ? undefined : (await readTenantRows([tombstone.tenantId])).get(tombstone.tenantId);
+    const kind = protocol === undefined ? undefined : kindOf(protocol);
+    if (await freeTombstone(tombstone, kind, row)) freed++;
+  }
+  return freed;
+}
+
+/**
+ * Under the publisher's lease, which ends every commit that was rendered before: what the live commit is without, every
+ * later one is without too.
+ */
+async function markIn(cell: Cell, fleet: Fleet, fresh: FoundTombstone[], holder: string): Promise<void> {
+  if (fresh.length === 0) return;
+  const lease = await takeLease(`publish#${cell.name}`, holder, leaseMs, Date.now());
+  if (lease === undefined) return; // the next audit
+  try {
+    const { commit } = await readCell(cell.name);
+    if (commit === undefined) return;
+    const home = homeOf(fleet, bucketsOf(fleet));
+    for (const tombstone of fresh) {
+      const { routes } = await getRoutes(home, commit.routes[bucketOf(tombstone.tenantId)]!);
+      const live = routes.filter(({ tenantId }) => tenantId === tombstone.tenantId).some(has(tombstone));
+      const facts = { isLive: live, edges: [], coolOffMs: 0, now: 0 };
+      if (tombstoneStep(tombstone, facts) === "mark") await markAbsent(tombstone, commit.generation);
+    }
+  } finally {
+    await releaseLease(lease);
+  }
+}
+
+/** Whether a route still serves what was given up. A zone is given up with the last name in it. */
+const has =
+  ({ what }: FoundTombstone) =>
+  (route: Route): boolean => {
+    if (!("claim" in what)) return route.slot === what.slot;
+    const names = [...route.hostnames, ...(route.wildcard === undefined ? [] : [route.wildcard])];
+    if (!what.claim.startsWith("@")) return names.includes(what.claim);
+    return names.some((name) => name.slice(name.indexOf(".") + 1) === what.claim.slice(1));
+  };
+
+/** Numbers below the counter that nobody has and that are not free: whoever reserved them never took them. */
+async function returnLost({ name, ...cell }: Cell, { taken, known, free }: Account): Promise<number> {
+  const lost = new Map<string, string>();
+  for (const kind of slotKinds)
+    for (let number = 0; number < taken[kind]; number++) {
+      const slot = slotOf({ name, ...cell }, kind, number);
+      if (slot !== undefined && !known.has(slot)) lost.set(`${kind} ${slot}`, "lost");
+    }
+  const now = Date.now();
+  const seen = `slots of ${name}`;
+  let returned = 0;
+  for (const key of seenTwice(lost, await readSeen(seen), now)) {
+    const [kind, slot] = key.split(" ") as [SlotKind, string];
+    if (await returnSlot(name, kind, Number(slot))) returned++;
+  }
+  await saveSeen(seen, lost, now);
+  for (const kind of slotKinds)
+    await countFree(name, kind, [...free].filter((slot) => kindOfSlot(slot, cell.portCount) === kind).length);
+  return returned;
+}
+
+const kindOfSlot = (slot: number, portCount: number): SlotKind => (slot < portCount ? "raw" : "tls");

@@ -1,0 +1,17 @@
+import { createBatch } from "../../aws/ledger/batches.ts";
+import { environment } from "../../aws/settings.ts";
+import { startExecution } from "../../aws/workflows.ts";
+import { chunksOf } from "../../core/rollout/chunks.ts";
+
+/**
+ * Starts rollouts for these tenants (id to the stream's number of its last record, or ""), in batches that fit. The same
+ * name and tenants again are the same batches and executions.
+ */
+export async function startRollouts(name: string, tenants: Map<string, string>, now: number): Promise<void> {
+  for (const [index, tenantIds] of chunksOf([...tenants.keys()]).entries()) {
+    const batchId = `${name}-${index}`;
+    const sequences = Object.fromEntries(tenantIds.flatMap((id) => (tenants.get(id) ? [[id, tenants.get(id)!]] : [])));
+    await createBatch(batchId, tenantIds, now, sequences);
+    await startExecution(environment.LANDFALL_ROLLOUT_MACHINE!, batchId, { batchId });
+  }
+}
