@@ -1,0 +1,74 @@
+/** A model of an edge: it verifies and applies what the real agent would, by the same functions, and keeps it in memory. */
+
+import { RefusedError, verifyManifest } from "../../edge/agent/verify.ts";
+import type { PublicKeys } from "../../schemas/signed.ts";
+import { sha256 } from "../../schemas/signed.ts";
+import { type Manifest, manifestKey, objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
+
+export type Fetch = (region: string, key: string) => string | undefined;
+
+export class SimulatedEdge {
+  readonly edgeId: string;
+  readonly cell: string;
+  readonly region: string;
+  manifest: Manifest | undefined;
+  routes: Route[] = [];
+  nack: { generation: number; reason: string } | undefined;
+  /** The manifest that was looked at last; the real agent is told that it is not modified. */
+  #seen: string | undefined;
+  /** Cut off from its bucket, from the bus, and slow to look, until these times. */
+  cutOffUntil = 0;
+  unheardUntil = 0;
+  lagUntil = 0;
+
+  constructor(edgeId: string, cell: string, region: string) {
+    this.edgeId = edgeId;
+    this.cell = cell;
+    this.region = region;
+  }
+
+  /** @returns whether anything changed */
+  pull(fetch: Fetch, keys: PublicKeys): boolean {
+    const text = fetch(this.region, manifestKey(this.cell));
+    if (text === undefined || (text === this.#seen && this.nack === undefined)) return false;
+    this.#seen = text;
+    const before = `${this.manifest?.generation} ${JSON.stringify(this.nack)}`;
+    try {
+      const known = {
+        cell: this.cell,
+        keys,
+        generation: this.manifest?.generation ?? 0,
+        incarnation: this.manifest?.incarnation,
+      };
+      const manifest = verifyManifest(text, known);
+      this.routes = manifest.routes.flatMap((hash) => this.#object(fetch, hash));
+      this.manifest = manifest;
+      this.nack = undefined;
+    } catch (error) {
+      const generation = error instanceof RefusedError ? error.generation : 0;
+      this.nack = { generation, reason: (error as Error).message };
+    }
+    return before !== `${this.manifest?.generation} ${JSON.stringify(this.nack)}`;
+  }
+
+  #object(fetch: Fetch, hash: string): Route[] {
+    const text = fetch(this.region, objectKey(hash));
+    if (text === undefined || sha256(text) !== hash) throw new Error(`object ${hash} is missing`);
+    return RouteBucket.parse(JSON.parse(text)).routes;
+  }
+
+  report(at: number) {
+    return {
+      edgeId: this.edgeId,
+      cell: this.cell,
+      region: this.region,
+      address: `10.9.0.${this.edgeId.length}`,
+      at,
+      appliedGeneration: this.manifest?.generation ?? 0,
+      ...(this.manifest === undefined ? {} : { structure: this.manifest.structure.default }),
+      serving: this.manifest !== undefined,
+      rejectedRoutes: [],
+      ...(this.nack === undefined ? {} : { nack: this.nack }),
+    };
+  }
+}

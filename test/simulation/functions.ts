@@ -1,0 +1,149 @@
+/**
+ * The real handlers, bundled as they are with every package left outside, so that an instance of a function is a fresh
+ * evaluation of our own code: with caches of its own, which a crash takes along, and with clients that the simulation answers.
+ */
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import vm from "node:vm";
+import middy from "@middy/core";
+import type { Context } from "aws-lambda";
+import { build, type PluginBuild } from "esbuild";
+import type { Mutant } from "./mutants.ts";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const requireReal = createRequire(import.meta.url);
+
+export const functionNames = [
+  "start-rollout",
+  "admit-tenants",
+  "publish-cell",
+  "await-acks",
+  "settle-rollout",
+  "record-edge-report",
+  "advance-structure",
+  "forget-edges",
+  "free-tombstones",
+  "find-drift",
+  "sweep-snapshots",
+] as const;
+export type FunctionName = (typeof functionNames)[number];
+
+export type Handler = (event: unknown, context: Context) => Promise<unknown>;
+export type Code = Map<FunctionName, { script: vm.Script; imports: Map<string, string[]> }>;
+
+/** @throws when the mutant's text is not in the sources any more */
+export async function bundle(mutant?: Mutant): Promise<Code> {
+  const changed = new Set<string>();
+  const plugin = {
+    name: "mutant",
+    setup({ onLoad }: PluginBuild) {
+      for (const [file, changes] of Map.groupBy(mutant?.changes ?? [], (change) => change.file))
+        onLoad({ filter: new RegExp(`${file.replaceAll(/[/.]/g, "\\$&")}$`) }, ({ path: found }) => {
+          let contents = readFileSync(found, "utf8");
+          for (const { from, to } of changes) {
+            if (!contents.includes(from)) throw new Error(`${file} has no ${from}`);
+            contents = contents.replace(from, () => to);
+          }
+          changed.add(file);
+          return { contents, loader: "ts" as const };
+        });
+    },
+  };
+  const { outputFiles } = await build({
+    entryPoints: functionNames.map((name) => path.join(root, `functions/${name}.ts`)),
+    bundle: true,
+    write: false,
+    outdir: "/",
+    platform: "node",
+    format: "cjs",
+    target: "node24",
+    packages: "external",
+    keepNames: true,
+    plugins: [plugin],
+    logLevel: "error",
+  });
+  for (const { file } of mutant?.changes ?? []) if (!changed.has(file)) throw new Error(`${file} was not changed`);
+  return new Map(
+    outputFiles.map(({ path: file, text }) => {
+      const name = path.basename(file, ".js") as FunctionName;
+      const script = new vm.Script(`(function (require, module, exports) {${text}\n})`, { filename: `${name}.js` });
+      return [name, { script, imports: importsOf(text) }];
+    }),
+  );
+}
+
+/** What a bundle takes from each package: to hand over hundreds of names to each instance would be most of the work. */
+function importsOf(text: string): Map<string, string[]> {
+  const names = new Map<string, string[]>();
+  for (const [, variable, id] of text.matchAll(/var (import_\w+) = .*require\("([^"]+)"\)/g)) {
+    const used = [...text.matchAll(new RegExp(`\\b${variable}\\.(\\w+)`, "g"))].map((match) => match[1]!);
+    names.set(id!, [...new Set([...(names.get(id!) ?? []), ...used])]);
+  }
+  return names;
+}
+
+/** What an instance calls, by service, region and command. */
+export type Send = (service: string, region: string, operation: string, input: object) => Promise<unknown>;
+
+const clients: Record<string, [service: string, client: string] | undefined> = {
+  "@aws-sdk/client-dynamodb": ["dynamodb", "DynamoDBClient"],
+  "@aws-sdk/client-s3": ["s3", "S3Client"],
+  "@aws-sdk/client-sfn": ["states", "SFNClient"],
+  "@aws-sdk/client-ssm": ["ssm", "SSMClient"],
+  "@aws-sdk/client-kms": ["kms", "KMSClient"],
+  "@aws-sdk/client-eventbridge": ["events", "EventBridgeClient"],
+  "@aws-sdk/client-global-accelerator": ["globalaccelerator", "GlobalAcceleratorClient"],
+  "@aws-sdk/client-ec2": ["ec2", "EC2Client"],
+};
+
+/** Packages that have no entry for require: their default export. */
+const importedOnly: Record<string, unknown> = { "@middy/core": middy };
+
+/** A fresh instance of a function. `random` gives what it takes from node:crypto by chance. */
+export function instantiate(
+  { script, imports }: Code extends Map<unknown, infer C> ? C : never,
+  send: Send,
+  random: () => number,
+): Handler {
+  const module = { exports: {} as { handler?: Handler } };
+  const load = (id: string): unknown => {
+    const real = (importedOnly[id] ?? requireReal(id)) as Record<string, unknown>;
+    const names = imports.get(id);
+    if (names === undefined || names.includes("default")) return real; // taken as a whole
+    const taken = Object.fromEntries(names.map((name) => [name, real[name]]));
+    if (id === "@aws-sdk/lib-dynamodb") return { ...taken, DynamoDBDocumentClient: documentClient(real, send) };
+    if (id === "node:crypto") return { ...taken, randomUUID: () => uuid(random) };
+    const known = clients[id];
+    if (known === undefined) return taken;
+    const [service, name] = known;
+    return { ...taken, [name]: clientOf(real[name] as { prototype: object }, service, send) };
+  };
+  const run = script.runInThisContext() as (require: typeof load, module: object, exports: object) => void;
+  run(load, module, module.exports);
+  return module.exports.handler!;
+}
+
+interface Command {
+  input: object;
+  constructor: { name: string };
+}
+
+/** An object that paginators take for the real client, whose `send` is ours. */
+const answering = (prototype: object, service: string, region: string, send: Send): object =>
+  Object.create(prototype, {
+    send: { value: (command: Command) => send(service, region, command.constructor.name, command.input) },
+  }) as object;
+
+const clientOf = ({ prototype }: { prototype: object }, service: string, send: Send) =>
+  function Client(config: { region?: string }) {
+    return answering(prototype, service, config.region ?? "us-west-2", send);
+  };
+
+function documentClient(real: Record<string, unknown>, send: Send) {
+  const { prototype } = real.DynamoDBDocumentClient as { prototype: object };
+  return { from: () => answering(prototype, "dynamodb", "us-west-2", send) };
+}
+
+const uuid = (random: () => number) =>
+  "xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx".replaceAll("x", () => Math.floor(random() * 16).toString(16));

@@ -1,0 +1,101 @@
+/** The laws that must hold after every step. A breach names its law first. */
+import { canonicalJson } from "../../core/canonical.ts";
+import { renderBucket } from "../../core/publishing/render.ts";
+import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
+import { type Manifest, objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
+import type { SimulatedEdge } from "./edges.ts";
+import type { Item } from "./expressions.ts";
+
+export class Breach extends Error {
+  override readonly name = "Breach";
+}
+
+export interface Watched {
+  edges: SimulatedEdge[];
+  ledger: (pk: string, sk: string) => Item | undefined;
+  object: (key: string) => string | undefined;
+  keys: PublicKeys;
+}
+
+interface CommitItem {
+  generation: number;
+  commit: { generation: number; routes: string[] };
+}
+
+const namesOf = (route: Route) => [...route.hostnames, ...(route.wildcard === undefined ? [] : [route.wildcard])];
+const covers = (wildcard: string, name: string) =>
+  wildcard.startsWith("*.") && name.includes(".") && wildcard.slice(1) === name.slice(name.indexOf("."));
+
+/** Law 1 and 2 over what edges serve: a slot, and a name, lead to one tenant wherever users land. */
+export function watchServed({ edges, ledger }: Watched): void {
+  const slots = new Map<string, { tenantId: string; edgeId: string }>();
+  const names = new Map<string, { tenantId: string; edgeId: string }>();
+  for (const { edgeId, cell, routes } of edges)
+    for (const route of routes) {
+      const { tenantId } = route;
+      const slot = `${cell} ${route.slot}`;
+      const other = slots.get(slot);
+      if (other !== undefined && other.tenantId !== tenantId)
+        throw new Breach(`law 1: slot ${slot} is ${other.tenantId} on ${other.edgeId} and ${tenantId} on ${edgeId}`);
+      slots.set(slot, { tenantId, edgeId });
+      const owner = ledger(`SLOT#${cell}#${String(route.slot).padStart(6, "0")}`, "SLOT")?.tenantId;
+      if (owner !== tenantId)
+        throw new Breach(`law 1: ${edgeId} serves slot ${slot} of ${tenantId}, which ${owner} has`);
+      for (const name of namesOf(route)) {
+        const holder = names.get(name);
+        if (holder !== undefined && holder.tenantId !== tenantId)
+          throw new Breach(`law 2: ${name} is ${holder.tenantId} on ${holder.edgeId} and ${tenantId} on ${edgeId}`);
+        names.set(name, { tenantId, edgeId });
+        const claimant = ledger(`CLAIM#${name}`, "CLAIM")?.tenantId;
+        if (claimant !== tenantId)
+          throw new Breach(`law 2: ${edgeId} serves ${name} for ${tenantId}, which ${claimant} has`);
+      }
+    }
+  for (const [wildcard, { tenantId }] of names)
+    for (const [name, other] of names)
+      if (covers(wildcard, name) && other.tenantId !== tenantId)
+        throw new Breach(`law 2: ${wildcard} of ${tenantId} covers ${name} of ${other.tenantId}`);
+}
+
+/** Law 4 and 9 over two commits: only what the ledger changed has changed, in the one form that its routes have. */
+export function watchCommit(before: Item | undefined, now: Item | undefined, { object, ledger }: Watched): void {
+  const next = now as unknown as CommitItem | undefined;
+  const last = before as unknown as CommitItem | undefined;
+  if (next === undefined) throw new Breach("law 3: a commit was deleted");
+  if (last !== undefined && next.generation !== last.generation + 1)
+    throw new Breach(`law 3: generation ${next.generation} follows ${last.generation}`);
+  for (const [bucket, hash] of next.commit.routes.entries()) {
+    const old = last?.commit.routes[bucket];
+    if (old === hash) continue;
+    const after = routesIn(object, hash);
+    const earlier = old === undefined ? [] : routesIn(object, old);
+    for (const route of earlier) {
+      const same = after.find(({ slot }) => slot === route.slot);
+      if (same !== undefined && canonicalJson(same) === canonicalJson(route)) continue;
+      const row = ledger(`TENANT#${route.tenantId}`, "ROW")?.row as { generation: number } | undefined;
+      const newer = same === undefined ? (row?.generation ?? 0) : same.generation;
+      if (newer <= route.generation)
+        throw new Breach(
+          `law 4: the route of ${route.tenantId} in slot ${route.slot} changed without a new generation`,
+        );
+    }
+  }
+}
+
+function routesIn(object: Watched["object"], hash: string): Route[] {
+  const text = object(objectKey(hash));
+  if (text === undefined) throw new Breach(`a commit names ${hash}, which the home bucket lacks`);
+  const { routes } = RouteBucket.parse(JSON.parse(text));
+  if (renderBucket(routes.toReversed()) !== text) throw new Breach(`law 9: ${hash} is not in its one form`);
+  return routes;
+}
+
+/** Law 3 over a region's manifest: signed, and never older than the one before. */
+export function watchManifest(before: string | undefined, now: string, { keys }: Watched): Manifest {
+  const opened = openManifest(now, keys);
+  if (!opened.ok) throw new Breach(`law 3: ${opened.reason}`);
+  const old = before === undefined ? undefined : openManifest(before, keys);
+  if (old?.ok && old.manifest.generation > opened.manifest.generation)
+    throw new Breach(`law 3: manifest ${opened.manifest.generation} over ${old.manifest.generation}`);
+  return opened.manifest;
+}

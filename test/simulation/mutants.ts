@@ -1,0 +1,82 @@
+/** Five faults that the simulation must find, as changes of the sources' text. */
+export interface Mutant {
+  name: string;
+  changes: { file: string; from: string; to: string }[];
+}
+
+export const mutants: Mutant[] = [
+  {
+    name: "skips the tombstone: a slot that is given up is free at once",
+    changes: [
+      {
+        file: "aws/ledger/admission.ts",
+        from: "    ...plan.tombstoneSlots.map(({ protocol, slot, reason }) => ({",
+        to: `    ...plan.tombstoneSlots.map(({ protocol, slot }) => ({
+      write: { Put: { TableName, Item: keys.freeSlot(cell, kindOf(protocol), slot) } } as Write,
+    })),
+    ...plan.tombstoneSlots.map(({ slot }) => ({ write: { Delete: { TableName, Key: keys.slot(cell, slot) } } as Write })),
+    ...([] as typeof plan.tombstoneSlots).map(({ protocol, slot, reason }) => ({`,
+      },
+      {
+        file: "core/admission/admit.ts",
+        from: '  const row: TenantRow = { ...base, state: "Removed", reasons: [], claims: [] };',
+        to: '  const row: TenantRow = { ...base, state: "Removed", reasons: [], claims: [], slots: {} };',
+      },
+    ],
+  },
+  {
+    name: "acts on the event's image, not on the record",
+    changes: [
+      {
+        file: "functions/admit-tenants.ts",
+        from: "  const batch = await beginAttempt(batchId);",
+        to: "  const batch = await beginAttempt(batchId);\n  imagesOf = globalThis.simulatedImages(batch.sequences);",
+      },
+      {
+        file: "functions/admit-tenants.ts",
+        from: "const hashOf =",
+        to: "let imagesOf;\nconst hashOf =",
+      },
+      {
+        file: "functions/admit-tenants.ts",
+        from: "const inputs = await readRecords(tenantIds);",
+        to: "const inputs = imagesOf(tenantIds) ?? (await readRecords(tenantIds));",
+      },
+      {
+        file: "functions/admit-tenants.ts",
+        from: "const now = await readRecords(written);",
+        to: "const now = imagesOf(written) ?? (await readRecords(written));",
+      },
+    ],
+  },
+  {
+    name: "writes the manifest without its condition",
+    changes: [
+      {
+        file: "aws/snapshots.ts",
+        from: '        ...(stored === undefined ? { IfNoneMatch: "*" } : { IfMatch: stored.etag }),\n',
+        to: "",
+      },
+    ],
+  },
+  {
+    name: "drops the row's version at admission",
+    changes: [
+      {
+        file: "aws/ledger/admission.ts",
+        from: '"version = :version", atVersion)',
+        to: '"attribute_exists(pk)")',
+      },
+    ],
+  },
+  {
+    name: "counts only edges that reported lately when it frees",
+    changes: [
+      {
+        file: "core/reconcile/tombstones.ts",
+        from: "facts.edges.every((edge) => edge",
+        to: "facts.edges.filter((edge) => facts.now - edge.reportedAt <= 15_000).every((edge) => edge",
+      },
+    ],
+  },
+];

@@ -1,0 +1,40 @@
+/** Seeds, shrinking, and what is printed of a failure. */
+import type { Code } from "./functions.ts";
+import { type Script, scriptOf } from "./script.ts";
+import { type Outcome, Simulation } from "./simulation.ts";
+
+export const simulate = (script: Script, code: Code): Promise<Outcome> => new Simulation(script, code).run();
+
+const lawOf = (breach: string) => breach.split(":")[0]!;
+
+/** The script without what the breach does not need: pieces are left out as long as the same law is broken. */
+export async function shrink(
+  script: Script,
+  breach: string,
+  code: Code,
+): Promise<{ script: Script; outcome: Outcome }> {
+  let best = script;
+  let outcome = await simulate(script, code);
+  for (let size = Math.ceil(script.happenings.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2))
+    for (let from = 0; from < best.happenings.length; ) {
+      const happenings = [...best.happenings.slice(0, from), ...best.happenings.slice(from + size)];
+      const tried = await simulate({ ...best, happenings }, code);
+      if (tried.breach !== undefined && lawOf(tried.breach) === lawOf(breach)) {
+        best = { ...best, happenings };
+        outcome = tried;
+      } else from += size;
+    }
+  return { script: best, outcome };
+}
+
+/** The first seed of these that fails, with the shortest history found; undefined when all pass. */
+export async function findBreach(seeds: Iterable<number>, code: Code) {
+  for (const seed of seeds) {
+    const script = scriptOf(seed);
+    const { breach } = await simulate(script, code);
+    if (breach === undefined) continue;
+    const shrunk = await shrink(script, breach, code);
+    return { seed, breach: shrunk.outcome.breach ?? breach, history: shrunk.outcome.history };
+  }
+  return undefined;
+}

@@ -1,0 +1,123 @@
+/** What befalls a simulated fleet, drawn from a seed: writes of tenants, and faults. A script is data, so that it can be cut shorter. */
+import { type FunctionName, functionNames } from "./functions.ts";
+import { Random } from "./random.ts";
+
+export type Happening =
+  | { at: number; kind: "put"; tenantId: string; record: Record<string, unknown> }
+  | { at: number; kind: "delete"; tenantId: string }
+  /** A coming call of a function is its last: before it takes effect, or after. `skip` others go well before it. */
+  | { at: number; kind: "crash"; fn: FunctionName; operation?: string; skip: number; effect: boolean }
+  /** A coming call of a function takes so long. */
+  | { at: number; kind: "stall"; fn: FunctionName; operation?: string; skip: number; ms: number }
+  /** So many calls in a row are throttled. */
+  | { at: number; kind: "throttle"; service: "dynamodb" | "s3" | "states" | "events"; calls: number }
+  /** A region's bucket answers nobody. */
+  | { at: number; kind: "region-out"; region: number; ms: number }
+  /** An edge is cut off from its bucket, and from the bus too when silent; it serves on. */
+  | { at: number; kind: "cut-off"; edge: number; ms: number; silent: boolean }
+  /** An edge's agent is slow to look. */
+  | { at: number; kind: "lag"; edge: number; ms: number }
+  /** An edge's reports are lost. */
+  | { at: number; kind: "unheard"; edge: number; ms: number }
+  /** The stream delivers these again, out of order. */
+  | { at: number; kind: "redeliver"; back: number; count: number }
+  | { at: number; kind: "audit" | "reconcile" };
+
+export interface Script {
+  seed: number;
+  happenings: Happening[];
+}
+
+/** How long things happen; afterwards nothing fails any more. */
+export const troubleMs = 6 * 60_000;
+
+const tenantIds = ["ash", "birch", "cedar", "elm", "fir"];
+const names = ["a.one.com", "b.one.com", "c.two.com", "d.tenants.example.com"];
+const wildcards = ["*.one.com", "*.two.com"];
+const protocols = ["tls", "ssh", "postgres"];
+
+export function scriptOf(seed: number): Script {
+  const random = new Random(seed);
+  const count = random.between(10, 50);
+  const happenings = Array.from({ length: count }, () => happening(random)).flatMap((one) =>
+    one.kind === "put" && random.chance(0.4) ? [one, sequel(random, one)] : [one],
+  );
+  if (random.chance(0.4)) happenings.push(...overtaking(random));
+  return { seed, happenings: happenings.sort((a, b) => a.at - b.at) };
+}
+
+/** The same tenant again soon: what overlaps is what goes wrong. */
+const sequel = (random: Random, { at, tenantId }: { at: number; tenantId: string }): Happening => {
+  const later = at + random.below(3000);
+  return random.chance(0.3)
+    ? { at: later, kind: "delete", tenantId }
+    : { ...(put(random, later) as Extract<Happening, { kind: "put" }>), ...renamed(random, later, tenantId) };
+};
+function renamed(random: Random, at: number, tenantId: string) {
+  const { record } = put(random, at) as Extract<Happening, { kind: "put" }>;
+  return { tenantId, record: { ...record, tenantId } };
+}
+
+/** Where it hurts: right before and after what a function writes. */
+const sore: { fn: FunctionName; operation: string }[] = [
+  { fn: "admit-tenants", operation: "TransactWriteCommand" },
+  { fn: "publish-cell", operation: "PutObjectCommand" },
+  { fn: "publish-cell", operation: "TransactWriteCommand" },
+  { fn: "settle-rollout", operation: "UpdateCommand" },
+  { fn: "free-tombstones", operation: "TransactWriteCommand" },
+];
+const target = (random: Random) => ({
+  ...(random.chance(0.7) ? random.pick(sore) : { fn: random.pick(functionNames) }),
+  skip: random.below(random.pick([1, 4, 20])),
+});
+
+/** A publisher that hangs in the middle of its copies, and changes that another one publishes meanwhile. */
+function overtaking(random: Random): Happening[] {
+  const at = random.below(troubleMs - 60_000);
+  return [
+    { at, kind: "stall", fn: "publish-cell", operation: "PutObjectCommand", skip: random.below(6), ms: 50_000 },
+    put(random, at + 1),
+    put(random, at + random.between(16_000, 30_000)),
+    put(random, at + random.between(30_000, 45_000)),
+  ];
+}
+
+function happening(random: Random): Happening {
+  const at = random.below(troubleMs);
+  const long = () => random.pick([3000, 20_000, 90_000, 300_000]);
+  const roll = random.below(100);
+  if (roll < 40) return put(random, at);
+  if (roll < 52) return { at, kind: "delete", tenantId: random.pick(tenantIds) };
+  if (roll < 64) return { at, kind: "crash", ...target(random), effect: random.chance(0.5) };
+  if (roll < 73) return { at, kind: "stall", ...target(random), ms: random.pick([500, 5000, 20_000, 50_000, 50_000]) };
+  if (roll < 78)
+    return {
+      at,
+      kind: "throttle",
+      service: random.pick(["dynamodb", "s3", "states", "events"] as const),
+      calls: random.between(1, 8),
+    };
+  if (roll < 82) return { at, kind: "region-out", region: random.below(2), ms: long() };
+  if (roll < 88) return { at, kind: "cut-off", edge: random.below(8), ms: long(), silent: random.chance(0.6) };
+  if (roll < 91) return { at, kind: "lag", edge: random.below(8), ms: long() };
+  if (roll < 94) return { at, kind: "unheard", edge: random.below(8), ms: long() };
+  if (roll < 97) return { at, kind: "redeliver", back: random.between(1, 12), count: random.between(1, 6) };
+  return { at, kind: random.pick(["audit", "reconcile"] as const) };
+}
+
+function put(random: Random, at: number): Happening {
+  const tenantId = random.pick(tenantIds);
+  const some = <T>(items: readonly T[], chance: number) => items.filter(() => random.chance(chance));
+  const chosen = some(protocols, 0.5);
+  const hostnames = some(names, 0.3);
+  const record = {
+    tenantId,
+    hostnames,
+    ...(random.chance(0.15) ? { wildcard: random.pick(wildcards) } : {}),
+    homeRegion: random.chance(0.95) ? "us-west-2" : "mars-north-1",
+    protocols: Object.fromEntries((chosen.length > 0 ? chosen : ["tls"]).map((name, index) => [name, 3000 + index])),
+    backends: { "us-west-2": [`10.0.0.${random.between(1, 200)}`] },
+    ...(random.chance(0.1) ? { suspended: true } : {}),
+  };
+  return { at, kind: "put", tenantId, record };
+}

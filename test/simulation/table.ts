@@ -1,0 +1,216 @@
+/** Two tables of DynamoDB in memory, for the document client: conditions, transactions and pages as the service has them. */
+import { holds, type Item, type Names, update } from "./expressions.ts";
+
+/** Items a page of Scan and Query holds at most: small, so that much comes in between. */
+const pageMost = 40;
+
+type Input = Record<string, unknown>;
+interface Write {
+  table: string;
+  key: Item;
+  condition: string | undefined;
+  names: Names;
+  /** The item afterwards; undefined deletes it; a check leaves it. */
+  apply: (old: Item | undefined) => Item | undefined;
+}
+
+export class DynamoError extends Error {
+  override readonly name: string;
+  CancellationReasons: { Code: string; Item?: Item }[] | undefined;
+  constructor(name: string, message: string, reasons?: { Code: string; Item?: Item }[]) {
+    super(message);
+    this.name = name;
+    this.CancellationReasons = reasons;
+  }
+}
+
+export class Tables {
+  readonly #keys: Record<string, string[]>;
+  /** Table → partition → sort key (empty where the table has none) → item. */
+  readonly #tables: Record<string, Map<string, Map<string, Item>>>;
+  /** Called after each write that changed something. */
+  onWrite: (table: string, old: Item | undefined, now: Item | undefined) => void = () => {};
+  reads = 0;
+
+  /** Table name → its key's attributes. */
+  constructor(keys: Record<string, string[]>) {
+    this.#keys = keys;
+    this.#tables = Object.fromEntries(Object.keys(keys).map((table) => [table, new Map()]));
+  }
+
+  /** Items as they are, in the order of their keys. */
+  all(table: string): Item[] {
+    return [...this.#tables[table]!.keys()].sort().flatMap((pk) => this.partition(table, pk));
+  }
+  partition(table: string, pk: string): Item[] {
+    const items = this.#tables[table]!.get(pk) ?? new Map<string, Item>();
+    return [...items.keys()].sort().map((sk) => items.get(sk)!);
+  }
+  item(table: string, pk: string, sk = ""): Item | undefined {
+    return this.#tables[table]!.get(pk)?.get(sk);
+  }
+
+  send(operation: string, input: Input): object {
+    switch (operation) {
+      case "GetCommand":
+        return this.#get(input);
+      case "BatchGetCommand":
+        return this.#batchGet(input);
+      case "QueryCommand":
+        return this.#query(input);
+      case "ScanCommand":
+        return this.#page(this.all(String(input.TableName)), input);
+      case "PutCommand":
+        return this.#single(putOf(input, this.#keyOf), input);
+      case "UpdateCommand":
+        return this.#single(this.#updateOf(input), input);
+      case "DeleteCommand":
+        return this.#single(deleteOf(input), input);
+      case "TransactWriteCommand":
+        return this.#transact(input.TransactItems as Record<string, Input>[]);
+      default:
+        throw new Error(`${operation} is not implemented`);
+    }
+  }
+
+  #idOf(table: string, key: Item): [pk: string, sk: string] {
+    const [pk, sk] = this.#keys[table]!;
+    return [String(key[pk!]), sk === undefined ? "" : String(key[sk])];
+  }
+  #id = (table: string, key: Item) => this.#idOf(table, key).join("\u0001");
+  #at = (table: string, key: Item) => this.item(table, ...this.#idOf(table, key));
+  #keyOf = (table: string, item: Item): Item =>
+    Object.fromEntries(this.#keys[table]!.map((name) => [name, item[name]]));
+  #read(table: string, key: Item): Item | undefined {
+    this.reads++;
+    const item = this.#at(table, key);
+    return item && structuredClone(item);
+  }
+
+  #get({ TableName, Key }: Input) {
+    const Item = this.#read(String(TableName), Key as Item);
+    return Item === undefined ? {} : { Item };
+  }
+
+  #batchGet({ RequestItems }: Input) {
+    const [[table, { Keys }]] = Object.entries(RequestItems as Record<string, { Keys: Item[] }>) as [
+      [string, { Keys: Item[] }],
+    ];
+    if (Keys.length > 100 || new Set(Keys.map((key) => this.#id(table, key))).size !== Keys.length)
+      throw new DynamoError("ValidationException", "too many keys, or the same twice");
+    return { Responses: { [table]: Keys.flatMap((key) => this.#read(table, key) ?? []) }, UnprocessedKeys: {} };
+  }
+
+  #query(input: Input) {
+    const names = namesOf(input);
+    const condition = String(input.KeyConditionExpression);
+    const partition = this.partition(String(input.TableName), String(names.values[":pk"]));
+    return this.#page(
+      partition.filter((item) => holds(condition, item, names)),
+      input,
+    );
+  }
+
+  #page(items: Item[], { TableName, Limit, ExclusiveStartKey }: Input) {
+    const table = String(TableName);
+    const after = ExclusiveStartKey === undefined ? undefined : this.#id(table, ExclusiveStartKey as Item);
+    const rest = items.filter((item) => after === undefined || this.#id(table, item) > after);
+    const Items = rest.slice(0, Math.min(pageMost, Number(Limit ?? pageMost)));
+    this.reads += Items.length;
+    return {
+      Items: structuredClone(Items),
+      ...(Items.length < rest.length ? { LastEvaluatedKey: this.#keyOf(table, Items.at(-1)!) } : {}),
+    };
+  }
+
+  #updateOf(input: Input): Write {
+    const { TableName, Key, UpdateExpression } = input;
+    const names = namesOf(input);
+    const apply = (old: Item | undefined) => update(String(UpdateExpression), old ?? (Key as Item), names);
+    return { ...base(input, Key as Item), table: String(TableName), apply };
+  }
+
+  #single(write: Write, { ReturnValues }: Input) {
+    const old = this.#at(write.table, write.key);
+    if (!holds(write.condition, old, write.names))
+      throw new DynamoError("ConditionalCheckFailedException", "The conditional request failed");
+    const now = this.#store(write, old);
+    if (ReturnValues === undefined) return {};
+    if (ReturnValues === "ALL_OLD") return old === undefined ? {} : { Attributes: structuredClone(old) };
+    if (ReturnValues === "ALL_NEW" || ReturnValues === "UPDATED_NEW") return { Attributes: structuredClone(now) };
+    throw new Error(`ReturnValues ${String(ReturnValues)} is not implemented`);
+  }
+
+  #transact(items: Record<string, Input>[]) {
+    if (items.length > 100) throw new DynamoError("ValidationException", "more than 100 items");
+    const writes = items.map((item) => {
+      const [[kind, input]] = Object.entries(item) as [[string, Input]];
+      if (kind === "Put") return putOf(input, this.#keyOf);
+      if (kind === "Delete") return deleteOf(input);
+      if (kind === "Update") return this.#updateOf(input);
+      if (kind !== "ConditionCheck") throw new Error(`${kind} is not implemented`);
+      const check = base(input, input.Key as Item);
+      return { ...check, table: String(input.TableName), apply: (old: Item | undefined) => old };
+    });
+    const ids = writes.map(({ table, key }) => `${table} ${this.#id(table, key)}`);
+    if (new Set(ids).size !== ids.length)
+      throw new DynamoError(
+        "ValidationException",
+        "Transaction request cannot include multiple operations on one item",
+      );
+    const olds = writes.map(({ table, key }) => this.#at(table, key));
+    const reasons = writes.map(({ condition, names }, index) =>
+      holds(condition, olds[index], names)
+        ? { Code: "None" }
+        : { Code: "ConditionalCheckFailed", ...(olds[index] ? { Item: structuredClone(olds[index]) } : {}) },
+    );
+    if (reasons.some(({ Code }) => Code !== "None"))
+      throw new DynamoError("TransactionCanceledException", "Transaction cancelled", reasons);
+    for (const [index, write] of writes.entries()) this.#store(write, olds[index]);
+    return {};
+  }
+
+  #store({ table, key, apply }: Write, old: Item | undefined): Item | undefined {
+    const now = apply(old);
+    if (now === old) return now;
+    const [pk, sk] = this.#idOf(table, key);
+    const partition = this.#tables[table]!.get(pk) ?? new Map<string, Item>();
+    this.#tables[table]!.set(pk, partition);
+    if (now === undefined) partition.delete(sk);
+    else partition.set(sk, now);
+    if (partition.size === 0) this.#tables[table]!.delete(pk);
+    this.onWrite(table, old, now);
+    return now;
+  }
+}
+
+const namesOf = ({ ExpressionAttributeNames, ExpressionAttributeValues }: Input): Names => ({
+  names: (ExpressionAttributeNames ?? {}) as Record<string, string>,
+  values: (ExpressionAttributeValues ?? {}) as Record<string, unknown>,
+});
+const base = (input: Input, key: Item) => ({
+  key,
+  condition: input.ConditionExpression as string | undefined,
+  names: namesOf(input),
+});
+const putOf = (input: Input, keyOf: (table: string, item: Item) => Item): Write => {
+  const table = String(input.TableName);
+  const item = withoutUndefined(structuredClone(input.Item)) as Item;
+  return { ...base(input, keyOf(table, item)), table, apply: () => item };
+};
+const deleteOf = (input: Input): Write => ({
+  ...base(input, input.Key as Item),
+  table: String(input.TableName),
+  apply: () => undefined,
+});
+
+/** As the document client is told to marshal. */
+function withoutUndefined(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutUndefined);
+  if (value === null || typeof value !== "object" || value instanceof Set || value instanceof Uint8Array) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, member]) => member !== undefined)
+      .map(([key, member]) => [key, withoutUndefined(member)]),
+  );
+}
