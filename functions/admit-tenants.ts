@@ -1,10 +1,10 @@
 /** Admits a batch's tenants: what each record says now becomes claims, slots and routes in the ledger. */
 
 import { applyAdmission, readTenantRows } from "../aws/ledger/admission.ts";
-import { type Batch, markDirty, type Outcome, readBatch, saveOutcomes } from "../aws/ledger/batches.ts";
+import { type Batch, beginAttempt, markDirty, type Outcome, saveOutcomes } from "../aws/ledger/batches.ts";
 import { type CellState, readCell } from "../aws/ledger/cells.ts";
 import { readEdges } from "../aws/ledger/edges.ts";
-import { reserveSlots } from "../aws/ledger/slots.ts";
+import { reserveSlots, returnSlot } from "../aws/ledger/slots.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { readRecords } from "../aws/tenants.ts";
 import { isTransient } from "../aws/transient.ts";
@@ -17,7 +17,7 @@ import {
   slotsWanted,
 } from "../core/admission/admit.ts";
 import { claimField, claimInWords } from "../core/admission/claims.ts";
-import { kindOf, placeTenants, roomIn } from "../core/admission/place.ts";
+import { type Pool, placeTenants, poolsWanted, roomIn, shareOut } from "../core/admission/place.ts";
 import { bucketOf } from "../core/admission/routes.ts";
 import { absent } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
@@ -34,9 +34,9 @@ import { inParallel } from "./shell/parallel.ts";
  * What can be admitted is, and is handed to the publisher; then, when a row changed under the hand or a call was throttled,
  * the error is thrown, and the next attempt looks at those tenants alone, with the slots that were reserved for them.
  */
-export const handler = shell(RolloutInput, async ({ batchId }, { awsRequestId }) => {
+export const handler = shell(RolloutInput, async ({ batchId }) => {
   const { fleet } = await loadSettings();
-  const batch = await readBatch(batchId);
+  const batch = await beginAttempt(batchId);
   const done = batch.outcomes ?? [];
   const settled = new Set(done.map(({ tenantId }) => tenantId));
   const cells = await readCells(fleet);
@@ -55,13 +55,17 @@ export const handler = shell(RolloutInput, async ({ batchId }, { awsRequestId })
     ({ cell }) => cell,
   );
   for (const [cell, tenants] of byCell)
-    await markDirty(cell, { batchId, tenantIds: tenants.map(({ tenantId }) => tenantId), mark: awsRequestId });
+    await markDirty(
+      cell,
+      batch,
+      tenants.map(({ tenantId }) => tenantId),
+    );
   const left = facts.filter(({ tenantId }) => !outcomes.some((outcome) => outcome.tenantId === tenantId));
   const written = new Set(fresh.map(({ tenantId }) => tenantId)); // their slots are their own by now, or their spares
   const kept = left
     .filter(({ tenantId }) => !written.has(tenantId))
     .map(({ tenantId, cell }) => [tenantId, { cell: cell.name, slots: slots.get(tenantId)!.slots }] as const);
-  await saveOutcomes(batchId, outcomes, Object.fromEntries(kept), Date.now());
+  await saveOutcomes(batch, outcomes, Object.fromEntries(kept), Date.now());
   logger.info("batch admitted", { batchId, tenants: outcomes.length, left: left.length });
   for (const result of results) if ("error" in result) throw result.error;
   if (again.size > 0) throw new RowChangedError(`${again.size} record(s) changed meanwhile`);
@@ -114,32 +118,35 @@ interface Slots {
   full: string[];
 }
 
-/** What an earlier attempt reserved, and for the rest one increment a cell and kind. */
+/** What an earlier attempt reserved, and for the rest one increment a cell and kind. What nobody can use goes back. */
 async function reserveFor(facts: AdmissionFacts[], { reserved, tenantIds }: Batch): Promise<Map<string, Slots>> {
-  const given = new Map<string, Slots>();
-  const wanted = facts.flatMap((fact) => {
+  const kept = new Map<string, Record<string, Reserved>>();
+  const wants = facts.map((fact) => {
     const all = slotsWanted(fact);
     const before = reserved?.[fact.tenantId];
-    const kept = Object.entries(before?.cell === fact.cell.name ? before.slots : {}).filter(
+    const again = Object.entries(before?.cell === fact.cell.name ? before.slots : {}).filter(
       ([protocol, { free }]) => !free && all.includes(protocol),
     );
-    given.set(fact.tenantId, { slots: Object.fromEntries(kept), full: [] });
-    return all
-      .filter((protocol) => !kept.some(([name]) => name === protocol))
-      .map((protocol) => ({ tenantId: fact.tenantId, cell: fact.cell, protocol, kind: kindOf(protocol) }));
+    kept.set(fact.tenantId, Object.fromEntries(again));
+    const protocols = all.filter((protocol) => !again.some(([name]) => name === protocol));
+    return { tenantId: fact.tenantId, cell: fact.cell.name, protocols };
   });
   const from = Number.parseInt(sha256(tenantIds.join()).slice(0, 8), 16) / 2 ** 32;
-  for (const group of Map.groupBy(wanted, ({ cell, kind }) => `${cell.name} ${kind}`).values()) {
-    const { cell, kind } = group[0]!;
-    const slots = await reserveSlots(cell, kind, group.length, from);
-    group.forEach(({ tenantId, protocol }, index) => {
-      const entry = given.get(tenantId)!;
-      const slot = slots[index];
-      if (slot === undefined) entry.full.push(protocol);
-      else entry.slots[protocol] = slot;
-    });
+  const pools: Pool[] = [];
+  for (const { cell, kind, count } of poolsWanted(wants)) {
+    const found = facts.find((fact) => fact.cell.name === cell)!;
+    pools.push({ cell, kind, slots: await reserveSlots(found.cell, kind, count, from) });
   }
-  return given;
+  const { given, left } = shareOut(wants, pools);
+  for (const { cell, kind, slots } of left)
+    for (const { slot, free } of slots) if (!free) await returnSlot(cell, kind, slot);
+  return new Map(
+    wants.map(({ tenantId, protocols }) => {
+      const got = given.get(tenantId);
+      const slots = { ...kept.get(tenantId), ...got };
+      return [tenantId, { slots, full: got === undefined ? protocols : [] }] as const;
+    }),
+  );
 }
 
 type Result = { outcome: Outcome } | { tenantId: string; error: unknown };

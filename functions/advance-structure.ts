@@ -8,13 +8,14 @@ import { logger, handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(PublishInput, async ({ cell }) => {
   const { fleet, structures, frozen } = await loadSettings();
-  const [{ commit, structure }, edges, signals] = await Promise.all([
+  const [{ commit, structure, halt }, edges, signals] = await Promise.all([
     readCell(cell),
     readEdges(cell),
     readSignals(cell),
   ]);
   const wanted = structures[cell];
-  if (frozen || commit === undefined || wanted === undefined) return { cell, stage: structure?.state.stage ?? "none" };
+  if (frozen || halt !== undefined || commit === undefined || wanted === undefined)
+    return { cell, stage: structure?.state.stage ?? "none" };
   const next = advanceStructure({
     wanted,
     live: commit.structure,

@@ -1,36 +1,35 @@
 /** The audit's first part: gives slots and names back once nobody can serve them any more, and finds numbers that were lost. */
 
-import { readTenantRows } from "../aws/ledger/admission.ts";
+import { readTenantRow } from "../aws/ledger/admission.ts";
 import {
   type FoundTombstone,
   freeTombstone,
   type LedgerItem,
-  markAbsent,
+  markTombstone,
   readSeen,
   saveSeen,
   scanLedger,
   slotIn,
   tombstoneIn,
 } from "../aws/ledger/audit.ts";
+import type { Batch } from "../aws/ledger/batches.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readEdges } from "../aws/ledger/edges.ts";
-import { releaseLease, takeLease } from "../aws/ledger/leases.ts";
-import { countFree, returnSlot } from "../aws/ledger/slots.ts";
+import { takeLease } from "../aws/ledger/leases.ts";
+import { countFree, returnSlot, withdrawSlot } from "../aws/ledger/slots.ts";
 import { loadSettings } from "../aws/settings.ts";
-import { getRoutes } from "../aws/snapshots.ts";
+import { publicKeys } from "../aws/signing.ts";
+import { getManifest, getRoutes } from "../aws/snapshots.ts";
 import { kindOf, type SlotKind, slotKinds, slotOf } from "../core/admission/place.ts";
 import { bucketOf } from "../core/admission/routes.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { seenTwice } from "../core/reconcile/drift.ts";
-import { tombstoneStep } from "../core/reconcile/tombstones.ts";
+import { isConclusive, mayFree } from "../core/reconcile/tombstones.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
 import type { Route } from "../schemas/snapshot.ts";
 import { AuditInput } from "../schemas/workflows.ts";
 import { bucketsOf, homeOf } from "./shell/buckets.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
-
-/** As long as a publisher's, which it keeps away: a commit that was rendered before a look is not made after it. */
-const leaseMs = 15_000;
 
 export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   const { fleet, frozen } = await loadSettings();
@@ -40,6 +39,7 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   let returned = 0;
   for (const cell of fleet.cells) {
     const found = ledger.tombstones.filter((tombstone) => tombstone.cell === cell.name);
+    if ((await readCell(cell.name)).halt !== undefined) continue;
     freed += await freeIn(cell, fleet, found, awsRequestId);
     returned += await returnLost(cell, ledger.accounts.get(cell.name)!);
   }
@@ -47,10 +47,14 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   return { freed, returned };
 });
 
+/** Longer than a rollout may last (stepflows/): what a batch keeps is nobody else's until then. */
+const batchMs = 20 * 60_000;
+
 /** Which numbers of a cell are accounted for, and how many were handed out. */
 interface Account {
   taken: Record<SlotKind, number>;
   known: Set<number>;
+  owned: Set<number>;
   free: Set<number>;
 }
 
@@ -61,6 +65,7 @@ async function readLedger(fleet: Fleet) {
     accounts.set(name, {
       taken: { raw: counters.raw.taken, tls: counters.tls.taken },
       known: new Set(),
+      owned: new Set(),
       free: new Set(),
     });
   }
@@ -79,59 +84,59 @@ function note(item: LedgerItem, accounts: Map<string, Account>): void {
   if (at !== undefined) {
     const account = accounts.get(at.cell);
     account?.known.add(at.slot);
-    if (item.pk.startsWith("FREE#")) account?.free.add(at.slot);
+    account?.[item.pk.startsWith("FREE#") ? "free" : "owned"].add(at.slot);
   } else if (item.sk === "ROW") {
     const { cell, spare = [] } = item.row as TenantRow;
     for (const slot of spare) accounts.get(cell)?.known.add(slot);
+  } else if (item.sk === "BATCH" && Date.now() - Number(item.startedAt) < batchMs) {
+    for (const { cell, slots } of Object.values((item as unknown as Batch).reserved ?? {}))
+      for (const { slot } of Object.values(slots)) accounts.get(cell)?.known.add(slot);
   }
 }
 
 async function freeIn(cell: Cell, fleet: Fleet, found: FoundTombstone[], holder: string): Promise<number> {
   if (found.length === 0) return 0;
-  const edges = await readEdges(cell.name);
-  const now = Date.now();
-  const step = (tombstone: FoundTombstone, isLive: boolean) => {
-    const seconds = "claim" in tombstone.what ? fleet.coolOffSeconds.name : fleet.coolOffSeconds.slot;
-    return tombstoneStep(tombstone, { isLive, edges, coolOffMs: seconds * 1000, now });
-  };
-  await markIn(
-    cell,
-    fleet,
-    found.filter((tombstone) => tombstone.absentFrom === undefined),
-    holder,
+  const fresh = found.filter((tombstone) => tombstone.absentFrom === undefined);
+  await markIn(cell, fleet, fresh, holder);
+  const publishedFrom = await oldestManifest(cell, fleet);
+  const facts = { edges: await readEdges(cell.name), publishedFrom, now: Date.now() };
+  const { slot, name } = fleet.coolOffSeconds;
+  const due = found.filter((tombstone) =>
+    mayFree(tombstone, { ...facts, coolOffMs: ("claim" in tombstone.what ? name : slot) * 1000 }),
   );
-  const due = found.filter((tombstone) => tombstone.absentFrom !== undefined && step(tombstone, false) === "free");
   let freed = 0;
   for (const tombstone of due) {
     const protocol = "claim" in tombstone.what ? undefined : tombstone.what.protocol;
-    const row =
-      protocol === undefined ? undefined : (await readTenantRows([tombstone.tenantId])).get(tombstone.tenantId);
+    const row = protocol === undefined ? undefined : await readTenantRow(tombstone.tenantId);
     const kind = protocol === undefined ? undefined : kindOf(protocol);
     if (await freeTombstone(tombstone, kind, row)) freed++;
   }
   return freed;
 }
 
-/**
- * Under the publisher's lease, which ends every commit that was rendered before: what the live commit is without, every
- * later one is without too.
- */
+/** 0 when a region's manifest can't be read, or is not there: an edge may boot from whatever it is. */
+async function oldestManifest(cell: Cell, fleet: Fleet): Promise<number> {
+  const keys = await publicKeys();
+  const buckets = bucketsOf(fleet).filter(({ region }) => cell.regions.includes(region));
+  const stored = await Promise.allSettled(buckets.map((bucket) => getManifest(bucket, cell.name, keys)));
+  return Math.min(
+    ...stored.map((found) => (found.status === "fulfilled" ? (found.value?.manifest?.generation ?? 0) : 0)),
+  );
+}
+
+/** Notes which tombstones the live commit is without. The lease is not kept: to have taken it ends every commit under way. */
 async function markIn(cell: Cell, fleet: Fleet, fresh: FoundTombstone[], holder: string): Promise<void> {
   if (fresh.length === 0) return;
-  const lease = await takeLease(`publish#${cell.name}`, holder, leaseMs, Date.now());
-  if (lease === undefined) return; // the next audit
-  try {
-    const { commit } = await readCell(cell.name);
-    if (commit === undefined) return;
-    const home = homeOf(fleet, bucketsOf(fleet));
-    for (const tombstone of fresh) {
-      const { routes } = await getRoutes(home, commit.routes[bucketOf(tombstone.tenantId)]!);
-      const live = routes.filter(({ tenantId }) => tenantId === tombstone.tenantId).some(has(tombstone));
-      const facts = { isLive: live, edges: [], coolOffMs: 0, now: 0 };
-      if (tombstoneStep(tombstone, facts) === "mark") await markAbsent(tombstone, commit.generation);
-    }
-  } finally {
-    await releaseLease(lease);
+  const lease = await takeLease(`publish#${cell.name}`, holder, 0, Date.now());
+  const { commit } = await readCell(cell.name);
+  if (commit === undefined) return;
+  const home = homeOf(fleet, bucketsOf(fleet));
+  for (const tombstone of fresh) {
+    const { routes } = await getRoutes(home, commit.routes[bucketOf(tombstone.tenantId)]!);
+    const isLive = routes.filter(({ tenantId }) => tenantId === tombstone.tenantId).some(has(tombstone));
+    if (!isLive && isConclusive(tombstone, commit.generation, lease !== undefined))
+      await markTombstone(tombstone, "absentFrom", commit.generation);
+    else if (tombstone.seenAt === undefined) await markTombstone(tombstone, "seenAt", commit.generation);
   }
 }
 
@@ -146,7 +151,7 @@ const has =
   };
 
 /** Numbers below the counter that nobody has and that are not free: whoever reserved them never took them. */
-async function returnLost({ name, ...cell }: Cell, { taken, known, free }: Account): Promise<number> {
+async function returnLost({ name, ...cell }: Cell, { taken, known, owned, free }: Account): Promise<number> {
   const lost = new Map<string, string>();
   for (const kind of slotKinds)
     for (let number = 0; number < taken[kind]; number++) {
@@ -161,6 +166,8 @@ async function returnLost({ name, ...cell }: Cell, { taken, known, free }: Accou
     if (await returnSlot(name, kind, Number(slot))) returned++;
   }
   await saveSeen(seen, lost, now);
+  // A number that was given up for lost and taken after all.
+  for (const slot of free) if (owned.has(slot)) await withdrawSlot(name, kindOfSlot(slot, cell.portCount), slot);
   for (const kind of slotKinds)
     await countFree(name, kind, [...free].filter((slot) => kindOfSlot(slot, cell.portCount) === kind).length);
   return returned;

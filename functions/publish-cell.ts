@@ -51,6 +51,8 @@ interface Publisher {
   home: Bucket;
   lease: Lease;
   hasTime: () => boolean;
+  /** Objects on their way to each region: its manifest waits for them, and nothing else does. */
+  placing: Map<Bucket, Promise<unknown>[]>;
 }
 
 /**
@@ -70,7 +72,7 @@ export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getR
     const lease = await takeLease(`publish#${cell}`, awsRequestId, leaseMs, Date.now());
     if (lease === undefined) return { cell, state: "delegated" as const };
     try {
-      generation = await drain({ cell, settings, buckets, home, lease, hasTime });
+      generation = await drain({ cell, settings, buckets, home, lease, hasTime, placing: new Map() });
     } finally {
       await releaseLease(lease);
     }
@@ -95,9 +97,9 @@ async function drain(publisher: Publisher): Promise<number> {
     if (outcome === "stale") continue; // what was marked again is rendered again
     if (next !== live) logger.info("committed", { cell, generation: next.generation, batches: batches.length });
     live = next;
-    await copyToRegions(publisher, state.copyFailures);
+    await copyToRegions(publisher, state.copyFailures, (region) => !isFailing(region, state.copyFailures));
   }
-  await copyToRegions(publisher, state.copyFailures);
+  await copyToRegions(publisher, state.copyFailures, () => true);
   return live!.generation;
 }
 
@@ -110,23 +112,28 @@ const needsCommit = ({ structure }: CellState, live: Commit | undefined, batches
 const sameStructure = (a: Commit["structure"], b: Commit["structure"]) => canonicalJson(a) === canonicalJson(b);
 
 /**
- * The cell as the ledger has it, unless the ledger is behind the manifest: restored from a backup, it would count up to the
- * manifests and then pass them. The manifest is read first, because it is never ahead of a ledger that is read after it.
+ * The cell as the ledger has it, unless the ledger is behind a manifest: restored from a backup, it would count up to the
+ * manifests and then pass them. Manifests are read first, because none is ahead of a ledger that is read after it.
  */
-async function readUnlessBehind({ cell, home }: Publisher): Promise<CellState> {
-  const stored = await getManifest(home, cell, await publicKeys());
+async function readUnlessBehind({ cell, buckets }: Publisher): Promise<CellState> {
+  const keys = await publicKeys();
+  const stored = await Promise.allSettled(buckets.map((bucket) => getManifest(bucket, cell, keys)));
   const state = await readCell(cell);
-  const { commit } = state;
-  if (stored?.manifest === undefined) return state;
-  if (commit !== undefined && manifestStep(stored.manifest, commit) !== "ledger-behind") return state;
-  const reason = `${home.name} has generation ${stored.manifest.generation} of cell ${cell}, which the ledger does not know: was it restored from a backup? See \`landfall rebuild\``;
-  await halt(cell, reason, Date.now());
-  throw new LedgerBehindError(reason);
+  if (state.halt !== undefined) throw new LedgerBehindError(state.halt.reason);
+  for (const [index, found] of stored.entries()) {
+    const manifest = found.status === "fulfilled" ? found.value?.manifest : undefined;
+    if (manifest === undefined) continue; // a region that is out, or new: its copy tells
+    if (state.commit !== undefined && manifestStep(manifest, state.commit) !== "ledger-behind") continue;
+    const reason = `${buckets[index]!.name} has generation ${manifest.generation} of cell ${cell}, which the ledger does not know: was it restored from a backup? See \`landfall rebuild\``;
+    await halt(cell, reason, Date.now());
+    throw new LedgerBehindError(reason);
+  }
+  return state;
 }
 
 /** The commit after `live`, its objects already in every bucket; `live` itself when nothing changed. */
 async function render(
-  { cell, settings, buckets, home }: Publisher,
+  { cell, settings, buckets, home, placing }: Publisher,
   { structure: moving }: CellState,
   live: Commit | undefined,
   batches: DirtyBatch[],
@@ -146,8 +153,7 @@ async function render(
       if (bytes > bucketBytesMost) refused.push(`${bytes} bytes, at most ${bucketBytesMost}`);
       if (refused.length > 0) throw new GateRefusedError(`bucket ${bucket} of ${cell}: ${refused.join("; ")}`);
       await putObject(home, hash, text);
-      // The others may fail: what they lack is put before their manifest is.
-      await Promise.allSettled(buckets.filter((each) => each !== home).map((target) => putObject(target, hash, text)));
+      for (const target of buckets) if (target !== home) place(placing, target, hash, text);
       rememberRoutes(hash, { routes: next });
       routes[bucket] = hash;
       sizes[bucket] = bytes;
@@ -173,9 +179,22 @@ function structureFor(moving: CellState["structure"], live: Commit | undefined, 
   return { default: first, overrides: {} };
 }
 
-/** Every region on its own: one that fails is noted for the status, and none waits for it. */
-async function copyToRegions(publisher: Publisher, known: CopyFailure[]): Promise<void> {
-  const { cell, buckets } = publisher;
+/** A region that fails is left for the end of the drain: a bucket that hangs takes seconds to say so. */
+const isFailing = (region: string, known: CopyFailure[]) => known.some((noted) => noted.region === region);
+
+function place(placing: Publisher["placing"], target: Bucket, hash: string, text: string): void {
+  const put = putObject(target, hash, text).catch(() => {}); // what is lacking is put before the manifest
+  placing.set(target, [...(placing.get(target) ?? []), put]);
+}
+
+/** Every region on its own: one that fails is noted for the status. */
+async function copyToRegions(
+  publisher: Publisher,
+  known: CopyFailure[],
+  wanted: (region: string) => boolean,
+): Promise<void> {
+  const { cell } = publisher;
+  const buckets = publisher.buckets.filter(({ region }) => wanted(region));
   const copies = await Promise.allSettled(buckets.map((bucket) => copyToRegion(publisher, bucket)));
   const failures = copies.map((copy) => (copy.status === "rejected" ? (copy.reason as Error) : undefined));
   const behind = failures.find((failure) => failure instanceof LedgerBehindError);
@@ -184,7 +203,7 @@ async function copyToRegions(publisher: Publisher, known: CopyFailure[]): Promis
     throw behind;
   }
   for (const [index, { region }] of buckets.entries()) await noteCopy(cell, region, failures[index], known);
-  if (failures.every((failure) => failure !== undefined)) throw failures[0]!;
+  if (failures.length > 0 && failures.every((failure) => failure !== undefined)) throw failures[0]!;
 }
 
 /** One item while a region fails, none while it does not: `known` is what the ledger has. */
@@ -203,7 +222,9 @@ async function noteCopy(cell: string, region: string, failure: Error | undefined
 }
 
 /** Reads the region's ETag before the ledger, so that what is written is never older than what was there. */
-async function copyToRegion({ cell, home }: Publisher, bucket: Bucket): Promise<void> {
+async function copyToRegion({ cell, home, placing }: Publisher, bucket: Bucket): Promise<void> {
+  await Promise.all(placing.get(bucket) ?? []);
+  placing.delete(bucket);
   for (let attempt = 0; attempt < 2; attempt++) {
     const stored = await getManifest(bucket, cell, await publicKeys());
     const commit = await readCommit(cell);

@@ -13,12 +13,10 @@ export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
   const now = Date.now();
   const known = await readEdge(cell, edgeId);
   const edge = mergeReport(known?.edge, detail, now);
-  // Noted before the row says so: a retry that finds the row written has nothing left to note.
+  // Noted and said before the row has it: a retry that finds the row written has nothing left to say.
   const { refused, accepted } = refusalChanges(known?.edge, edge);
   await inParallel(refused, ({ tenantId, reason }) => putRefusal(tenantId, { edgeId, region, reason, at: now }));
   await inParallel(accepted, (tenantId) => removeRefusal(tenantId, edgeId));
-  await writeEdge(edge, known?.version ?? 0);
-  await evaluateWaits(cell, now); // heartbeats too: an edge that fell silent no longer holds a wait up
   const events: ControlEvent[] = refused.map(({ tenantId, reason }) => ({
     detailType: detailTypes.tenantQuarantined,
     detail: { tenantId, edgeId, region, reason },
@@ -29,4 +27,6 @@ export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
     events.push({ detailType: detailTypes.edgeReadiness, detail: { cell, region, edgeId, ready } });
   }
   await putEvents(events);
+  await writeEdge(edge, known?.version ?? 0);
+  await evaluateWaits(cell, now); // heartbeats too: an edge that fell silent no longer holds a wait up
 });

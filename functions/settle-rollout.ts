@@ -12,33 +12,43 @@ import { SettleInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 import { inParallel } from "./shell/parallel.ts";
 
+interface News {
+  tenantId: string;
+  generation: number;
+  event: ControlEvent;
+}
+
 export const handler = shell(SettleInput, async ({ batchId }) => {
   const batch = await readBatch(batchId);
-  const news: { tenantId: string; generation: number; event: ControlEvent }[] = [];
-  for (const [cell, tenants] of Map.groupBy(batch.outcomes ?? [], (outcome) => outcome.cell)) {
+  const [served, refused] = partition(batch.outcomes ?? [], isServable);
+  await say((await inParallel(refused, (outcome) => announce(outcome, undefined))).flat());
+  for (const [cell, tenants] of Map.groupBy(served, (outcome) => outcome.cell)) {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
-    if (covered === undefined && tenants.some(isServable))
-      throw new NotCoveredError(`batch ${batchId} is in no commit of cell ${cell} yet`);
+    if (covered === undefined) throw new NotCoveredError(`batch ${batchId} is in no commit of cell ${cell} yet`);
     const edges = await readEdges(cell);
-    const wait = covered && evaluateWait(covered.generation, edges, Date.now());
-    if (covered !== undefined) await saveAcks(cell, batchId, acksOf(covered.generation, edges));
-    const events = await inParallel(tenants, async (outcome) => {
-      const status =
-        covered && wait && isServable(outcome)
-          ? statusOf(batchId, batch, outcome, covered, forTenant(wait, edges, outcome.tenantId))
-          : undefined;
-      return announce(outcome, status);
-    });
-    news.push(...events.flat());
+    const wait = evaluateWait(covered.generation, edges, Date.now());
+    await saveAcks(cell, batchId, acksOf(covered.generation, edges));
+    const news = await inParallel(tenants, (outcome) =>
+      announce(outcome, statusOf(batchId, batch, outcome, covered, forTenant(wait, edges, outcome.tenantId))),
+    );
+    await say(news.flat());
   }
-  // Said before it is noted: a settle that dies in between says it twice, never not at all.
+  logger.info("rollout settled", { batchId, tenants: served.length, refused: refused.length });
+});
+
+const partition = <T>(items: T[], test: (item: T) => boolean): [T[], T[]] => [
+  items.filter(test),
+  items.filter((item) => !test(item)),
+];
+
+/** Said before it is noted: a settle that dies in between says it twice, never not at all. */
+async function say(news: News[]): Promise<void> {
   await putEvents(news.map(({ event }) => event));
   await inParallel(news, ({ tenantId, generation, event: { detailType } }) =>
     markAnnounced(tenantId, { generation, detailType }),
   );
-  logger.info("rollout settled", { batchId, tenants: batch.outcomes?.length ?? 0, events: news.length });
-});
+}
 
 const isRefused = ({ state }: Outcome) => state === "Rejected" || state === "Pending";
 /** Something of it is, or was, on the edges. */
@@ -59,17 +69,16 @@ function statusOf(batchId: string, batch: Batch, outcome: Outcome, covered: Cove
   };
 }
 
-/** Writes the status, and gives the event to say, unless it was said before or something newer was. */
-async function announce(outcome: Outcome, status: TenantStatus | undefined) {
+/** Writes the status, and gives the event to say, unless it was said before, or something newer was. */
+async function announce(outcome: Outcome, status: TenantStatus | undefined): Promise<News[]> {
   const { tenantId, generation, state } = outcome;
   if (state === "none") return [];
   const said = status === undefined ? (await readTenant(tenantId)).announced : await writeStatus(tenantId, status);
   const detailType = detailTypeOf(outcome);
-  if (
-    said !== undefined &&
-    (said.generation > generation || (said.generation === generation && said.detailType === detailType))
-  )
-    return [];
+  if (said !== undefined && said.generation > generation) return [];
+  if (said?.generation === generation && said.detailType === detailType) return [];
+  // Whoever reads of a removal takes backends down: it is said when no edge serves them, if need be by the audit's rollout.
+  if (state === "Removed" && status?.served !== "all") return [];
   const event = status === undefined || isRefused(outcome) ? await refusal(outcome) : settled(outcome, status);
   return [{ tenantId, generation, event }];
 }

@@ -68,7 +68,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       permissions: [
         readSettings,
         readTenants,
-        onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
+        onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
       ],
     }),
     publishCell: make("PublishCell", "publish-cell", {
@@ -119,6 +119,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
         ),
         onObjects("GetObject"),
         listObjects,
+        { actions: ["kms:GetPublicKey"], resources: [key.arn] },
       ],
     }),
     findDrift: make("FindDrift", "find-drift", {

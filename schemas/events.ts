@@ -14,6 +14,12 @@ export const detailTypes = {
   tenantQuarantined: "Tenant Quarantined",
 } as const;
 
+/** How a nack begins that speaks against a structure itself, not against the way to it. */
+export const structureRefused = "refuses the structure: ";
+
+/** Refusals that one report takes: an event has 256 KiB. A full list may be cut short. */
+export const rejectedMost = 100;
+
 /** An edge's word on what it serves: on every change, and every 10 s. */
 export const EdgeReport = z.strictObject({
   edgeId: z.string().min(1),

@@ -45,9 +45,12 @@ export interface FoundTombstone extends Tombstone {
 
 /** The tombstone that an item is, if it is one. */
 export function tombstoneIn(item: LedgerItem): FoundTombstone | undefined {
-  const { pk, sk, tenantId, absentFrom } = item;
+  const { pk, sk, tenantId, absentFrom, seenAt } = item;
   const base = { key: { pk, sk }, tenantId: String(tenantId) };
-  const marked = typeof absentFrom === "number" ? { absentFrom } : {};
+  const marked = {
+    ...(typeof absentFrom === "number" ? { absentFrom } : {}),
+    ...(typeof seenAt === "number" ? { seenAt } : {}),
+  };
   if (sk === "CLAIM" && item.releasedAt !== undefined) {
     const what = { claim: pk.slice("CLAIM#".length) };
     return { ...base, ...marked, cell: String(item.cell), at: Number(item.releasedAt), what };
@@ -76,15 +79,19 @@ const unchanged = (tombstone: FoundTombstone) => {
   };
 };
 
-/** Notes that the commit `generation` is without it; nothing when it was claimed again meanwhile. */
-export async function markAbsent(tombstone: FoundTombstone, generation: number): Promise<void> {
+/** Notes the live commit, as the one it was first seen at or the one that is without it; nothing if it was claimed again. */
+export async function markTombstone(
+  tombstone: FoundTombstone,
+  mark: "seenAt" | "absentFrom",
+  generation: number,
+): Promise<void> {
   const { values, ...condition } = unchanged(tombstone);
   try {
     await documents.send(
       new UpdateCommand({
         TableName,
         Key: tombstone.key,
-        UpdateExpression: "SET absentFrom = :generation",
+        UpdateExpression: `SET ${mark} = :generation`,
         ...condition,
         ExpressionAttributeValues: { ...values, ":generation": generation },
       }),

@@ -1,12 +1,13 @@
 /** A batch: the tenants of one delivery of the stream, and how far their rollout is. */
-import { GetCommand, PutCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import { GetCommand, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { Reserved } from "../../core/admission/admit.ts";
-import { batchGet, documents } from "../documents.ts";
+import { RowChangedError } from "../../core/errors.ts";
+import { batchGet, documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
-const keepSeconds = 7 * 24 * 3600;
+export const keepSeconds = 7 * 24 * 3600;
 
 /** What admission made of a tenant: the state of its row, and the generation that this batch waits for. */
 export interface Outcome {
@@ -62,36 +63,93 @@ export async function findBatch(batchId: string): Promise<Batch | undefined> {
 
 /** What admission made of the batch so far, and the slots reserved for those that it has to look at again. */
 export async function saveOutcomes(
-  batchId: string,
+  { batchId, attempt }: Attempt,
   outcomes: Outcome[],
   reserved: NonNullable<Batch["reserved"]>,
   now: number,
 ): Promise<void> {
-  await documents.send(
+  try {
+    await documents.send(
+      new UpdateCommand({
+        TableName,
+        Key: keys.batch(batchId),
+        UpdateExpression: "SET outcomes = :outcomes, reserved = :reserved, admittedAt = :now",
+        ConditionExpression: "attempt = :attempt",
+        ExpressionAttributeValues: { ":outcomes": outcomes, ":reserved": reserved, ":now": now, ":attempt": attempt },
+      }),
+    );
+  } catch (error) {
+    throw isConditionFailed(error) ? superseded(batchId, error) : error;
+  }
+}
+
+/** One of the times that a batch is admitted: a later one makes the earlier ones' word worth nothing. */
+export interface Attempt {
+  batchId: string;
+  attempt: number;
+}
+
+const superseded = (batchId: string, cause: unknown) =>
+  new RowChangedError(`batch ${batchId} is being admitted by a later attempt`, { cause });
+
+/**
+ * Begins an attempt to admit the batch.
+ * @throws Error when there is no such batch
+ */
+export async function beginAttempt(batchId: string): Promise<Batch & Attempt> {
+  const { Attributes } = await documents.send(
     new UpdateCommand({
       TableName,
       Key: keys.batch(batchId),
-      UpdateExpression: "SET outcomes = :outcomes, reserved = :reserved, admittedAt = :now",
-      ExpressionAttributeValues: { ":outcomes": outcomes, ":reserved": reserved, ":now": now },
+      UpdateExpression: "ADD attempt :one",
+      ConditionExpression: "attribute_exists(pk)",
+      ExpressionAttributeValues: { ":one": 1 },
+      ReturnValues: "ALL_NEW",
     }),
   );
+  return { ...(Attributes as Batch & { attempt: number }), batchId };
 }
 
 export interface DirtyBatch {
   batchId: string;
   tenantIds: string[];
   /** Tells one marking from the next, for whoever takes it out. */
-  mark: string;
+  mark: number;
 }
 
-/** Leaves the batch's tenants in the cell's dirty set, for whoever holds the publisher's lease. */
-export async function markDirty(cell: string, dirty: DirtyBatch): Promise<void> {
-  await documents.send(new PutCommand({ TableName, Item: { ...keys.dirty(cell, dirty.batchId), ...dirty } }));
+/**
+ * Leaves the batch's tenants in the cell's dirty set, for whoever holds the publisher's lease. What an earlier marking was
+ * covered by says nothing of this one.
+ * @throws RowChangedError when a later attempt has begun
+ */
+export async function markDirty(cell: string, { batchId, attempt }: Attempt, tenantIds: string[]): Promise<void> {
+  const dirty: DirtyBatch = { batchId, tenantIds, mark: attempt };
+  const isLatest = {
+    TableName,
+    Key: keys.batch(batchId),
+    ConditionExpression: "attempt = :attempt",
+    ExpressionAttributeValues: { ":attempt": attempt },
+  };
+  try {
+    await documents.send(
+      new TransactWriteCommand({
+        TransactItems: [
+          { ConditionCheck: isLatest },
+          { Put: { TableName, Item: { ...keys.dirty(cell, batchId), ...dirty } } },
+          { Delete: { TableName, Key: keys.coverage(batchId, cell) } },
+        ],
+      }),
+    );
+  } catch (error) {
+    throw failedConditions(error) === undefined ? error : superseded(batchId, error);
+  }
 }
 
 export interface Coverage {
   generation: number;
   committedAt: number;
+  /** Seconds since 1970, for the table's TTL. */
+  expires: number;
   /** When each edge said that it serves the generation or a later one: for a trace. */
   acks?: { edgeId: string; region: string; at: number }[];
 }

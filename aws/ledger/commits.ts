@@ -5,7 +5,7 @@ import type { Route } from "../../schemas/snapshot.ts";
 import { documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
 import type { RouteItem } from "./admission.ts";
-import type { DirtyBatch } from "./batches.ts";
+import { type Coverage, type DirtyBatch, keepSeconds } from "./batches.ts";
 import { keys } from "./keys.ts";
 import type { Lease } from "./leases.ts";
 import { queryAll } from "./query.ts";
@@ -63,7 +63,9 @@ export async function commitGeneration(
     next === live
       ? { ConditionCheck: { TableName, Key, ...atLive } }
       : { Put: { TableName, Item: { ...Key, generation: next.generation, commit: next }, ...atLive } };
-  const covered = { generation: next.generation, committedAt: next.committedAt };
+  const { generation, committedAt } = next;
+  const expires = Math.floor(Date.now() / 1000) + keepSeconds;
+  const covered: Coverage = { generation, committedAt, expires };
   try {
     await documents.send(
       new TransactWriteCommand({

@@ -44,8 +44,9 @@ export async function markTerminated(cell: string, edgeId: string): Promise<void
     new UpdateCommand({
       TableName,
       Key: keys.edge(cell, edgeId),
-      UpdateExpression: "SET edge.terminated = :yes",
+      UpdateExpression: "SET edge.#terminated = :yes",
       ConditionExpression: "attribute_exists(pk)",
+      ExpressionAttributeNames: { "#terminated": "terminated" },
       ExpressionAttributeValues: { ":yes": true },
     }),
   );

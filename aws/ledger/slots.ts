@@ -1,5 +1,11 @@
 /** Slot numbers: a counter of those never used, and free items for those that came back. */
-import { GetCommand, QueryCommand, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import {
+  GetCommand,
+  QueryCommand,
+  TransactWriteCommand,
+  type TransactWriteCommandInput,
+  UpdateCommand,
+} from "@aws-sdk/lib-dynamodb";
 import type { Reserved } from "../../core/admission/admit.ts";
 import { type SlotKind, slotOf, slotsIn } from "../../core/admission/place.ts";
 import type { Cell } from "../../schemas/fleet.ts";
@@ -39,6 +45,7 @@ async function takeNumbers(cell: Cell, kind: SlotKind, count: number): Promise<n
 
 /** The numbers, or undefined when the cell has not so many left. */
 async function increment(cell: Cell, kind: SlotKind, count: number): Promise<number[] | undefined> {
+  if (count > slotsIn(cell, kind)) return undefined; // more than there are, and so more than a first batch may take
   try {
     const { Attributes } = await documents.send(
       new UpdateCommand({
@@ -79,22 +86,22 @@ async function findFree(cell: Cell, kind: SlotKind, count: number, from: number)
 }
 
 /** A number below the counter that nobody has, for good: put among the free ones unless somebody has it after all. */
-export async function returnSlot(cell: string, kind: SlotKind, slot: number): Promise<boolean> {
+export const returnSlot = (cell: string, kind: SlotKind, slot: number) =>
+  ifSlot(cell, slot, "attribute_not_exists(pk)", { Put: { TableName, Item: keys.freeSlot(cell, kind, slot) } });
+
+/** Takes it from among the free ones again, if somebody has it. */
+export const withdrawSlot = (cell: string, kind: SlotKind, slot: number) =>
+  ifSlot(cell, slot, "attribute_exists(pk)", { Delete: { TableName, Key: keys.freeSlot(cell, kind, slot) } });
+
+async function ifSlot(
+  cell: string,
+  slot: number,
+  ConditionExpression: string,
+  write: NonNullable<TransactWriteCommandInput["TransactItems"]>[number],
+): Promise<boolean> {
   try {
-    await documents.send(
-      new TransactWriteCommand({
-        TransactItems: [
-          {
-            ConditionCheck: {
-              TableName,
-              Key: keys.slot(cell, slot),
-              ConditionExpression: "attribute_not_exists(pk)",
-            },
-          },
-          { Put: { TableName, Item: keys.freeSlot(cell, kind, slot) } },
-        ],
-      }),
-    );
+    const ConditionCheck = { TableName, Key: keys.slot(cell, slot), ConditionExpression };
+    await documents.send(new TransactWriteCommand({ TransactItems: [{ ConditionCheck }, write] }));
     return true;
   } catch (error) {
     if (failedConditions(error) !== undefined) return false;

@@ -71,7 +71,7 @@ const slotless = (row: TenantRow | undefined, record: TenantRecord) =>
 
 /** Numbers that were reserved for the tenant and never taken, given to protocols of their kind. */
 function sparesFor(row: TenantRow | undefined, protocols: string[], cell: Cell): Record<string, number> {
-  const spare = row?.spare?.toSorted((a, b) => a - b) ?? [];
+  const spare = row?.cell === cell.name ? (row.spare ?? []).toSorted((a, b) => a - b) : [];
   const given: Record<string, number> = {};
   for (const protocol of protocols) {
     const at = spare.findIndex((slot) => slot < cell.portCount === isRaw(protocol));
@@ -199,7 +199,7 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
 }
 
 function remove(facts: AdmissionFacts, old: TenantRow): AdmissionPlan {
-  const { admitted, ...base } = nextRow(facts);
+  const { admitted, spare: _, ...base } = nextRow(facts); // what is spare is lost, and found by the audit
   const row: TenantRow = { ...base, state: "Removed", reasons: [], claims: [] };
   return {
     ...plan(facts, row),
@@ -224,6 +224,7 @@ function nextRow({ tenantId, row, hash, cell, now }: AdmissionFacts): TenantRow 
   const {
     blocked: _b,
     retry: _r,
+    spare,
     ...known
   }: TenantRow = row ?? {
     tenantId,
@@ -244,6 +245,7 @@ function nextRow({ tenantId, row, hash, cell, now }: AdmissionFacts): TenantRow 
     hash,
     cell: cell.name,
     at: now,
+    ...(spare !== undefined && row?.cell === cell.name ? { spare } : {}),
   };
 }
 

@@ -2,6 +2,8 @@
  * A new structure reaches a cell's edges in stages: one edge, its region, all. Each stage is watched for a while; an edge
  * that refuses it, or is worse off with it, sends everybody back. State in, state out: one evaluation a tick.
  */
+
+import { structureRefused } from "../../schemas/events.ts";
 import type { Manifest } from "../../schemas/snapshot.ts";
 import { type EdgeRow, isReady, recentReportMs } from "../rollout/acks.ts";
 
@@ -10,8 +12,11 @@ export interface StructureState {
   target: string;
   from: string;
   stage: "canary" | "region" | "all" | "done" | "returned";
-  /** When the stage began, milliseconds since 1970. */
+  /** When the stage was decided, and when it was first seen published, milliseconds since 1970. */
   since: number;
+  publishedAt?: number;
+  /** Edges that were degraded before: no witnesses. */
+  unwell: string[];
   /** Edges that have the target by override, in order. */
   edges: string[];
   /** Why it was returned. */
@@ -46,31 +51,33 @@ export function advanceStructure(facts: StructureFacts): StructureState | undefi
   if (state.target !== wanted)
     return { ...state, ...returned(now, `${wanted.slice(0, 12)} is wanted instead`), target: state.target };
   if (!isPublished(live, structureOf(state))) return undefined;
+  if (state.publishedAt === undefined) return { ...state, publishedAt: now };
   const members =
     state.stage === "all" ? facts.edges : facts.edges.filter(({ edgeId }) => state.edges.includes(edgeId));
   const fault = members.map((edge) => faultOf(edge, state, facts)).find((found) => found !== undefined);
   if (fault !== undefined) return { ...state, ...returned(now, fault) };
   const counted = members.filter((edge) => isRecent(edge, now));
   const everywhere = counted.length > 0 && counted.every(({ structure }) => structure === state.target);
-  if (!everywhere || now - state.since < facts.bakeMs) return undefined;
+  if (!everywhere || now - state.publishedAt < facts.bakeMs) return undefined;
   return next(state, facts);
 }
 
-function begin({ state, wanted, live, edges, now }: StructureFacts): StructureState | undefined {
+function begin({ state, wanted, live, edges, degraded, now }: StructureFacts): StructureState | undefined {
+  if (state !== undefined && !isPublished(live, structureOf(state))) return undefined; // a return is under way
   if (live.default === wanted || (state?.stage === "returned" && state.target === wanted && state.reason !== undefined))
     return undefined;
   const canary = edges
-    .filter((edge) => isReady(edge) && isRecent(edge, now))
+    .filter((edge) => isReady(edge) && isRecent(edge, now) && !degraded.includes(edge.edgeId))
     .map(({ edgeId }) => edgeId)
     .sort()[0];
   if (canary === undefined) return undefined;
-  return { target: wanted, from: live.default, stage: "canary", since: now, edges: [canary] };
+  return { target: wanted, from: live.default, stage: "canary", since: now, edges: [canary], unwell: degraded };
 }
 
 const returned = (now: number, reason: string) => ({ stage: "returned" as const, since: now, edges: [], reason });
 
-function next(state: StructureState, { edges, now }: StructureFacts): StructureState {
-  const base = { ...state, since: now };
+function next({ publishedAt: _, ...state }: StructureState, { edges, degraded, now }: StructureFacts): StructureState {
+  const base = { ...state, since: now, unwell: degraded };
   if (state.stage === "region") return { ...base, stage: "all", edges: [] };
   if (state.stage === "all") return { ...base, stage: "done" };
   const region = edges.find(({ edgeId }) => edgeId === state.edges[0])?.region;
@@ -85,13 +92,14 @@ const isPublished = (live: Manifest["structure"], asked: Manifest["structure"]) 
   Object.keys(live.overrides).sort().join() === Object.keys(asked.overrides).sort().join();
 
 /** Why an edge that was given the target speaks against it. In the last stage, who was silent before is no witness. */
-function faultOf(edge: EdgeRow, { stage, since }: StructureState, facts: StructureFacts): string | undefined {
+function faultOf(edge: EdgeRow, state: StructureState, facts: StructureFacts): string | undefined {
+  const { stage, publishedAt = facts.now, unwell } = state;
   const { wanted, degraded, now } = facts;
   const who = `${edge.edgeId} (${edge.region})`;
-  const waited = now - since > applyMs;
+  const waited = now - publishedAt > applyMs;
   if (!isRecent(edge, now)) return stage !== "all" && waited ? `${who} fell silent with it` : undefined;
-  if (edge.nack !== undefined && edge.structure !== wanted) return `${who} refuses it: ${edge.nack.reason}`;
+  if (edge.structure !== wanted && edge.nack?.reason.startsWith(structureRefused)) return `${who} ${edge.nack.reason}`;
   if (edge.structure !== wanted) return waited ? `${who} did not apply it` : undefined;
   if (!edge.serving) return `${who} does not serve with it`;
-  return degraded.includes(edge.edgeId) ? `${who} is degraded with it` : undefined;
+  return degraded.includes(edge.edgeId) && !unwell.includes(edge.edgeId) ? `${who} is degraded with it` : undefined;
 }

@@ -35,11 +35,10 @@ export function tenantDifferences(
 
 function differenceOf(tenant: LedgerTenant, hash: string, owners: Map<string, string>): string | undefined {
   if (tenant.hash !== hash) return `record ${hash.slice(0, 12)}`;
-  if (tenant.blocked.length > 0)
-    return tenant.blocked.every((claim) => [undefined, tenant.tenantId].includes(owners.get(claim)))
-      ? "names are free"
-      : undefined;
-  if (tenant.retry && tenant.state !== "Pending") return "to be tried again";
+  const { blocked, tenantId } = tenant;
+  const free = (claim: string) => [undefined, tenantId].includes(owners.get(claim));
+  if (blocked.length > 0 && blocked.every(free)) return "names are free";
+  if (tenant.retry && blocked.length === 0 && tenant.state !== "Pending") return "to be tried again";
   if (tenant.admitted > tenant.observed) return "not settled";
   return tenant.admitted > 0 && tenant.served !== "all" ? "not served everywhere" : undefined;
 }

@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Logger } from "pino";
-import { detailTypes, type EdgeReport } from "../../schemas/events.ts";
+import { detailTypes, type EdgeReport, rejectedMost, structureRefused } from "../../schemas/events.ts";
 import { parseKeys, sha256 } from "../../schemas/signed.ts";
 import { type Manifest, manifestKey, objectKey, Structure } from "../../schemas/snapshot.ts";
 import { EdgeCloud } from "./aws.ts";
@@ -17,8 +17,6 @@ import { RefusedError, verifyManifest } from "./verify.ts";
 const manifestBytesMost = 256 * 1024;
 const objectBytesMost = 8 * 1024 * 1024;
 const reportEveryMs = 10_000;
-/** An event takes 256 KiB. */
-const rejectedMost = 100;
 const retryMs = 125;
 const retryMost = 10_000;
 const structureRetryMs = 30_000;
@@ -163,14 +161,18 @@ export class Agent {
   async #moveTo(wanted: string, object: (hash: string) => Promise<string>): Promise<string | undefined> {
     const known = this.#badStructure;
     if (known?.hash === wanted && Date.now() < known.until) return known.fault;
+    let text: string | undefined;
     try {
-      await this.#useStructure(wanted, await object(wanted));
+      text = await object(wanted);
+      await this.#useStructure(wanted, text);
       return undefined;
     } catch (error) {
       const last = this.#store.structure();
       if (this.#structure === undefined && (last === undefined || last.hash === wanted)) throw error;
       if (this.#structure === undefined) await this.#useStructure(last!.hash, last!.text);
-      const fault = error instanceof Error ? error.message : String(error);
+      const why = error instanceof Error ? error.message : String(error);
+      if (text === undefined) return `the structure is not to be had: ${why}`;
+      const fault = `${structureRefused}${why}`;
       this.#badStructure = { hash: wanted, fault, until: Date.now() + structureRetryMs };
       return fault;
     }
@@ -230,7 +232,7 @@ class StructureError extends Error {
   override readonly name = "StructureError";
   readonly generation: number;
   constructor(reason: string, generation: number) {
-    super(`structure: ${reason}`);
+    super(reason);
     this.generation = generation;
   }
 }
