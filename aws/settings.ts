@@ -1,6 +1,7 @@
 import { GetParametersCommand, SSMClient } from "@aws-sdk/client-ssm";
 import * as z from "zod";
 import { Fleet } from "../schemas/fleet.ts";
+import { type PublicKeys, parseKeys } from "../schemas/signed.ts";
 
 /** Environment of every function, read once. */
 export const environment = z
@@ -57,6 +58,12 @@ async function readSettings(): Promise<Settings> {
     mode: Mode.parse(value("mode")),
     frozen: Freeze.parse(value("freeze")) === "on",
   };
+}
+
+/** The stage's Ed25519 public keys, by KMS key id, for whoever has no right to ask KMS. */
+export async function readPublicKeys(): Promise<PublicKeys> {
+  const { Parameters = [] } = await client.send(new GetParametersCommand({ Names: [`${path}/public-keys`] }));
+  return parseKeys(z.record(z.string(), z.string()).parse(JSON.parse(Parameters[0]?.Value ?? "{}")));
 }
 
 const Structures = z.record(z.string(), z.string());

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import pc from "picocolors";
 import { connect, UsageError } from "./connect.ts";
 import { openPod, type PodOptions } from "./local.ts";
+import { rebuild } from "./rebuild.ts";
 import { showStatus } from "./status.ts";
 import { listTenants, putTenant, removeTenant, type ShowOptions, showTenant } from "./tenants.ts";
 
@@ -41,6 +42,12 @@ program
   .description("cells, edges, and their weights in the accelerator")
   .option("--json", "one line of JSON")
   .action(({ json = false }: { json?: boolean }) => showStatus(json));
+
+program
+  .command("rebuild")
+  .description("reads the snapshots back into a ledger that is behind them (restored from a backup, or lost)")
+  .option("--apply", "write it; without, say what would be written")
+  .action(({ apply = false }: { apply?: boolean }) => rebuild(apply));
 
 program
   .command("local")

@@ -5,6 +5,7 @@ import { type Batch, beginAttempt, markDirty, type Outcome, saveOutcomes } from 
 import { type CellState, readCell } from "../aws/ledger/cells.ts";
 import { readEdges } from "../aws/ledger/edges.ts";
 import { reserveSlots, returnSlot } from "../aws/ledger/slots.ts";
+import { inParallel } from "../aws/parallel.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { readRecords } from "../aws/tenants.ts";
 import { isTransient } from "../aws/transient.ts";
@@ -28,7 +29,6 @@ import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { RolloutInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
-import { inParallel } from "./shell/parallel.ts";
 
 /**
  * What can be admitted is, and is handed to the publisher; then, when a row changed under the hand or a call was throttled,

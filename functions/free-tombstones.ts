@@ -20,7 +20,7 @@ import { countFree, returnSlot, withdrawSlot } from "../aws/ledger/slots.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { publicKeys } from "../aws/signing.ts";
 import { getManifest, getRoutes } from "../aws/snapshots.ts";
-import { kindOf, type SlotKind, slotKinds, slotOf } from "../core/admission/place.ts";
+import { type SlotKind, slotKinds, slotOf } from "../core/admission/place.ts";
 import { bucketOf } from "../core/admission/routes.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { seenTwice } from "../core/reconcile/drift.ts";
@@ -106,9 +106,9 @@ async function freeIn(cell: Cell, fleet: Fleet, found: FoundTombstone[], holder:
   );
   let freed = 0;
   for (const tombstone of due) {
-    const protocol = "claim" in tombstone.what ? undefined : tombstone.what.protocol;
-    const row = protocol === undefined ? undefined : await readTenantRow(tombstone.tenantId);
-    const kind = protocol === undefined ? undefined : kindOf(protocol);
+    const { what, tenantId } = tombstone;
+    const row = "claim" in what ? undefined : await readTenantRow(tenantId);
+    const kind = "claim" in what ? undefined : kindOfSlot(what.slot, cell.portCount);
     if (await freeTombstone(tombstone, kind, row)) freed++;
   }
   return freed;

@@ -2,11 +2,11 @@
 import { putEvents } from "../aws/events.ts";
 import { readEdge, writeEdge } from "../aws/ledger/edges.ts";
 import { putRefusal, removeRefusal } from "../aws/ledger/status.ts";
+import { inParallel } from "../aws/parallel.ts";
 import { isReady, mergeReport, refusalChanges } from "../core/rollout/acks.ts";
 import { type ControlEvent, detailTypes, EdgeReport, envelope } from "../schemas/events.ts";
 import { evaluateWaits } from "./shell/acks.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
-import { inParallel } from "./shell/parallel.ts";
 
 export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
   const { cell, region, edgeId } = detail;

@@ -4,13 +4,13 @@ import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Batch, type Coverage, type Outcome, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
 import { readEdges, removeWait } from "../aws/ledger/edges.ts";
 import { markAnnounced, readTenant, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
+import { inParallel } from "../aws/parallel.ts";
 import { NotCoveredError } from "../core/errors.ts";
 import { acksOf, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/acks.ts";
 import { regionsServed, servedBy } from "../core/rollout/settle.ts";
 import { type ControlEvent, detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
-import { inParallel } from "./shell/parallel.ts";
 
 interface News {
   tenantId: string;

@@ -62,8 +62,15 @@ const deployed: StageFleet = {
 
 export const localStage = "local";
 
+/** LANDFALL_LOCAL_CELLS=2 makes a laptop's fleet of two cells, each with an accelerator and edges of its own. */
+function localFleet(): StageFleet {
+  const count = Number(process.env.LANDFALL_LOCAL_CELLS ?? 1);
+  const [first] = local.cells;
+  return { ...local, cells: Array.from({ length: count }, (_, index) => ({ ...first, name: `c${index + 1}` })) };
+}
+
 export function fleetOf(stage: string): StageFleet {
-  const fleet = stage === localStage ? local : deployed;
+  const fleet = stage === localStage ? localFleet() : deployed;
   if (stage !== localStage && fleet.backendRanges.some((range) => range.startsWith("127.") || range.startsWith("::1")))
     throw new Error(`stage ${stage} allows loopback addresses as backends: an edge would serve itself`);
   return fleet;

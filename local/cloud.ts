@@ -40,6 +40,8 @@ export interface CloudOptions {
   dir: string;
   /** How many edges each group starts; the lock's own number when absent. */
   edgesPerGroup?: number;
+  /** Another lock than the project's. */
+  lockFile?: string;
   onFault?: (error: unknown, what: string) => void;
 }
 
@@ -78,7 +80,7 @@ export class Cloud {
     mkdirSync(path.join(dir, "logs"), { recursive: true });
     const claimed = await claimNetwork();
     close.push(claimed.release);
-    const lock = readLock(claimed.network);
+    const lock = readLock(claimed.network, options.lockFile);
     // nginx's workers are another user: a place that everybody can read, whatever the rights of the project's folder.
     const scratch = mkdtempSync(path.join(os.tmpdir(), "landfall-"));
     chmodSync(scratch, 0o755);

@@ -79,4 +79,4 @@ export function relocate(text: string, network: number): string {
   return moved;
 }
 
-export const readLock = (network: number) => new Lock(relocate(readFileSync(lockFile, "utf8"), network));
+export const readLock = (network: number, file = lockFile) => new Lock(relocate(readFileSync(file, "utf8"), network));

@@ -39,7 +39,7 @@ export class World {
     });
   }
 
-  static async start(options: { edgesPerGroup?: number; names: string[] }): Promise<World> {
+  static async start(options: { edgesPerGroup?: number; lockFile?: string; names: string[] }): Promise<World> {
     const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-test-"));
     const faults: string[] = [];
     const { names, ...rest } = options;

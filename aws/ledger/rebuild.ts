@@ -1,0 +1,66 @@
+/** Writes a rebuilt ledger. Each write can be done again; the commit comes last, and the cell is halted until then. */
+import { DeleteCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
+import { bucketOf } from "../../core/admission/routes.ts";
+import type { Rebuild } from "../../core/publishing/rebuild.ts";
+import { everyBucket } from "../../core/publishing/render.ts";
+import type { Cell } from "../../schemas/fleet.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+import { documents } from "../documents.ts";
+import { inParallel } from "../parallel.ts";
+import { environment } from "../settings.ts";
+import { halt, resume } from "./cells.ts";
+import type { Commit } from "./commits.ts";
+import { keys } from "./keys.ts";
+import { takeLease } from "./leases.ts";
+import { queryAll } from "./query.ts";
+
+const TableName = environment.LANDFALL_LEDGER_TABLE;
+const put = (Item: Record<string, unknown>) => documents.send(new PutCommand({ TableName, Item }));
+const remove = (Key: { pk: string; sk: string }) => documents.send(new DeleteCommand({ TableName, Key }));
+
+/**
+ * @throws Error when a publisher has the lease: it is asked again a little later
+ */
+export async function writeRebuild(
+  cell: Cell,
+  plan: Rebuild,
+  routes: Route[],
+  commit: Commit,
+  now: number,
+): Promise<void> {
+  const { name } = cell;
+  await halt(name, "a rebuild is under way, or was broken off: run `landfall rebuild --apply` again", now);
+  // Ends the commit of a publisher that rendered before; those that come later see the halt.
+  if ((await takeLease(`publish#${name}`, "rebuild", 0, now)) === undefined)
+    throw new Error(`a publisher is at work on ${name}: try again in a few seconds`);
+  await inParallel(plan.rows, (row) => put({ ...keys.tenant(row.tenantId), version: row.version, row }));
+  await inParallel(plan.claims, ({ claim, tenantId }) => put({ ...keys.claim(claim), tenantId, cell: name }));
+  const owned = [...plan.slots, ...plan.unknown.map((slot) => ({ slot, tenantId: "(unknown)", protocol: "unknown" }))];
+  const tombstone = { at: now, reason: "unknown since a rebuild" };
+  await inParallel(owned, ({ slot, tenantId, protocol }) =>
+    put({ ...keys.slot(name, slot), tenantId, protocol, ...(protocol === "unknown" ? { tombstone } : {}) }),
+  );
+  for (const kind of ["raw", "tls"] as const) {
+    await inParallel(await queryAll<{ pk: string; sk: string }>(keys.freeSlots(name, kind)), ({ pk, sk }) =>
+      remove({ pk, sk }),
+    );
+    await put({ ...keys.counter(name, kind), taken: plan.taken[kind], free: 0 });
+  }
+  await writeRoutes(name, routes);
+  await remove(keys.structure(name));
+  await put({ ...keys.commit(name), generation: commit.generation, commit });
+  await resume(name);
+}
+
+async function writeRoutes(cell: string, routes: Route[]): Promise<void> {
+  const wanted = Map.groupBy(routes, ({ tenantId }) => bucketOf(tenantId));
+  for (const bucket of everyBucket) {
+    const slots = new Set((wanted.get(bucket) ?? []).map(({ slot }) => keys.route(cell, bucket, slot).sk));
+    const old = await queryAll<{ pk: string; sk: string }>(keys.routes(cell, bucket));
+    await inParallel(
+      old.filter(({ sk }) => !slots.has(sk)),
+      ({ pk, sk }) => remove({ pk, sk }),
+    );
+    await inParallel(wanted.get(bucket) ?? [], (route) => put({ ...keys.route(cell, bucket, route.slot), route }));
+  }
+}

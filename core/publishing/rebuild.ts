@@ -1,0 +1,143 @@
+/** The ledger as the snapshot says it must be: for a ledger that was restored from a backup, or lost. */
+import type { Cell } from "../../schemas/fleet.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+import type { TenantRecord } from "../../schemas/tenant.ts";
+import { claimsOf } from "../admission/claims.ts";
+import { type SlotKind, slotOf } from "../admission/place.ts";
+import type { TenantRow } from "../admission/tenant-row.ts";
+
+export interface RebuildFacts {
+  cell: Cell;
+  /** Every route of the newest manifest. */
+  routes: Route[];
+  /** The ledger's rows of this cell. */
+  rows: TenantRow[];
+  taken: Record<SlotKind, number>;
+  platformDomains: string[];
+  now: number;
+}
+
+export interface Rebuild {
+  /** Rows to write; each is looked at again by admission. */
+  rows: TenantRow[];
+  claims: { claim: string; tenantId: string }[];
+  slots: { slot: number; tenantId: string; protocol: string }[];
+  /** Numbers that were handed out, and of which nobody knows any more: kept until every edge acked, like any other. */
+  unknown: number[];
+  taken: Record<SlotKind, number>;
+}
+
+/** The hash of no record: admission looks at the row again, and its generation grows. */
+const rebuilt = "rebuilt";
+
+/**
+ * What edges serve is the truth: its slots and names belong to the tenants that it names, whoever has them in the ledger.
+ * Tenants that it lacks keep what is left to them, until admission has looked at their records.
+ */
+export function planRebuild(facts: RebuildFacts): Rebuild {
+  const { cell, routes, rows } = facts;
+  const served = Map.groupBy(routes, ({ tenantId }) => tenantId);
+  const known = new Map(rows.map((row) => [row.tenantId, row]));
+  const owners = new Map(routes.map(({ slot, tenantId }) => [slot, tenantId]));
+  const fromRoutes = [...served].map(([tenantId, list]) => servedRow(known.get(tenantId), list, owners, facts));
+  const claimants = new Map(fromRoutes.flatMap(({ tenantId, claims }) => claims.map((claim) => [claim, tenantId])));
+  const others = rows
+    .filter(({ tenantId }) => !served.has(tenantId))
+    .map((row) => otherRow(row, owners, claimants, facts.now));
+  const all = [...fromRoutes, ...others].sort((a, b) => (a.tenantId < b.tenantId ? -1 : 1));
+  const slots = all.flatMap(({ tenantId, slots: numbers }) =>
+    Object.entries(numbers).map(([protocol, slot]) => ({ slot, tenantId, protocol })),
+  );
+  const taken = {
+    raw: countOf(
+      facts.taken.raw,
+      slots.filter(({ slot }) => slot < cell.portCount).map(({ slot }) => slot),
+    ),
+    tls: countOf(
+      facts.taken.tls,
+      slots.filter(({ slot }) => slot >= cell.portCount).map(({ slot }) => slot - cell.portCount),
+    ),
+  };
+  return {
+    rows: all,
+    claims: all.flatMap(({ tenantId, claims }) => claims.map((claim) => ({ claim, tenantId }))),
+    slots: slots.sort((a, b) => a.slot - b.slot),
+    unknown: unknownBelow(taken, new Set(slots.map(({ slot }) => slot)), cell),
+    taken,
+  };
+}
+
+function servedRow(
+  row: TenantRow | undefined,
+  list: Route[],
+  owners: Map<number, string>,
+  { cell, platformDomains, now }: RebuildFacts,
+): TenantRow {
+  const record = recordOf(list);
+  const generation = Math.max(...list.map((route) => route.generation));
+  const own = Object.entries(row?.slots ?? {}).filter(([, slot]) =>
+    [undefined, record.tenantId].includes(owners.get(slot)),
+  );
+  return {
+    tenantId: record.tenantId,
+    version: (row?.version ?? 0) + 1,
+    generation: Math.max(row?.generation ?? 0, generation),
+    hash: rebuilt,
+    state: "Admitted",
+    reasons: [],
+    cell: cell.name,
+    slots: { ...Object.fromEntries(own), ...Object.fromEntries(list.map(({ protocol, slot }) => [protocol, slot])) },
+    claims: claimsOf(record, platformDomains),
+    admitted: { generation, record },
+    at: now,
+  };
+}
+
+function otherRow(
+  { spare: _s, blocked: _b, retry: _r, ...row }: TenantRow,
+  owners: Map<number, string>,
+  claimants: Map<string, string>,
+  now: number,
+): TenantRow {
+  const slots = Object.fromEntries(Object.entries(row.slots).filter(([, slot]) => !owners.has(slot)));
+  const claims = row.claims.filter((claim) => !claimants.has(claim));
+  const { admitted, ...rest } = { ...row, version: row.version + 1, hash: rebuilt, slots, claims, at: now };
+  const protocols = Object.entries(admitted?.record.protocols ?? {}).filter(([name]) => Object.hasOwn(slots, name));
+  if (admitted === undefined || protocols.length === 0) return rest;
+  return {
+    ...rest,
+    admitted: { ...admitted, record: { ...admitted.record, protocols: Object.fromEntries(protocols) } },
+  };
+}
+
+/** As much of the record as its routes tell: all that admission compares a new one with. */
+function recordOf(routes: Route[]): TenantRecord {
+  const [first] = routes;
+  const named = routes.find(({ protocol }) => protocol === "tls");
+  const regions = Object.keys(first!.backends).sort();
+  return {
+    tenantId: first!.tenantId,
+    hostnames: named?.hostnames ?? [],
+    ...(named?.wildcard === undefined ? {} : { wildcard: named.wildcard }),
+    homeRegion: regions[0]!,
+    multiRegion: true,
+    protocols: Object.fromEntries(routes.map(({ protocol, backends }) => [protocol, portIn(backends)])),
+    backends: Object.fromEntries(
+      regions.map((region) => [
+        region,
+        first!.backends[region]!.map((backend) => backend.replace(/:\d+$/, "").replace(/^\[|\]$/g, "")),
+      ]),
+    ),
+  };
+}
+
+const portIn = (backends: Route["backends"]) => Number(/\d+$/.exec(Object.values(backends)[0]?.[0] ?? "")?.[0]);
+
+const countOf = (taken: number, numbers: number[]) => Math.max(taken, ...numbers.map((number) => number + 1));
+
+function unknownBelow(taken: Record<SlotKind, number>, known: Set<number>, cell: Cell): number[] {
+  const numbers = (["raw", "tls"] as const).flatMap((kind) =>
+    Array.from({ length: taken[kind] }, (_, number) => slotOf(cell, kind, number) ?? -1),
+  );
+  return numbers.filter((slot) => slot >= 0 && !known.has(slot));
+}
