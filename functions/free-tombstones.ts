@@ -40,8 +40,9 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   for (const cell of fleet.cells) {
     const found = ledger.tombstones.filter((tombstone) => tombstone.cell === cell.name);
     if ((await readCell(cell.name)).halt !== undefined) continue;
-    freed += await freeIn(cell, fleet, found, awsRequestId);
-    returned += await returnLost(cell, ledger.accounts.get(cell.name)!);
+    const account = ledger.accounts.get(cell.name)!;
+    freed += await freeIn(cell, fleet, found, awsRequestId, account);
+    returned += await returnLost(cell, account);
   }
   logger.info("tombstones looked at", { found: ledger.tombstones.length, freed, returned });
   return { freed, returned };
@@ -94,7 +95,13 @@ function note(item: LedgerItem, accounts: Map<string, Account>): void {
   }
 }
 
-async function freeIn(cell: Cell, fleet: Fleet, found: FoundTombstone[], holder: string): Promise<number> {
+async function freeIn(
+  cell: Cell,
+  fleet: Fleet,
+  found: FoundTombstone[],
+  holder: string,
+  account: Account,
+): Promise<number> {
   if (found.length === 0) return 0;
   const fresh = found.filter((tombstone) => tombstone.absentFrom === undefined);
   await markIn(cell, fleet, fresh, holder);
@@ -109,7 +116,10 @@ async function freeIn(cell: Cell, fleet: Fleet, found: FoundTombstone[], holder:
     const { what, tenantId } = tombstone;
     const row = "claim" in what ? undefined : await readTenantRow(tenantId);
     const kind = "claim" in what ? undefined : kindOfSlot(what.slot, cell.portCount);
-    if (await freeTombstone(tombstone, kind, row)) freed++;
+    if (!(await freeTombstone(tombstone, kind, row))) continue;
+    if ("slot" in what) account.free.add(what.slot);
+    if ("slot" in what) account.owned.delete(what.slot);
+    freed++;
   }
   return freed;
 }
@@ -163,7 +173,9 @@ async function returnLost({ name, ...cell }: Cell, { taken, known, owned, free }
   let returned = 0;
   for (const key of seenTwice(lost, await readSeen(seen), now)) {
     const [kind, slot] = key.split(" ") as [SlotKind, string];
-    if (await returnSlot(name, kind, Number(slot))) returned++;
+    if (!(await returnSlot(name, kind, Number(slot)))) continue;
+    free.add(Number(slot));
+    returned++;
   }
   await saveSeen(seen, lost, now);
   // A number that was given up for lost and taken after all.

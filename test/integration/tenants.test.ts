@@ -1,0 +1,335 @@
+/** What befalls tenants of a fleet of two cells: no room, refused routes, new structures, lost regions, a restored ledger. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { DescribeExecutionCommand, SFNClient, StartExecutionCommand } from "@aws-sdk/client-sfn";
+import { GetParameterCommand, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
+import { DeleteCommand, PutCommand, paginateScan, QueryCommand } from "@aws-sdk/lib-dynamodb";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { apartMs } from "../../core/reconcile/drift.ts";
+import type { Fleet } from "../../schemas/fleet.ts";
+import { sha256 } from "../../schemas/signed.ts";
+import { objectKey, type Structure } from "../../schemas/snapshot.ts";
+import { eventually } from "../local/harness.ts";
+import { domain, homeRegion, World } from "./world.ts";
+
+const root = path.resolve(import.meta.dirname, "../..");
+/** Functions keep settings for seconds, and most of what is waited for here is that. */
+vi.setConfig({ testTimeout: 120_000 });
+const names = ["acme", "globex", "early", "late", "gone", "fresh", "odd", "while-bad"];
+/** Settings are kept by functions for five seconds. */
+const settingsMs = 5500;
+
+let world: World;
+let dir: string;
+let ssm: SSMClient;
+let machines: SFNClient;
+
+beforeAll(async () => {
+  dir = mkdtempSync(path.join(os.tmpdir(), "landfall-cells-"));
+  const lockFile = path.join(dir, "infra.lock.json");
+  const env = { ...process.env, LANDFALL_LOCAL_CELLS: "2" };
+  const synth = spawnSync(process.execPath, ["infra/synth/main.ts", "--out", lockFile], {
+    cwd: root,
+    env,
+    encoding: "utf8",
+  });
+  expect(synth.stderr + synth.status).toBe("0");
+  world = await World.start({ edgesPerGroup: 1, lockFile, names });
+  ssm = new SSMClient(world.client());
+  machines = new SFNClient(world.client());
+  await change({ coolOffSeconds: { slot: 0, name: 0 }, structureBakeSeconds: 0 });
+}, 180_000);
+afterAll(async () => {
+  ssm?.destroy();
+  machines?.destroy();
+  await world?.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const parameter = async (name: string) => {
+  const { Parameter } = await ssm.send(new GetParameterCommand({ Name: `/landfall/local/${name}` }));
+  return JSON.parse(Parameter!.Value!) as never;
+};
+const setParameter = (name: string, value: object) =>
+  ssm.send(new PutParameterCommand({ Name: `/landfall/local/${name}`, Value: JSON.stringify(value), Overwrite: true }));
+
+/** Changes the fleet, and waits until every function knows. */
+async function change(changes: Partial<Fleet>): Promise<Fleet> {
+  const before = (await parameter("fleet")) as Fleet;
+  await setParameter("fleet", { ...before, ...changes });
+  await sleep(settingsMs);
+  return before;
+}
+
+/** Runs a machine to its end. */
+async function run(machine: "reconcile" | "audit"): Promise<void> {
+  const { executionArn } = await machines.send(
+    new StartExecutionCommand({
+      stateMachineArn: `arn:aws:states:${homeRegion}:123456789012:stateMachine:landfall-local-${machine}`,
+      input: JSON.stringify({ cells: ["c1", "c2"] }),
+    }),
+  );
+  const { status } = await eventually(
+    () => machines.send(new DescribeExecutionCommand({ executionArn })),
+    (execution) => execution.status !== "RUNNING",
+    60_000,
+  );
+  expect(status).toBe("SUCCEEDED");
+}
+/** Two audits as far apart as they have to be: what the first one saw is made to look as old. */
+async function auditTwice(): Promise<void> {
+  await run("audit");
+  const TableName = world.cloud.endpoints().tables.ledger;
+  const { Items = [] } = await world.tables.send(
+    new QueryCommand({ TableName, KeyConditionExpression: "pk = :pk", ExpressionAttributeValues: { ":pk": "DRIFT" } }),
+  );
+  for (const { seen, ...item } of Items)
+    await world.tables.send(new PutCommand({ TableName, Item: { ...item, seen: { ...seen, at: seen.at - apartMs } } }));
+  await run("audit");
+}
+const cellNamed = async (name: string) => (await world.cells()).find(({ cell }) => cell === name)!;
+const conditions = async (tenantId: string) =>
+  (await world.view(tenantId))!.conditions.map(({ type, status, reason }) => `${type} ${status} ${reason}`);
+
+describe("two cells", () => {
+  it("share new tenants, and serve each from an accelerator of its own", async () => {
+    await world.put(world.record("acme", { protocols: { tls: 3080, ssh: 3023 } }));
+    const acme = await world.settled("acme", "Admitted");
+    await world.put(world.record("globex", { protocols: { tls: 3080, ssh: 3023 } }));
+    const globex = await world.settled("globex", "Admitted");
+    expect([acme!.cell, globex!.cell].sort()).toEqual(["c1", "c2"]);
+    const [one, two] = world.cloud.endpoints().accelerators;
+    expect(one!.address).not.toBe(two!.address);
+    for (const { cell, ports } of [acme!, globex!]) {
+      const { address } = world.cloud.endpoints().accelerators.find((accelerator) => accelerator.cell === cell)!;
+      expect(await world.lands({ host: address, port: ports.ssh! })).toBe(homeRegion);
+      expect(await world.lands({ host: address, port: ports.ssh! + 1 })).toBe("nothing");
+    }
+  });
+
+  it("show each tenant how far it is, and the life of its latest change", async () => {
+    expect(await conditions("acme")).toEqual([
+      "Admitted True Admitted",
+      "Published True Committed",
+      "Served True ServedByAll",
+    ]);
+    const { traceTenant } = await import("../../cli/view.ts");
+    const steps = (await traceTenant("acme"))!;
+    expect(steps.map(({ step }) => step.replace(/ .*/, ""))).toEqual([
+      "stream",
+      "admitted",
+      "committed",
+      "served",
+      "served",
+      "served",
+      "settled",
+    ]);
+    expect(steps.every(({ sinceLast }) => sinceLast >= 0)).toBe(true);
+    expect(await world.view("acme")).toMatchObject({
+      endpoint: expect.stringMatching(/^c\d\.landfall/),
+      regionsCounted: { length: 3 },
+    });
+  });
+});
+
+describe("a full cell", () => {
+  it("keeps a tenant waiting, and admits it by itself when the audit gave slots back", async () => {
+    const before = (await parameter("fleet")) as Fleet;
+    await change({ cells: before.cells.map((cell) => ({ ...cell, portCount: 2 })) });
+    const raw = (tenantId: string) => world.record(tenantId, { hostnames: [], protocols: { ssh: 3023 } });
+    for (const tenantId of ["early", "gone"]) {
+      await world.put(raw(tenantId));
+      await world.settled(tenantId, "Admitted");
+    }
+    await world.put(raw("late"));
+    await eventually(
+      () => world.view("late"),
+      (view) => view?.state === "Pending",
+    );
+    expect((await conditions("late"))[0]).toBe("Admitted False CellFull");
+
+    const port = (await world.view("gone"))!.ports.ssh;
+    await world.remove("gone");
+    await world.settled("gone", "Removed");
+    await auditTwice();
+    const late = await world.settled("late", "Admitted");
+    expect(late!.ports.ssh).toBe(port);
+    await change({ cells: before.cells });
+  });
+});
+
+describe("names that were given up", () => {
+  it("go to another tenant once every edge has let go of them, and who was refused for them gets them", async () => {
+    const name = `fresh.${domain}`;
+    await world.put(world.record("early", { hostnames: [name] }));
+    await world.settled("early", "Admitted", 2);
+    await world.put(world.record("fresh"));
+    await world.settled("fresh", "Rejected");
+    await world.put(world.record("early", { hostnames: [`early.${domain}`] }));
+    await world.settled("early", "Admitted", 3);
+    await auditTwice();
+    await auditTwice();
+    expect(await world.settled("fresh", "Admitted")).toMatchObject({ hostnames: [name], served: "all" });
+  });
+});
+
+describe("a route that edges refuse", () => {
+  it("is quarantined with the edge's reason, holds up nobody, and leaves quarantine with a better record", async () => {
+    const { backendRanges } = await change({});
+    const pod = world.pods[homeRegion]!;
+    const elsewhere = pod.replace(/\.\d+\.\d+$/, ".250.1"); // in the fleet's ranges from now on, and not in the structure's
+    await change({ backendRanges: [...backendRanges, elsewhere.replace(/\d+$/, "0/24")] });
+    await world.put(world.record("odd", { backends: { [homeRegion]: [elsewhere] } }));
+    await world.put(world.record("while-bad"));
+    expect(await world.settled("while-bad", "Admitted")).toMatchObject({ served: "all" });
+    const odd = await eventually(
+      () => world.view("odd"),
+      (view) => view?.conditions[2]?.reason === "Quarantined",
+    );
+    expect(odd!.conditions[2]!.message).toMatch(/outside|range/);
+    await world.put(world.record("odd"));
+    await eventually(
+      () => conditions("odd"),
+      (list) => list[2] === "Served True ServedByAll",
+      20_000,
+    );
+    await change({ backendRanges });
+  });
+});
+
+describe("a region that can't be written", () => {
+  it("holds up no other, shows in the status, and is caught up by reconcile", async () => {
+    const { buckets } = (await parameter("fleet")) as Fleet;
+    await change({ buckets: { ...buckets, "eu-west-3": `${buckets["eu-west-3"]}-lost` } });
+    await world.put(world.record("acme", { protocols: { tls: 3080, ssh: 3023 }, multiRegion: true }));
+    const acme = await eventually(
+      () => world.view("acme"),
+      (view) => view?.observedGeneration === 2,
+      60_000,
+    );
+    expect(acme).toMatchObject({
+      served: "partly",
+      regions: ["ap-northeast-1", "us-west-2"],
+      regionsCounted: { length: 3 },
+    });
+    const { cell } = acme!;
+    expect((await cellNamed(cell!)).behind).toMatchObject([{ region: "eu-west-3" }]);
+    await change({ buckets });
+    await run("reconcile");
+    expect((await cellNamed(cell!)).behind).toEqual([]);
+    await auditTwice();
+    await eventually(
+      () => conditions("acme"),
+      (list) => list[2] === "Served True ServedByAll",
+      20_000,
+    );
+  });
+});
+
+describe("a new structure", () => {
+  /** Puts a structure into every region and asks for it in cell c1. */
+  async function ask(edit: (structure: Structure) => Structure): Promise<string> {
+    const structures = (await parameter("structures")) as Record<string, string>;
+    const { buckets } = world.cloud.endpoints();
+    const home = new S3Client(world.client());
+    const { Body } = await home.send(
+      new GetObjectCommand({ Bucket: buckets[homeRegion]!, Key: objectKey(structures.c2!) }),
+    );
+    home.destroy();
+    const text = `${JSON.stringify(edit(JSON.parse(await Body!.transformToString()) as Structure))}\n`;
+    for (const [region, Bucket] of Object.entries(buckets)) {
+      const client = new S3Client(world.client(region));
+      await client.send(new PutObjectCommand({ Bucket, Key: objectKey(sha256(text)), Body: text }));
+      client.destroy();
+    }
+    await setParameter("structures", { ...structures, c1: sha256(text) });
+    await sleep(settingsMs);
+    return sha256(text);
+  }
+  const edgeStructures = async () => {
+    const { readEdges } = await import("../../aws/ledger/edges.ts");
+    return (await readEdges("c1")).map(({ structure }) => structure);
+  };
+  const stage = async () => (await cellNamed("c1")).structure?.stage;
+  /** Reconciles until the stage is one of these; edges report what they apply meanwhile. */
+  async function reconcileUntil(...stages: string[]): Promise<(string | undefined)[]> {
+    const seen: (string | undefined)[] = [];
+    for (let round = 0; round < 20 && !stages.includes(seen.at(-1) ?? ""); round++) {
+      await run("reconcile");
+      await sleep(700);
+      seen.push(await stage());
+    }
+    return [...new Set(seen)];
+  }
+
+  it("goes from one edge to its region to all, without a lost session", async () => {
+    const hash = await ask((structure) => ({ ...structure, nginxConf: `# newer\n${structure.nginxConf}` }));
+    expect(await reconcileUntil("done")).toEqual(["canary", "region", "all", "done"]);
+    expect(new Set(await edgeStructures())).toEqual(new Set([hash]));
+  });
+
+  it("comes back by itself when an edge refuses it, while routes go on", async () => {
+    const good = await edgeStructures();
+    await ask((structure) => ({ ...structure, nginxConf: `nonsense on;\n${structure.nginxConf}` }));
+    await run("reconcile");
+    await run("reconcile");
+    await world.put(world.record("while-bad", { protocols: { tls: 3080, ssh: 3023 } }));
+    expect(await world.settled("while-bad", "Admitted", 2)).toMatchObject({ served: "all" });
+    expect(await reconcileUntil("returned")).toContain("returned");
+    expect((await cellNamed("c1")).structure!.reason).toMatch(/refuses the structure.*nonsense/);
+    await run("reconcile");
+    expect(await edgeStructures()).toEqual(good);
+    await eventually(
+      () => world.edges(),
+      (edges) => edges.every(({ nack, serving }) => nack === undefined && serving),
+      20_000,
+    );
+  });
+});
+
+describe("a ledger restored from a backup", () => {
+  const TableName = () => world.cloud.endpoints().tables.ledger;
+  async function items(): Promise<Record<string, unknown>[]> {
+    const found: Record<string, unknown>[] = [];
+    for await (const { Items = [] } of paginateScan({ client: world.tables }, { TableName: TableName() }))
+      found.push(...Items);
+    return found;
+  }
+
+  it("stops the publisher until it is rebuilt, and then loses nothing", async () => {
+    const backup = await items();
+    const after = await world.view("acme");
+    await world.put(
+      world.record("acme", {
+        protocols: { tls: 3080, ssh: 3023 },
+        hostnames: [`acme.${domain}`, `new.acme.${domain}`],
+      }),
+    );
+    await world.settled("acme", "Admitted", after!.generation + 1);
+    await world.put(world.record("gone", { hostnames: [`gone.${domain}`] }));
+    const { cell, generation } = (await world.settled("gone", "Admitted"))!;
+    for (const { pk, sk } of await items())
+      await world.tables.send(new DeleteCommand({ TableName: TableName(), Key: { pk, sk } }));
+    for (const Item of backup) await world.tables.send(new PutCommand({ TableName: TableName(), Item }));
+
+    await run("reconcile");
+    expect((await cellNamed(cell!)).halted).toMatch(/landfall rebuild/);
+    const { rebuild } = await import("../../cli/rebuild.ts");
+    await rebuild(true);
+    await world.remove("early");
+    await auditTwice();
+    await world.settled("early", "Removed");
+    const gone = await eventually(
+      () => world.view("gone"),
+      (view) => view!.generation > generation && view!.served === "all",
+      30_000,
+    );
+    expect(gone).toMatchObject({ state: "Admitted", hostnames: [`gone.${domain}`] });
+    expect((await world.view("acme"))!.hostnames).toContain(`new.acme.${domain}`);
+    expect((await cellNamed(cell!)).halted).toBeUndefined();
+  });
+});
