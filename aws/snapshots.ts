@@ -117,16 +117,16 @@ export async function getManifest(bucket: Bucket, cell: string, keys: PublicKeys
 
 /**
  * Writes the manifest only over the one that was read (`stored`), or only where there was none.
- * @returns false when somebody else wrote in between: 412, or S3's 409 for a race
+ * @returns the new ETag, or undefined when somebody else wrote in between: 412, or S3's 409 for a race
  */
 export async function putManifest(
   bucket: Bucket,
   cell: string,
   signed: SignedManifest,
   stored: StoredManifest | undefined,
-): Promise<boolean> {
+): Promise<string | undefined> {
   try {
-    await clientOf(bucket.region).send(
+    const { ETag } = await clientOf(bucket.region).send(
       new PutObjectCommand({
         Bucket: bucket.name,
         Key: manifestKey(cell),
@@ -136,9 +136,9 @@ export async function putManifest(
         ...(stored === undefined ? { IfNoneMatch: "*" } : { IfMatch: stored.etag }),
       }),
     );
-    return true;
+    return ETag;
   } catch (error) {
-    if (statusOf(error) === 412 || statusOf(error) === 409) return false;
+    if (statusOf(error) === 412 || statusOf(error) === 409) return undefined;
     throw error;
   }
 }

@@ -58,7 +58,7 @@ export const handler = shell(RolloutInput, async ({ batchId }) => {
     await markDirty(
       cell,
       batch,
-      tenants.map(({ tenantId }) => tenantId),
+      tenants.map(({ tenantId, slots }) => ({ tenantId, slots })),
     );
   const left = facts.filter(({ tenantId }) => !outcomes.some((outcome) => outcome.tenantId === tenantId));
   const written = new Set(fresh.map(({ tenantId }) => tenantId)); // their slots are their own by now, or their spares
@@ -203,7 +203,8 @@ async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcom
 }
 
 function outcomeOf({ tenantId, cell }: AdmissionFacts, row: AdmissionFacts["row"]): Outcome {
-  if (row === undefined) return { tenantId, state: "none", generation: 0, cell: cell.name };
-  const outcome = { tenantId, state: row.state, generation: row.generation, cell: row.cell };
+  if (row === undefined) return { tenantId, state: "none", generation: 0, cell: cell.name, slots: [] };
+  const slots = Object.values(row.slots).sort((a, b) => a - b);
+  const outcome = { tenantId, state: row.state, generation: row.generation, cell: row.cell, slots };
   return row.admitted === undefined ? outcome : { ...outcome, admitted: row.admitted.generation };
 }

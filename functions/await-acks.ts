@@ -1,10 +1,10 @@
-/** Leaves a task token to be answered when every edge that counts serves the batch; then looks whether that is so already. */
+/** Leaves a task token to be answered when every edge that counts serves the batch; then looks whether it does already. */
 import { storeWait } from "../aws/ledger/edges.ts";
 import { AwaitAcksInput } from "../schemas/workflows.ts";
-import { evaluateWaits } from "./shell/acks.ts";
+import { evaluate } from "./shell/acks.ts";
 import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(AwaitAcksInput, async ({ batchId, cell, token }) => {
   await storeWait(cell, { batchId, token });
-  await evaluateWaits(cell, Date.now());
+  await evaluate(cell, [{ batchId, token }], Date.now());
 });

@@ -9,7 +9,14 @@ import {
   noteCopyFailure,
   readCell,
 } from "../aws/ledger/cells.ts";
-import { type Commit, commitGeneration, readCommit, readDirty, readRoutes } from "../aws/ledger/commits.ts";
+import {
+  type Commit,
+  commitGeneration,
+  readCommit,
+  readDirty,
+  readRoutes,
+  readTenantRoutes,
+} from "../aws/ledger/commits.ts";
 import { holdLease, type Lease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { publicKeys, signingKeyId, signManifest } from "../aws/signing.ts";
@@ -21,15 +28,17 @@ import {
   putManifest,
   putObject,
   rememberRoutes,
+  type StoredManifest,
 } from "../aws/snapshots.ts";
+import { bucketOf } from "../core/admission/routes.ts";
 import { canonicalJson } from "../core/canonical.ts";
 import { GateRefusedError, LeaseHeldError, LedgerBehindError } from "../core/errors.ts";
 import { bucketBytesMost, gateRoutes } from "../core/publishing/gate.ts";
-import { bucketsToRender, manifestOf, manifestStep } from "../core/publishing/plan.ts";
+import { bucketsToRender, manifestOf, manifestStep, withChanges } from "../core/publishing/plan.ts";
 import { renderBucket, renderManifest } from "../core/publishing/render.ts";
 import { structureOf } from "../core/publishing/structure.ts";
 import { sha256 } from "../schemas/signed.ts";
-import type { RouteBucket } from "../schemas/snapshot.ts";
+import type { RouteBucket, SignedManifest } from "../schemas/snapshot.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { evaluateWaits } from "./shell/acks.ts";
 import { bucketsOf, homeOf } from "./shell/buckets.ts";
@@ -53,6 +62,10 @@ interface Publisher {
   hasTime: () => boolean;
   /** Objects on their way to each region: its manifest waits for them, and nothing else does. */
   placing: Map<Bucket, Promise<unknown>[]>;
+  /** Each region's manifest as it was read or written last; what was not is absent. */
+  stored: Map<Bucket, StoredManifest | undefined>;
+  /** Signed manifests by generation: every region gets the same. */
+  signed: Map<number, Promise<SignedManifest>>;
 }
 
 /**
@@ -72,7 +85,17 @@ export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getR
     const lease = await takeLease(`publish#${cell}`, awsRequestId, leaseMs, Date.now());
     if (lease === undefined) return { cell, state: "delegated" as const };
     try {
-      generation = await drain({ cell, settings, buckets, home, lease, hasTime, placing: new Map() });
+      generation = await drain({
+        cell,
+        settings,
+        buckets,
+        home,
+        lease,
+        hasTime,
+        placing: new Map(),
+        stored: new Map(),
+        signed: new Map(),
+      });
     } finally {
       await releaseLease(lease);
     }
@@ -97,9 +120,9 @@ async function drain(publisher: Publisher): Promise<number> {
     if (outcome === "stale") continue; // what was marked again is rendered again
     if (next !== live) logger.info("committed", { cell, generation: next.generation, batches: batches.length });
     live = next;
-    await copyToRegions(publisher, state.copyFailures, (region) => !isFailing(region, state.copyFailures));
+    await copyToRegions(publisher, live, state.copyFailures, (region) => !isFailing(region, state.copyFailures));
   }
-  await copyToRegions(publisher, state.copyFailures, () => true);
+  await copyToRegions(publisher, live!, state.copyFailures, () => true);
   return live!.generation;
 }
 
@@ -115,9 +138,11 @@ const sameStructure = (a: Commit["structure"], b: Commit["structure"]) => canoni
  * The cell as the ledger has it, unless the ledger is behind a manifest: restored from a backup, it would count up to the
  * manifests and then pass them. Manifests are read first, because none is ahead of a ledger that is read after it.
  */
-async function readUnlessBehind({ cell, buckets }: Publisher): Promise<CellState> {
+async function readUnlessBehind({ cell, buckets, stored: known }: Publisher): Promise<CellState> {
   const keys = await publicKeys();
   const stored = await Promise.allSettled(buckets.map((bucket) => getManifest(bucket, cell, keys)));
+  for (const [index, found] of stored.entries())
+    if (found.status === "fulfilled") known.set(buckets[index]!, found.value);
   const state = await readCell(cell);
   if (state.halt !== undefined) throw new LedgerBehindError(state.halt.reason);
   for (const [index, found] of stored.entries()) {
@@ -138,16 +163,26 @@ async function render(
   live: Commit | undefined,
   batches: DirtyBatch[],
 ): Promise<Commit> {
-  const tenantIds = batches.flatMap((batch) => batch.tenantIds);
+  const changed = Map.groupBy(
+    batches.flatMap((batch) => batch.tenants),
+    ({ tenantId }) => bucketOf(tenantId),
+  );
   const routes = live?.routes.slice() ?? [];
   const sizes = live?.sizes?.slice() ?? [];
   await Promise.all(
-    bucketsToRender(tenantIds, live).map(async (bucket) => {
-      const { routes: next, removed } = await readRoutes(cell, bucket);
+    bucketsToRender([...changed.keys()], live).map(async (bucket) => {
+      const before: RouteBucket = live === undefined ? { routes: [] } : await getRoutes(home, live.routes[bucket]!);
+      const { routes: next, removed } =
+        live === undefined
+          ? await readRoutes(cell, bucket)
+          : withChanges(
+              before.routes,
+              changed.get(bucket)!,
+              await readTenantRoutes(cell, bucket, changed.get(bucket)!),
+            );
       const text = renderBucket(next);
       const hash = sha256(text);
       if (hash === live?.routes[bucket]) return;
-      const before: RouteBucket = live === undefined ? { routes: [] } : await getRoutes(home, live.routes[bucket]!);
       const refused = gateRoutes(before.routes, next, removed);
       const bytes = Buffer.byteLength(text);
       if (bytes > bucketBytesMost) refused.push(`${bytes} bytes, at most ${bucketBytesMost}`);
@@ -190,12 +225,13 @@ function place(placing: Publisher["placing"], target: Bucket, hash: string, text
 /** Every region on its own: one that fails is noted for the status. */
 async function copyToRegions(
   publisher: Publisher,
+  commit: Commit,
   known: CopyFailure[],
   wanted: (region: string) => boolean,
 ): Promise<void> {
   const { cell } = publisher;
   const buckets = publisher.buckets.filter(({ region }) => wanted(region));
-  const copies = await Promise.allSettled(buckets.map((bucket) => copyToRegion(publisher, bucket)));
+  const copies = await Promise.allSettled(buckets.map((bucket) => copyToRegion(publisher, bucket, commit)));
   const failures = copies.map((copy) => (copy.status === "rejected" ? (copy.reason as Error) : undefined));
   const behind = failures.find((failure) => failure instanceof LedgerBehindError);
   if (behind !== undefined) {
@@ -221,25 +257,43 @@ async function noteCopy(cell: string, region: string, failure: Error | undefined
   known.push(noted);
 }
 
-/** Reads the region's ETag before the ledger, so that what is written is never older than what was there. */
-async function copyToRegion({ cell, home, placing }: Publisher, bucket: Bucket): Promise<void> {
+/**
+ * Over what is known to stand there, or else over what is read again: the region's ETag before the ledger, so that what is
+ * written is never older than what was there.
+ */
+async function copyToRegion(publisher: Publisher, bucket: Bucket, commit: Commit): Promise<void> {
+  const { cell, placing, stored } = publisher;
   await Promise.all(placing.get(bucket) ?? []);
   placing.delete(bucket);
-  for (let attempt = 0; attempt < 2; attempt++) {
-    const stored = await getManifest(bucket, cell, await publicKeys());
-    const commit = await readCommit(cell);
-    if (commit === undefined) return;
-    const step = manifestStep(stored?.manifest, commit);
-    if (step === "current") return;
-    if (step === "ledger-behind")
-      throw new LedgerBehindError(
-        `${bucket.name} has generation ${stored?.manifest?.generation} of cell ${cell}, the ledger only ${commit.generation}: restored from a backup?`,
-      );
-    const missing = commit.routes.filter((hash) => !isPlaced(bucket, hash) && !stored?.manifest?.routes.includes(hash));
-    for (const hash of new Set(missing))
-      await putObject(bucket, hash, renderBucket((await getRoutes(home, hash)).routes));
-    const signed = await signManifest(renderManifest(manifestOf(cell, commit, [signingKeyId])));
-    if (await putManifest(bucket, cell, signed, stored)) return;
-  }
+  if (stored.has(bucket) && (await writeManifest(publisher, bucket, stored.get(bucket), commit))) return;
+  const there = await getManifest(bucket, cell, await publicKeys());
+  const latest = await readCommit(cell);
+  if (latest === undefined || (await writeManifest(publisher, bucket, there, latest))) return;
   throw new Error(`the manifest in ${bucket.name} was written by others twice in a row`);
+}
+
+/** @returns false when somebody else wrote over `there` meanwhile */
+async function writeManifest(
+  publisher: Publisher,
+  bucket: Bucket,
+  there: StoredManifest | undefined,
+  commit: Commit,
+): Promise<boolean> {
+  const { cell, home, stored, signed } = publisher;
+  const step = manifestStep(there?.manifest, commit);
+  if (step === "current") return true;
+  if (step === "ledger-behind")
+    throw new LedgerBehindError(
+      `${bucket.name} has generation ${there?.manifest?.generation} of cell ${cell}, the ledger only ${commit.generation}: restored from a backup?`,
+    );
+  stored.delete(bucket);
+  const missing = commit.routes.filter((hash) => !isPlaced(bucket, hash) && !there?.manifest?.routes.includes(hash));
+  for (const hash of new Set(missing))
+    await putObject(bucket, hash, renderBucket((await getRoutes(home, hash)).routes));
+  const manifest = manifestOf(cell, commit, [signingKeyId]);
+  const signing = signed.get(commit.generation) ?? signManifest(renderManifest(manifest));
+  signed.set(commit.generation, signing);
+  const etag = await putManifest(bucket, cell, await signing, there);
+  if (etag !== undefined) stored.set(bucket, { etag, manifest });
+  return etag !== undefined;
 }

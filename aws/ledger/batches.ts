@@ -2,6 +2,7 @@
 import { GetCommand, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { Reserved } from "../../core/admission/admit.ts";
 import { RowChangedError } from "../../core/errors.ts";
+import type { ChangedTenant } from "../../core/publishing/plan.ts";
 import { batchGet, documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
@@ -17,6 +18,8 @@ export interface Outcome {
   /** The generation that is served, where it is not this one: a refused change leaves what was before. */
   admitted?: number;
   cell: string;
+  /** Every slot of it: where it has a route, or had one. */
+  slots: number[];
 }
 
 export interface Batch {
@@ -112,7 +115,7 @@ export async function beginAttempt(batchId: string): Promise<Batch & Attempt> {
 
 export interface DirtyBatch {
   batchId: string;
-  tenantIds: string[];
+  tenants: ChangedTenant[];
   /** Tells one marking from the next, for whoever takes it out. */
   mark: number;
 }
@@ -122,8 +125,8 @@ export interface DirtyBatch {
  * covered by says nothing of this one.
  * @throws RowChangedError when a later attempt has begun
  */
-export async function markDirty(cell: string, { batchId, attempt }: Attempt, tenantIds: string[]): Promise<void> {
-  const dirty: DirtyBatch = { batchId, tenantIds, mark: attempt };
+export async function markDirty(cell: string, { batchId, attempt }: Attempt, tenants: ChangedTenant[]): Promise<void> {
+  const dirty: DirtyBatch = { batchId, tenants, mark: attempt };
   const isLatest = {
     TableName,
     Key: keys.batch(batchId),

@@ -1,8 +1,7 @@
 /** Publishing's part of the ledger: the dirty set, routes by bucket, and the commit. */
 import { GetCommand, TransactWriteCommand } from "@aws-sdk/lib-dynamodb";
-import type { RemovedRoute } from "../../core/publishing/gate.ts";
-import type { Route } from "../../schemas/snapshot.ts";
-import { documents, failedConditions } from "../documents.ts";
+import type { ChangedTenant, LedgerRoutes } from "../../core/publishing/plan.ts";
+import { batchGet, documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
 import type { RouteItem } from "./admission.ts";
 import { type Coverage, type DirtyBatch, keepSeconds } from "./batches.ts";
@@ -34,8 +33,21 @@ export async function readCommit(cell: string): Promise<Commit | undefined> {
 }
 
 /** A bucket's routes, and the removals that the ledger remembers. */
-export async function readRoutes(cell: string, bucket: number): Promise<{ routes: Route[]; removed: RemovedRoute[] }> {
-  const items = await queryAll<RouteItem>(keys.routes(cell, bucket));
+export const readRoutes = async (cell: string, bucket: number): Promise<LedgerRoutes> =>
+  routesIn(await queryAll<RouteItem>(keys.routes(cell, bucket)));
+
+/** The same for some tenants of the bucket alone: what a change costs does not grow with the number of tenants. */
+export async function readTenantRoutes(cell: string, bucket: number, tenants: ChangedTenant[]): Promise<LedgerRoutes> {
+  const slots = new Set(tenants.flatMap((tenant) => tenant.slots));
+  return routesIn(
+    await batchGet<RouteItem>(
+      TableName,
+      [...slots].map((slot) => keys.route(cell, bucket, slot)),
+    ),
+  );
+}
+
+function routesIn(items: RouteItem[]): LedgerRoutes {
   return {
     routes: items.flatMap((item) => ("route" in item ? [item.route] : [])),
     removed: items.flatMap((item) => ("removed" in item ? [item.removed] : [])),

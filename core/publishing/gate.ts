@@ -27,7 +27,7 @@ export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]
   if (next.length > bucketRoutesMost) reasons.push(`${next.length} routes in one bucket, at most ${bucketRoutesMost}`);
   for (const route of next) {
     const old = before.get(route.slot);
-    if (old === undefined || canonicalJson(old) === canonicalJson(route)) continue;
+    if (old === undefined || old === route || canonicalJson(old) === canonicalJson(route)) continue;
     if (old.tenantId !== route.tenantId)
       reasons.push(`slot ${route.slot} would move from tenant ${old.tenantId} to ${route.tenantId} in one step`);
     else if (route.generation <= old.generation)

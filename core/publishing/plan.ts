@@ -1,11 +1,28 @@
-import type { Manifest } from "../../schemas/snapshot.ts";
-import { bucketOf } from "../admission/routes.ts";
+import type { Manifest, Route } from "../../schemas/snapshot.ts";
+import type { RemovedRoute } from "./gate.ts";
 import { everyBucket } from "./render.ts";
 
-/** The buckets to render for these tenants, in order; all of them when nothing was ever committed. */
-export function bucketsToRender(tenantIds: string[], live: { routes: string[] } | undefined): number[] {
-  if (live === undefined) return everyBucket;
-  return [...new Set(tenantIds.map(bucketOf))].sort((a, b) => a - b);
+/** The buckets to render, in order: those with changes; all of them when nothing was ever committed. */
+export const bucketsToRender = (changed: number[], live: { routes: string[] } | undefined): number[] =>
+  live === undefined ? everyBucket : [...new Set(changed)].sort((a, b) => a - b);
+
+/** A tenant that changed, and every slot that it may have a route in. */
+export interface ChangedTenant {
+  tenantId: string;
+  slots: number[];
+}
+
+/** What the ledger has in some slots: routes, and routes that were removed. */
+export interface LedgerRoutes {
+  routes: Route[];
+  removed: RemovedRoute[];
+}
+
+/** The live routes of a bucket with those of some tenants as the ledger has them. What did not change is not read again. */
+export function withChanges(live: Route[], changed: ChangedTenant[], ledger: LedgerRoutes): LedgerRoutes {
+  const tenants = new Set(changed.map(({ tenantId }) => tenantId));
+  const kept = live.filter(({ tenantId }) => !tenants.has(tenantId));
+  return { routes: [...kept, ...ledger.routes], removed: ledger.removed };
 }
 
 /** The manifest of a commit. */

@@ -1,10 +1,19 @@
-import { bucketCount, type Manifest, type Route, type RouteBucket } from "../../schemas/snapshot.ts";
+import { bucketCount, type Manifest, type Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
 
-/** An object's bytes as text. Same routes, same bytes, whatever their order was. */
+/** Texts of routes that were rendered before: most of a bucket is what it was. */
+const texts = new WeakMap<Route, string>();
+
+function textOf(route: Route): string {
+  const text = texts.get(route) ?? canonicalJson(route);
+  texts.set(route, text);
+  return text;
+}
+
+/** A `RouteBucket`'s bytes as text. Same routes, same bytes, whatever their order was. */
 export function renderBucket(routes: Route[]): string {
-  const bucket: RouteBucket = { routes: routes.toSorted((a, b) => a.slot - b.slot) };
-  return `${canonicalJson(bucket)}\n`;
+  const ordered = routes.toSorted((a, b) => a.slot - b.slot);
+  return `{"routes":[${ordered.map(textOf).join(",")}]}\n`;
 }
 
 export function renderManifest(manifest: Manifest): string {

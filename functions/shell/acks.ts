@@ -1,5 +1,5 @@
 import { readCoverage } from "../../aws/ledger/batches.ts";
-import { readEdges, readWaits, removeWait } from "../../aws/ledger/edges.ts";
+import { readEdges, readWaits, removeWait, type Wait } from "../../aws/ledger/edges.ts";
 import { completeTask } from "../../aws/workflows.ts";
 import { evaluateWait } from "../../core/rollout/acks.ts";
 
@@ -8,7 +8,10 @@ import { evaluateWait } from "../../core/rollout/acks.ts";
  * of membership: whoever comes last sees that it is complete.
  */
 export async function evaluateWaits(cell: string, now: number): Promise<void> {
-  const waits = await readWaits(cell);
+  await evaluate(cell, await readWaits(cell), now);
+}
+
+export async function evaluate(cell: string, waits: Wait[], now: number): Promise<void> {
   if (waits.length === 0) return;
   const [edges, coverage] = await Promise.all([
     readEdges(cell),

@@ -22,6 +22,8 @@ export class DynamoDb {
   readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 128 });
   /** Told the table's name after each write, so that a stream's poller need not wait for its next turn. */
   onWrite: (table: string) => void = () => {};
+  /** Told of every read and how many items it was of, for measurements; absent in ordinary runs. */
+  onRead: ((operation: string, table: string, items: number) => void) | undefined;
   /** Where the engine itself listens; only the gateway and the stream pollers go there. */
   readonly endpoint: string;
 
@@ -99,6 +101,9 @@ export class DynamoDb {
     const answer = await this.#pass(request);
     if (answer.status === 200 && /Put|Update|Delete|Write/.test(operation))
       for (const { resource } of access) this.onWrite(resource.slice(resource.lastIndexOf("/") + 1));
+    if (this.onRead !== undefined && /^(Get|BatchGet|Query|Scan)/.test(operation))
+      for (const { resource } of access)
+        this.onRead(operation, resource.split("/").at(-1)!, itemsRead(operation, request, answer));
     return answer;
   }
 
@@ -136,6 +141,16 @@ export class DynamoDb {
       outgoing.end(request.body);
     });
   }
+}
+
+/** A get is of one item, whether it is there or not; a query of what it found. */
+function itemsRead(operation: string, request: WireRequest, { body }: WireResponse): number {
+  if (operation === "GetItem") return 1;
+  if (operation !== "BatchGetItem") return Number(/"Count":(\d+)/.exec(String(body))?.[1] ?? 0);
+  const { RequestItems = {} } = JSON.parse(request.body.toString("utf8")) as {
+    RequestItems?: Record<string, { Keys: [] }>;
+  };
+  return Object.values(RequestItems).reduce((sum, { Keys }) => sum + Keys.length, 0);
 }
 
 const require = createRequire(import.meta.url);

@@ -72,6 +72,7 @@ export class LambdaFunction {
     }
     const { timeoutSeconds } = this.config;
     const deadline = Date.now() + timeoutSeconds * 1000;
+    const began = performance.now();
     const result = await new Promise<{ payload: string } | { error: FunctionError }>((resolve) => {
       const late = setTimeout(() => {
         const errorMessage = `${requestId} Task timed out after ${timeoutSeconds.toFixed(2)} seconds`;
@@ -85,6 +86,7 @@ export class LambdaFunction {
       sandbox.worker.postMessage({ id: requestId, event, deadline });
     });
     sandbox.running.delete(requestId);
+    this.#log?.write(`REPORT RequestId: ${requestId}\tDuration: ${(performance.now() - began).toFixed(2)} ms\n`);
     return { ...result, requestId };
   }
 

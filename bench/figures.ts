@@ -1,0 +1,82 @@
+/** What a bench says: one figure a line, as JSON, and the same as a table in docs/benchmarks.md. */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+
+export interface Figure {
+  bench: string;
+  figure: string;
+  value: number;
+  unit: string;
+  n: number;
+  profile: string;
+  /** What the design asks for, where it asks for something. */
+  target?: string;
+}
+
+const file = path.resolve(import.meta.dirname, "../docs/benchmarks.md");
+const heading = `# Benchmarks
+
+Every figure comes from \`npm run bench [name]\`, on the embedded cloud with real nginx and agents. None was taken on AWS: the
+profile \`aws\` adds what AWS is known or assumed to add (\`local/latency.ts\`). Clients, control plane and edges share the
+machine, so that times are upper bounds and noise is theirs together.
+`;
+
+/** The value below which a share of them lies (nearest rank). */
+export function percentile(values: number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
+}
+
+const rounded = (value: number) => Number(value.toPrecision(4));
+
+export class Figures {
+  readonly #bench: string;
+  readonly #profile: string;
+  readonly #figures: Figure[] = [];
+
+  constructor(bench: string, profile: string) {
+    this.#bench = bench;
+    this.#profile = profile;
+  }
+
+  say(figure: string, value: number, unit: string, n: number, target?: string): void {
+    const said: Figure = { bench: this.#bench, figure, value: rounded(value), unit, n, profile: this.#profile };
+    this.#figures.push(target === undefined ? said : { ...said, target });
+    console.log(JSON.stringify(said));
+  }
+
+  /** Median, 90th and 99th percentile. */
+  spread(figure: string, values: number[], unit: string, targets: { p50?: string; p99?: string } = {}): void {
+    this.say(`${figure}, p50`, percentile(values, 0.5), unit, values.length, targets.p50);
+    this.say(`${figure}, p90`, percentile(values, 0.9), unit, values.length);
+    this.say(`${figure}, p99`, percentile(values, 0.99), unit, values.length, targets.p99);
+  }
+
+  /** Puts the table in the place of the one of the last run. */
+  write(about: string): void {
+    const text = existsSync(file) ? readFileSync(file, "utf8") : heading;
+    const [from, to] = [`<!-- ${this.#bench} ${this.#profile} -->`, `<!-- /${this.#bench} ${this.#profile} -->`];
+    const rows = this.#figures.map(
+      ({ figure, value, unit, n, target }) => `| ${figure} | ${value} ${unit} | ${n} | ${target ?? ""} |`,
+    );
+    const machine = `${os.cpus().length} cores, Node ${process.versions.node}`;
+    const section = [
+      from,
+      `## ${this.#bench}, profile ${this.#profile}`,
+      "",
+      `${about} ${machine}.`,
+      "",
+      "| figure | value | n | target |",
+      "|---|---|---|---|",
+      ...rows,
+      to,
+    ].join("\n");
+    const at = text.indexOf(from);
+    const next =
+      at < 0
+        ? `${text.trimEnd()}\n\n${section}\n`
+        : text.slice(0, at) + section + text.slice(text.indexOf(to) + to.length);
+    writeFileSync(file, next);
+  }
+}

@@ -1,0 +1,31 @@
+/** `npm run bench [name] [--seconds N] [--profile none|aws] [--tenants N]`: prints figures as JSON lines, and writes docs/benchmarks.md. */
+import { parseArgs } from "node:util";
+import { onboarding } from "./onboarding.ts";
+import { propagation } from "./propagation.ts";
+import { publish } from "./publish.ts";
+
+const benches = { propagation, onboarding, publish };
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seconds: { type: "string", default: "60" },
+    tenants: { type: "string", default: "10000" },
+    profile: { type: "string", default: "none" },
+  },
+});
+const asked = positionals.length > 0 ? positionals : Object.keys(benches);
+const unknown = asked.find((name) => !Object.hasOwn(benches, name));
+const [seconds, tenants] = [Number(values.seconds), Number(values.tenants)];
+const { profile } = values;
+if (unknown !== undefined) fail(`there is no bench ${unknown}: use one of ${Object.keys(benches).join(", ")}`);
+if (!(seconds > 0 && tenants > 100)) fail("--seconds is above 0, and --tenants above 100");
+if (profile !== "none" && profile !== "aws") fail("--profile is none or aws");
+
+for (const name of asked)
+  await benches[name as keyof typeof benches]({ seconds, tenants, profile: profile as "none" | "aws" });
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(2);
+}

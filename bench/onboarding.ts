@@ -1,0 +1,64 @@
+/** Ten thousand tenants in one burst, until every edge serves every one. */
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { Figures } from "./figures.ts";
+import { BenchFleet } from "./fleet.ts";
+
+const readsTarget = "≤ 3";
+
+export async function onboarding({ tenants, profile }: { tenants: number; profile: "none" | "aws" }): Promise<void> {
+  const fleet = await BenchFleet.start(profile);
+  const figures = new Figures("onboarding", profile);
+  try {
+    const { states, database } = fleet.cloud.context.services;
+    const { tables } = fleet.cloud.endpoints();
+    const reads = new Map<string, number>();
+    const transitions = states.transitions;
+    database.onRead = (operation, table, items) => {
+      const key = table === tables.tenants ? "records" : operation === "Query" ? "queried" : "got";
+      reads.set(key, (reads.get(key) ?? 0) + items);
+    };
+    const workers = fleet.workers();
+    const began = performance.now();
+    await fleet.putAll(0, tenants);
+    const writtenMs = performance.now() - began;
+    const servedBy = fleet.edges.map(() => Number.NaN);
+    await fleet.until(`${tenants} tenants are served`, () => {
+      for (const [index, { dir }] of fleet.edges.entries())
+        if (Number.isNaN(servedBy[index]!) && readdirSync(path.join(dir, "run/routes/n")).length >= tenants)
+          servedBy[index] = performance.now() - began;
+      return servedBy.every((ms) => !Number.isNaN(ms));
+    });
+    const { scanLedger } = await import("../aws/ledger/audit.ts");
+    const served = Math.max(...servedBy);
+    const readsWhenServed = new Map(reads);
+    await fleet.until("all tenants are settled", async () => {
+      let settled = 0;
+      for await (const page of scanLedger())
+        settled += page.filter(
+          ({ sk, observed }) => sk === "STATUS" && (observed as { served?: string })?.served === "all",
+        ).length;
+      return settled >= tenants;
+    });
+    const settledMs = performance.now() - began;
+    const count = (key: string) => (reads.get(key) ?? 0) / tenants;
+    figures.say("all records written", writtenMs / 1000, "s", tenants);
+    figures.say("all tenants served by all edges", served / 1000, "s", tenants, "≤ 60 s");
+    figures.say("all statuses settled", settledMs / 1000, "s", tenants);
+    figures.say("burst ÷ its writes alone", served / writtenMs, "x", tenants);
+    figures.say("state transitions a tenant", (states.transitions - transitions) / tenants, "", tenants, "≤ 0.05");
+    figures.say("ledger items got a tenant", (readsWhenServed.get("got") ?? 0) / tenants, "", tenants, readsTarget);
+    figures.say(
+      "ledger items queried a tenant until served",
+      (readsWhenServed.get("queried") ?? 0) / tenants,
+      "",
+      tenants,
+    );
+    figures.say("its own record read", count("records"), "", tenants);
+    const reloads = fleet.workers().filter((ids, index) => ids !== workers[index]).length;
+    figures.say("nginx reloads", reloads, "", fleet.edges.length, "0");
+    figures.write(`${fleet.edges.length} edges in 3 regions, ${tenants} records by BatchWriteItem.`);
+  } finally {
+    await fleet.stop();
+  }
+}
