@@ -91,6 +91,15 @@ async function auditTwice(): Promise<void> {
     await world.tables.send(new PutCommand({ TableName, Item: { ...item, seen: { ...seen, at: seen.at - apartMs } } }));
   await run("audit");
 }
+/** Everything in the ledger. */
+const TableName = () => world.cloud.endpoints().tables.ledger;
+async function items(): Promise<Record<string, unknown>[]> {
+  const found: Record<string, unknown>[] = [];
+  for await (const { Items = [] } of paginateScan({ client: world.tables }, { TableName: TableName() }))
+    found.push(...Items);
+  return found;
+}
+
 const cellNamed = async (name: string) => (await world.cells()).find(({ cell }) => cell === name)!;
 const conditions = async (tenantId: string) =>
   (await world.view(tenantId))!.conditions.map(({ type, status, reason }) => `${type} ${status} ${reason}`);
@@ -291,15 +300,62 @@ describe("a new structure", () => {
   });
 });
 
-describe("a ledger restored from a backup", () => {
-  const TableName = () => world.cloud.endpoints().tables.ledger;
-  async function items(): Promise<Record<string, unknown>[]> {
-    const found: Record<string, unknown>[] = [];
-    for await (const { Items = [] } of paginateScan({ client: world.tables }, { TableName: TableName() }))
-      found.push(...Items);
-    return found;
-  }
+describe("fifty executions at once", () => {
+  const crowd = Array.from({ length: 30 }, (_, index) => `crowd-${index}`);
+  const shared = (index: number) => `shared-${index % 10}.${domain}`;
 
+  it("give every slot and every name to one tenant, and each tenant what it has", async () => {
+    const put = (round: number) =>
+      crowd.map((tenantId, index) =>
+        world.put(
+          world.record(tenantId, {
+            hostnames: [shared(index)],
+            protocols: { tls: 3080, ssh: 3023, ...(round % 2 === 0 ? {} : { postgres: 5432 }) },
+          }),
+        ),
+      );
+    await Promise.all(put(0));
+    const { createBatch } = await import("../../aws/ledger/batches.ts");
+    const start = async (index: number) => {
+      const batchId = `crowd-${index}`;
+      await createBatch(batchId, crowd.slice(index % 7), Date.now());
+      const stateMachineArn = `arn:aws:states:${homeRegion}:123456789012:stateMachine:landfall-local-tenant-rollout`;
+      const input = JSON.stringify({ batchId });
+      return machines.send(new StartExecutionCommand({ stateMachineArn, name: batchId, input }));
+    };
+    const starts = Array.from({ length: 50 }, (_, index) => start(index));
+    await Promise.all(put(1));
+    for (const { executionArn } of await Promise.all(starts))
+      await eventually(
+        async () => (await machines.send(new DescribeExecutionCommand({ executionArn }))).status,
+        (status) => status === "SUCCEEDED",
+        100_000,
+      );
+    const views = await eventually(
+      () => Promise.all(crowd.map(async (tenantId) => (await world.view(tenantId))!)),
+      (all) => all.every(({ state, served }) => state === "Rejected" || (state === "Admitted" && served === "all")),
+      60_000,
+    );
+    const admitted = views.filter(({ state }) => state === "Admitted");
+    expect(new Set(admitted.flatMap(({ hostnames }) => hostnames)).size).toBe(10);
+    expect(admitted).toHaveLength(10);
+    const ports = admitted.flatMap(({ cell, ports: { tls: _, ...raw } }) =>
+      Object.values(raw).map((port) => `${cell} ${port}`),
+    );
+    expect(new Set(ports).size).toBe(20);
+    const { readTenant } = await import("../../aws/ledger/status.ts");
+    const owned = (await items()).filter(
+      ({ sk, tenantId, tombstone }) => sk === "SLOT" && tombstone === undefined && crowd.includes(String(tenantId)),
+    );
+    for (const { pk, tenantId, protocol } of owned) {
+      const { row } = await readTenant(String(tenantId));
+      expect(`SLOT#${row!.cell}#${String(row!.slots[String(protocol)]).padStart(6, "0")}`).toBe(pk);
+    }
+    expect(owned).toHaveLength(30);
+  });
+});
+
+describe("a ledger restored from a backup", () => {
   it("stops the publisher until it is rebuilt, and then loses nothing", async () => {
     const backup = await items();
     const after = await world.view("acme");
