@@ -5,8 +5,8 @@ import { routesOf } from "../../core/admission/routes.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import type { Route } from "../../schemas/snapshot.ts";
+import { tables } from "./services.ts";
 import type { Simulation } from "./simulation.ts";
-import { tables } from "./simulation.ts";
 
 export function converged(simulation: Simulation): string[] {
   const items = simulation.tables.all(tables.ledger);

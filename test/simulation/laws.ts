@@ -14,7 +14,6 @@ export interface Watched {
   edges: SimulatedEdge[];
   ledger: (pk: string, sk: string) => Item | undefined;
   object: (key: string) => string | undefined;
-  keys: PublicKeys;
 }
 
 interface CommitItem {
@@ -91,7 +90,7 @@ function routesIn(object: Watched["object"], hash: string): Route[] {
 }
 
 /** Law 3 over a region's manifest: signed, and never older than the one before. */
-export function watchManifest(before: string | undefined, now: string, { keys }: Watched): Manifest {
+export function watchManifest(before: string | undefined, now: string, keys: PublicKeys): Manifest {
   const opened = openManifest(now, keys);
   if (!opened.ok) throw new Breach(`law 3: ${opened.reason}`);
   const old = before === undefined ? undefined : openManifest(before, keys);

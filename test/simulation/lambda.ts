@@ -1,0 +1,146 @@
+/** Lambda: instances that are warm or new, calls that are slow, and instances that die in the middle of one. */
+import type { Context } from "aws-lambda";
+import { type Code, type FunctionName, type Handler, instantiate } from "./functions.ts";
+import type { Schedule } from "./schedule.ts";
+import type { Happening } from "./script.ts";
+import type { Answer, Services } from "./services.ts";
+
+/** infra/functions.ts */
+const timeoutSeconds: Partial<Record<FunctionName, number>> = {
+  "admit-tenants": 120,
+  "publish-cell": 60,
+  "settle-rollout": 120,
+  "free-tombstones": 300,
+  "find-drift": 300,
+  "sweep-snapshots": 300,
+};
+
+type Fault = Extract<Happening, { kind: "crash" | "stall" }>;
+
+interface Invocation {
+  fn: FunctionName;
+  over: boolean;
+  fail: (error: Error) => void;
+}
+
+interface Instance {
+  handler: Handler;
+  invocation: { current: Invocation | undefined };
+}
+
+export class SimulatedLambda {
+  readonly #schedule: Schedule;
+  readonly #code: Code;
+  readonly #services: Services;
+  readonly #idle = new Map<FunctionName, Instance[]>();
+  readonly #running = new Set<Invocation>();
+  readonly #armed: Fault[] = [];
+  #ids = 0;
+  calls = 0;
+
+  constructor(schedule: Schedule, code: Code, services: Services) {
+    this.#schedule = schedule;
+    this.#code = code;
+    this.#services = services;
+  }
+
+  /** The fault befalls a coming call. */
+  arm(fault: Fault): void {
+    this.#armed.push({ ...fault });
+  }
+  heal(): void {
+    this.#armed.length = 0;
+  }
+  /** Ends every invocation. */
+  stop(): void {
+    for (const invocation of this.#running) invocation.fail(new Error("the simulation is over"));
+  }
+
+  /** An invocation in a warm instance or a new one; it fails by its own error, by a crash, or by its timeout. */
+  invoke(fn: FunctionName, event: unknown): Promise<unknown> {
+    if (this.#schedule.over) return new Promise(() => {});
+    const idle = this.#idle.get(fn) ?? [];
+    this.#idle.set(fn, idle);
+    const instance = this.#schedule.random.chance(0.95) ? (idle.pop() ?? this.#instance(fn)) : this.#instance(fn);
+    const seconds = timeoutSeconds[fn] ?? 30;
+    const deadline = Date.now() + seconds * 1000;
+    return new Promise((resolve, reject) => {
+      const end = (settle: () => void) => {
+        if (invocation.over) return;
+        invocation.over = true;
+        this.#running.delete(invocation);
+        clearTimeout(timer);
+        settle();
+      };
+      const invocation: Invocation = { fn, over: false, fail: (error) => end(() => reject(error)) };
+      const timer = setTimeout(() => invocation.fail(named("Sandbox.Timedout", `${fn} timed out`)), seconds * 1000);
+      const done = (settle: () => void) =>
+        end(() => {
+          idle.push(instance);
+          settle();
+        });
+      this.#running.add(invocation);
+      instance.invocation.current = invocation;
+      const context = {
+        awsRequestId: `r-${++this.#ids}`,
+        functionName: fn,
+        getRemainingTimeInMillis: () => deadline - Date.now(),
+      } as Context;
+      instance.handler(structuredClone(event), context).then(
+        (result) => done(() => resolve(result)),
+        (error: Error) => {
+          if (error instanceof TypeError || error instanceof ReferenceError) this.#schedule.fail(error);
+          this.#schedule.note(`${fn} fails: ${error.name} ${error.message.slice(0, 160)}`);
+          done(() => reject(error));
+        },
+      );
+    });
+  }
+
+  #instance(fn: FunctionName): Instance {
+    const invocation: Instance["invocation"] = { current: undefined };
+    const send = (service: string, region: string, operation: string, input: object) =>
+      this.#request(invocation.current!, operation, () => this.#services.answer(service, region, operation, input));
+    return { handler: instantiate(this.#code.get(fn)!, send, this.#schedule.random.next), invocation };
+  }
+
+  /** A call: it reaches the service some time later, takes effect, and its answer comes some time after that. */
+  #request(by: Invocation, operation: string, perform: () => Answer): Promise<unknown> {
+    this.calls++;
+    const { random } = this.#schedule;
+    return new Promise((resolve, reject) => {
+      if (by.over) return; // its instance is gone
+      const fault = this.#faultFor(by, operation);
+      if (fault?.kind === "crash" && !fault.effect) return this.#crash(by, operation, "before");
+      const delay = fault?.kind === "stall" ? fault.ms : random.chance(0.1) ? random.below(200) : 0;
+      this.#schedule.later(delay, () => {
+        const answer = perform();
+        if (fault?.kind === "crash") return this.#crash(by, operation, "after");
+        const give = () => {
+          if (by.over) return;
+          if ("error" in answer) reject(answer.error);
+          else resolve(answer.value);
+        };
+        if (random.chance(0.3)) this.#schedule.later(0, give);
+        else give();
+      });
+    });
+  }
+
+  #faultFor({ fn }: Invocation, operation: string): Fault | undefined {
+    const index = this.#armed.findIndex(
+      (armed) => armed.fn === fn && (armed.operation === undefined || armed.operation === operation),
+    );
+    const found = this.#armed[index];
+    if (found === undefined || found.skip-- > 0) return undefined;
+    this.#armed.splice(index, 1);
+    return found;
+  }
+
+  #crash(by: Invocation, operation: string, when: string): void {
+    this.#schedule.note(`${by.fn} dies ${when} ${operation}`);
+    by.fail(named("Lambda.Unknown", "the instance died"));
+  }
+}
+
+const named = (name: string, message: string): Error => Object.assign(new Error(message), { name });

@@ -1,0 +1,141 @@
+/** What functions call: the embedded cloud's own services, in this process, and two tables in memory. */
+import { AwsError, type Service } from "../../local/gateway/service.ts";
+import { Kms } from "../../local/services/kms.ts";
+import { S3 } from "../../local/services/s3.ts";
+import { Ssm } from "../../local/services/ssm.ts";
+import type { Fleet } from "../../schemas/fleet.ts";
+import { type PublicKeys, parseKeys } from "../../schemas/signed.ts";
+import { watchManifest } from "./laws.ts";
+import type { Schedule } from "./schedule.ts";
+import { DynamoError, Tables } from "./table.ts";
+
+export const account = "123456789012";
+export const tables = { tenants: "tenants", ledger: "ledger" };
+export const signingKey = "arn:aws:kms:us-west-2:123456789012:key/simulated";
+const structure = "5".repeat(64);
+
+export type Answer = { value: unknown } | { error: Error };
+
+const call = (region: string) => ({ region, account, caller: "simulated", requestId: "" });
+
+export class Services {
+  readonly tables = new Tables({ [tables.tenants]: ["tenantId"], [tables.ledger]: ["pk", "sk"] });
+  readonly keys: PublicKeys;
+  readonly #schedule: Schedule;
+  readonly #s3: Service;
+  readonly #others: Record<string, Service>;
+  readonly #throttled = new Map<string, number>();
+  readonly #outUntil = new Map<string, number>();
+
+  /** `states` is Step Functions, which needs the functions, which need these. */
+  constructor(schedule: Schedule, fleet: Fleet, states: () => Service) {
+    this.#schedule = schedule;
+    const s3 = new S3();
+    for (const [region, name] of Object.entries(fleet.buckets)) {
+      s3.createBucket(name, region, false);
+      s3.put(name, `objects/${structure}`, "{}");
+    }
+    const kms = new Kms();
+    kms.createKey(signingKey);
+    const ssm = new Ssm(account);
+    const structures = Object.fromEntries(fleet.cells.map(({ name }) => [name, structure]));
+    const settings = {
+      fleet: JSON.stringify(fleet),
+      structures: JSON.stringify(structures),
+      mode: "enforce",
+      freeze: "off",
+    };
+    for (const [name, value] of Object.entries(settings))
+      ssm.put(fleet.homeRegion, `/landfall/simulated/${name}`, value);
+    this.#s3 = s3.service();
+    const [kmsService, ssmService] = [kms.service(), ssm.service()];
+    this.#others = {
+      kms: kmsService,
+      ssm: ssmService,
+      get states() {
+        return states();
+      },
+    };
+    const { PublicKey } = kmsService.handlers.GetPublicKey!({ KeyId: signingKey } as never, call(fleet.homeRegion)) as {
+      PublicKey: Uint8Array;
+    };
+    this.keys = parseKeys({ [signingKey]: PublicKey });
+  }
+
+  throttle(service: string, calls: number): void {
+    this.#throttled.set(service, calls);
+  }
+  takeOut(region: string, until: number): void {
+    this.#outUntil.set(region, until);
+  }
+  isOut = (region: string) => (this.#outUntil.get(region) ?? 0) > this.#schedule.now;
+  heal(): void {
+    this.#throttled.clear();
+    this.#outUntil.clear();
+  }
+
+  answer(service: string, region: string, operation: string, input: object): Answer {
+    try {
+      const left = this.#throttled.get(service) ?? 0;
+      if (left > 0) {
+        this.#throttled.set(service, left - 1);
+        throw Object.assign(named("ThrottlingException", "Rate exceeded"), { $retryable: { throttling: true } });
+      }
+      return { value: this.#perform(service, region, operation, structuredClone(input)) };
+    } catch (error) {
+      if (isOurs(error as Error)) this.#schedule.fail(error);
+      return { error: withStatus(error as Error) };
+    }
+  }
+
+  #perform(service: string, region: string, operation: string, input: object): unknown {
+    if (service === "dynamodb") return this.tables.send(operation, input as Record<string, unknown>);
+    const name = operation.replace(/Command$/, "");
+    if (service === "s3") return this.#onS3(region, name, input as Record<string, unknown>);
+    if (service === "events") return { FailedEntryCount: 0, Entries: [] };
+    if (service === "globalaccelerator") return { EndpointGroups: [] };
+    if (service === "ec2") return { Reservations: [{ Instances: [{ State: { Name: "running" } }] }] };
+    return this.#others[service]!.handlers[name]!(input as never, call(region)) ?? {};
+  }
+
+  #onS3(region: string, operation: string, input: Record<string, unknown>): unknown {
+    if (this.isOut(region)) throw Object.assign(named("ServiceUnavailable", `${region} is out`), { $fault: "server" });
+    const Body = typeof input.Body === "string" ? Buffer.from(input.Body) : input.Body;
+    const isManifest = operation === "PutObject" && String(input.Key).startsWith("cells/");
+    const before = isManifest ? this.object(region, String(input.Key)) : undefined;
+    const output = this.#s3.handlers[operation]!({ ...input, Body } as never, call(region)) as
+      | Record<string, unknown>
+      | undefined;
+    if (isManifest) watchManifest(before, String(input.Body), this.keys);
+    const bytes = output?.Body as Uint8Array | undefined;
+    if (bytes === undefined) return output ?? {};
+    return { ...output, Body: { transformToString: async () => Buffer.from(bytes).toString("utf8") } };
+  }
+
+  /** What stands in a region's bucket, whoever may reach it. */
+  object(region: string, key: string): string | undefined {
+    try {
+      const input = { Bucket: `snapshots-${region}`, Key: key };
+      const { Body } = this.#s3.handlers.GetObject!(input as never, call(region)) as { Body: Uint8Array };
+      return Buffer.from(Body).toString("utf8");
+    } catch (error) {
+      if (error instanceof Error && error.name === "NoSuchKey") return undefined;
+      throw error;
+    }
+  }
+}
+
+const named = (name: string, message: string): Error => Object.assign(new Error(message), { name });
+
+/** A broken law or a fault of the simulation, not an error that a service answers with. */
+const isOurs = (error: Error) =>
+  !(error instanceof DynamoError && error.name !== "ValidationException") &&
+  !(error instanceof AwsError) &&
+  !("$metadata" in error) &&
+  !("$retryable" in error) &&
+  !("$fault" in error);
+
+function withStatus(error: Error): Error {
+  if (error instanceof AwsError) return Object.assign(error, { $metadata: { httpStatusCode: error.status } });
+  return error.name === "NoSuchKey" ? Object.assign(error, { $metadata: { httpStatusCode: 404 } }) : error;
+}
