@@ -1,47 +1,25 @@
 /** The publisher of a cell: drains its dirty set into commits, and copies each commit to every region. */
 import { randomUUID } from "node:crypto";
 import type { DirtyBatch } from "../aws/ledger/batches.ts";
-import {
-  type CellState,
-  type CopyFailure,
-  clearCopyFailure,
-  halt,
-  noteCopyFailure,
-  readCell,
-} from "../aws/ledger/cells.ts";
-import {
-  type Commit,
-  commitGeneration,
-  readCommit,
-  readDirty,
-  readRoutes,
-  readTenantRoutes,
-} from "../aws/ledger/commits.ts";
-import { holdLease, type Lease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
-import { loadSettings, type Settings } from "../aws/settings.ts";
-import { publicKeys, signingKeyId, signManifest } from "../aws/signing.ts";
-import {
-  type Bucket,
-  getManifest,
-  getRoutes,
-  isPlaced,
-  putManifest,
-  putObject,
-  rememberRoutes,
-  type StoredManifest,
-} from "../aws/snapshots.ts";
+import { type CellState, halt, readCell } from "../aws/ledger/cells.ts";
+import { type Commit, commitGeneration, readDirty, readRoutes, readTenantRoutes } from "../aws/ledger/commits.ts";
+import { holdLease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
+import { loadSettings } from "../aws/settings.ts";
+import { publicKeys } from "../aws/signing.ts";
+import { getManifest, getRoutes, putObject, rememberRoutes } from "../aws/snapshots.ts";
 import { bucketOf } from "../core/admission/routes.ts";
 import { canonicalJson } from "../core/canonical.ts";
 import { GateRefusedError, LeaseHeldError, LedgerBehindError } from "../core/errors.ts";
 import { bucketBytesMost, gateRoutes } from "../core/publishing/gate.ts";
-import { bucketsToRender, manifestOf, manifestStep, withChanges } from "../core/publishing/plan.ts";
-import { renderBucket, renderManifest } from "../core/publishing/render.ts";
+import { bucketsToRender, manifestStep, withChanges } from "../core/publishing/plan.ts";
+import { renderBucket } from "../core/publishing/render.ts";
 import { structureOf } from "../core/publishing/structure.ts";
 import { sha256 } from "../schemas/signed.ts";
-import type { RouteBucket, SignedManifest } from "../schemas/snapshot.ts";
+import type { RouteBucket } from "../schemas/snapshot.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { evaluateWaits } from "./shell/acks.ts";
 import { bucketsOf, homeOf } from "./shell/buckets.ts";
+import { copyToRegions, isFailing, type Publisher, place } from "./shell/copies.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 
 /**
@@ -51,22 +29,6 @@ import { logger, handler as shell } from "./shell/handler.ts";
 const leaseMs = 15_000;
 /** Nothing is begun with less time left: one commit and its copies take a fraction of it. */
 const commitMs = 20_000;
-
-/** What one publisher works with. */
-interface Publisher {
-  cell: string;
-  settings: Settings;
-  buckets: Bucket[];
-  home: Bucket;
-  lease: Lease;
-  hasTime: () => boolean;
-  /** Objects on their way to each region: its manifest waits for them, and nothing else does. */
-  placing: Map<Bucket, Promise<unknown>[]>;
-  /** Each region's manifest as it was read or written last; what was not is absent. */
-  stored: Map<Bucket, StoredManifest | undefined>;
-  /** Signed manifests by generation: every region gets the same. */
-  signed: Map<number, Promise<SignedManifest>>;
-}
 
 /**
  * Answers `published` with the generation, or `delegated` when another publisher has the lease: that one looks at the
@@ -212,88 +174,4 @@ function structureFor(moving: CellState["structure"], live: Commit | undefined, 
   if (live !== undefined) return live.structure;
   if (first === undefined) throw new Error("the stage's structures name none for this cell: deploy the stage again");
   return { default: first, overrides: {} };
-}
-
-/** A region that fails is left for the end of the drain: a bucket that hangs takes seconds to say so. */
-const isFailing = (region: string, known: CopyFailure[]) => known.some((noted) => noted.region === region);
-
-function place(placing: Publisher["placing"], target: Bucket, hash: string, text: string): void {
-  const put = putObject(target, hash, text).catch(() => {}); // what is lacking is put before the manifest
-  placing.set(target, [...(placing.get(target) ?? []), put]);
-}
-
-/** Every region on its own: one that fails is noted for the status. */
-async function copyToRegions(
-  publisher: Publisher,
-  commit: Commit,
-  known: CopyFailure[],
-  wanted: (region: string) => boolean,
-): Promise<void> {
-  const { cell } = publisher;
-  const buckets = publisher.buckets.filter(({ region }) => wanted(region));
-  const copies = await Promise.allSettled(buckets.map((bucket) => copyToRegion(publisher, bucket, commit)));
-  const failures = copies.map((copy) => (copy.status === "rejected" ? (copy.reason as Error) : undefined));
-  const behind = failures.find((failure) => failure instanceof LedgerBehindError);
-  if (behind !== undefined) {
-    await halt(cell, behind.message, Date.now());
-    throw behind;
-  }
-  for (const [index, { region }] of buckets.entries()) await noteCopy(cell, region, failures[index], known);
-  if (failures.length > 0 && failures.every((failure) => failure !== undefined)) throw failures[0]!;
-}
-
-/** One item while a region fails, none while it does not: `known` is what the ledger has. */
-async function noteCopy(cell: string, region: string, failure: Error | undefined, known: CopyFailure[]): Promise<void> {
-  const at = known.findIndex((noted) => noted.region === region);
-  if (failure === undefined) {
-    if (at >= 0) await clearCopyFailure(cell, region);
-    if (at >= 0) known.splice(at, 1);
-    return;
-  }
-  logger.error("manifest not written", { cell, region, error: failure });
-  if (at >= 0) return;
-  const noted = { region, reason: String(failure).slice(0, 500), at: Date.now() };
-  await noteCopyFailure(cell, noted);
-  known.push(noted);
-}
-
-/**
- * Over what is known to stand there, or else over what is read again: the region's ETag before the ledger, so that what is
- * written is never older than what was there.
- */
-async function copyToRegion(publisher: Publisher, bucket: Bucket, commit: Commit): Promise<void> {
-  const { cell, placing, stored } = publisher;
-  await Promise.all(placing.get(bucket) ?? []);
-  placing.delete(bucket);
-  if (stored.has(bucket) && (await writeManifest(publisher, bucket, stored.get(bucket), commit))) return;
-  const there = await getManifest(bucket, cell, await publicKeys());
-  const latest = await readCommit(cell);
-  if (latest === undefined || (await writeManifest(publisher, bucket, there, latest))) return;
-  throw new Error(`the manifest in ${bucket.name} was written by others twice in a row`);
-}
-
-/** @returns false when somebody else wrote over `there` meanwhile */
-async function writeManifest(
-  publisher: Publisher,
-  bucket: Bucket,
-  there: StoredManifest | undefined,
-  commit: Commit,
-): Promise<boolean> {
-  const { cell, home, stored, signed } = publisher;
-  const step = manifestStep(there?.manifest, commit);
-  if (step === "current") return true;
-  if (step === "ledger-behind")
-    throw new LedgerBehindError(
-      `${bucket.name} has generation ${there?.manifest?.generation} of cell ${cell}, the ledger only ${commit.generation}: restored from a backup?`,
-    );
-  stored.delete(bucket);
-  const missing = commit.routes.filter((hash) => !isPlaced(bucket, hash) && !there?.manifest?.routes.includes(hash));
-  for (const hash of new Set(missing))
-    await putObject(bucket, hash, renderBucket((await getRoutes(home, hash)).routes));
-  const manifest = manifestOf(cell, commit, [signingKeyId]);
-  const signing = signed.get(commit.generation) ?? signManifest(renderManifest(manifest));
-  signed.set(commit.generation, signing);
-  const etag = await putManifest(bucket, cell, await signing, there);
-  if (etag !== undefined) stored.set(bucket, { etag, manifest });
-  return etag !== undefined;
 }
