@@ -13,12 +13,13 @@ import {
   type AdmissionFacts,
   type AdmissionPlan,
   admit,
+  isSameRefusal,
   type Reserved,
   refuse,
   slotsWanted,
 } from "../core/admission/admit.ts";
 import { claimField, claimInWords } from "../core/admission/claims.ts";
-import { type Pool, placeTenants, poolsWanted, roomIn, shareOut } from "../core/admission/place.ts";
+import { kindOf, type Pool, placeTenants, poolsWanted, roomIn, shareOut } from "../core/admission/place.ts";
 import { bucketOf } from "../core/admission/routes.ts";
 import { absent } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
@@ -119,7 +120,8 @@ interface Slots {
 }
 
 /** What an earlier attempt reserved, and for the rest one increment a cell and kind. What nobody can use goes back. */
-async function reserveFor(facts: AdmissionFacts[], { reserved, tenantIds }: Batch): Promise<Map<string, Slots>> {
+async function reserveFor(facts: AdmissionFacts[], batch: Batch): Promise<Map<string, Slots>> {
+  const { reserved, tenantIds } = batch;
   const kept = new Map<string, Record<string, Reserved>>();
   const wants = facts.map((fact) => {
     const all = slotsWanted(fact);
@@ -138,7 +140,7 @@ async function reserveFor(facts: AdmissionFacts[], { reserved, tenantIds }: Batc
     pools.push({ cell, kind, slots: await reserveSlots(found.cell, kind, count, from) });
   }
   const { given, left } = shareOut(wants, pools);
-  for (const { cell, kind, slots } of left)
+  for (const { cell, kind, slots } of [...left, ...unwanted(facts, batch, kept)])
     for (const { slot, free } of slots) if (!free) await returnSlot(cell, kind, slot);
   return new Map(
     wants.map(({ tenantId, protocols }) => {
@@ -147,6 +149,17 @@ async function reserveFor(facts: AdmissionFacts[], { reserved, tenantIds }: Batc
       return [tenantId, { slots, full: got === undefined ? protocols : [] }] as const;
     }),
   );
+}
+
+/** What an earlier attempt reserved for tenants that don't want it any more: another execution has admitted them. */
+function unwanted(facts: AdmissionFacts[], { reserved }: Batch, kept: Map<string, Record<string, Reserved>>): Pool[] {
+  return facts.flatMap(({ tenantId }) => {
+    const before = reserved?.[tenantId];
+    const still = Object.values(kept.get(tenantId) ?? {}).map(({ slot }) => slot);
+    return Object.entries(before?.slots ?? {})
+      .filter(([, { slot }]) => !still.includes(slot))
+      .map(([protocol, slot]) => ({ cell: before!.cell, kind: kindOf(protocol), slots: [slot] }));
+  });
 }
 
 type Result = { outcome: Outcome } | { tenantId: string; error: unknown };
@@ -197,6 +210,7 @@ async function tryOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<Ou
 }
 
 async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcome> {
+  if (isSameRefusal(plan, facts.row)) return outcomeOf(facts, facts.row); // looked at again, with the same result
   const written = await applyAdmission(plan, facts.now);
   if (!written.ok) throw new RowChangedError(`tenant ${facts.tenantId} could not be refused`);
   return outcomeOf(facts, plan.row);

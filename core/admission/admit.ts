@@ -155,6 +155,13 @@ export function refuse(
   });
 }
 
+/** Whether a refusal says of a row only what it has: to write it again would only be in the way of others. */
+export function isSameRefusal({ row: next }: AdmissionPlan, row: TenantRow | undefined): boolean {
+  const said = ({ hash, state, reasons, cell, spare = [], blocked = [], retry }: TenantRow) =>
+    canonicalJson({ hash, state, reasons, cell, spare, blocked, retry });
+  return row !== undefined && said(row) === said(next);
+}
+
 function shortened(reasons: string[]): string[] {
   const cut = reasons
     .slice(0, reasonsMost)

@@ -4,6 +4,7 @@ import {
   type AdmissionFacts,
   type AdmissionPlan,
   admit,
+  isSameRefusal,
   refuse,
   slotsWanted,
   writesMost,
@@ -107,6 +108,15 @@ describe("admit", () => {
     expect(plan.routes).toBeUndefined();
     expect(plan.row.reasons.length).toBeGreaterThan(0);
     expect(refuse(facts(row, record()), "Rejected", ["because"], {}).release).toEqual([]);
+  });
+
+  it("knows a refusal that says nothing new", () => {
+    const refused = refuse(facts(undefined, record()), "Rejected", ["taken"], {}, { blocked: ["x.com"] });
+    const again = facts(refused.row, record());
+    expect(isSameRefusal(refuse(again, "Rejected", ["taken"], {}, { blocked: ["x.com"] }), refused.row)).toBe(true);
+    expect(isSameRefusal(refuse(again, "Rejected", ["taken"], {}, { blocked: ["y.com"] }), refused.row)).toBe(false);
+    expect(isSameRefusal(refuse(again, "Pending", ["taken"], {}), refused.row)).toBe(false);
+    expect(isSameRefusal(refused, undefined)).toBe(false);
   });
 
   it("keeps the numbers reserved for a refused record, and takes them at the next try", () => {
