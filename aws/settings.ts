@@ -53,11 +53,21 @@ async function readSettings(): Promise<Settings> {
     return parameter.Value;
   };
   return {
-    fleet: Fleet.parse(JSON.parse(value("fleet"))),
-    structures: Structures.parse(JSON.parse(value("structures"))),
-    mode: Mode.parse(value("mode")),
-    frozen: Freeze.parse(value("freeze")) === "on",
+    fleet: named("fleet", () => Fleet.parse(JSON.parse(value("fleet")))),
+    structures: named("structures", () => Structures.parse(JSON.parse(value("structures")))),
+    mode: named("mode", () => Mode.parse(value("mode"))),
+    frozen: named("freeze", () => Freeze.parse(value("freeze")) === "on"),
   };
+}
+
+/** @throws Error that says which parameter is no good, and how */
+function named<T>(name: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    const why = error instanceof z.ZodError ? z.prettifyError(error) : String(error);
+    throw new Error(`SSM parameter ${path}/${name} is no good: ${why}`, { cause: error });
+  }
 }
 
 /** The stage's Ed25519 public keys, by KMS key id, for whoever has no right to ask KMS. */

@@ -16,7 +16,7 @@ const clientOf = (region: string) => {
     new S3Client({
       region,
       maxAttempts: 2,
-      requestHandler: { connectionTimeout: 2000, requestTimeout: 5000, throwOnRequestTimeout: true },
+      requestHandler: { connectionTimeout: 1000, requestTimeout: 3000, throwOnRequestTimeout: true },
     });
   clients.set(region, client);
   return client;
@@ -56,12 +56,17 @@ export function rememberRoutes(hash: string, bucket: RouteBucket): void {
   if (seen.size > seenMost && oldest !== undefined) seen.delete(oldest);
 }
 
-/** A route bucket by its hash; its bytes are checked. */
-export async function getRoutes(bucket: Bucket, hash: string): Promise<RouteBucket> {
+/** A route bucket by its hash, from the first of these that has it; its bytes are checked. */
+export async function getRoutes(buckets: Bucket[], hash: string): Promise<RouteBucket> {
   const known = seen.get(hash);
   if (known !== undefined) return known;
-  const text = await getText(bucket, hash);
-  if (text === undefined) throw new Error(`object ${hash} is not in ${bucket.name}, or does not have that hash`);
+  let text: string | undefined;
+  for (const bucket of buckets) {
+    text = await getText(bucket, hash).catch(() => undefined); // a region that is out has it as little as one that lost it
+    if (text !== undefined) break;
+  }
+  if (text === undefined)
+    throw new Error(`object ${hash} is whole in none of ${buckets.map(({ name }) => name).join(", ")}`);
   const routes = JSON.parse(text) as RouteBucket; // our own bytes: the hash is from our own commit
   rememberRoutes(hash, routes);
   return routes;

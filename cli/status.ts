@@ -17,6 +17,10 @@ export interface EdgeView {
 export interface CellView {
   cell: string;
   generation: number;
+  frozen: boolean;
+  mode: string;
+  /** Why the last publication failed, if it did. */
+  trouble: string | undefined;
   /** Slots that nobody has, by kind. */
   room: { raw: number; tls: number };
   /** Why nothing is allocated or published, if so. */
@@ -33,11 +37,11 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
   const { readCell } = await import("../aws/ledger/cells.ts");
   const { readEdges } = await import("../aws/ledger/edges.ts");
   const { observeAccelerator } = await import("../aws/accelerator.ts");
-  const { fleet } = await loadSettings();
+  const { fleet, frozen, mode } = await loadSettings();
   return Promise.all(
     fleet.cells.map(async (cell) => {
       const { name, listenerArn } = cell;
-      const [{ commit, halt, copyFailures, structure, counters }, rows, { groups }] = await Promise.all([
+      const [{ commit, halt, trouble, copyFailures, structure, counters }, rows, { groups }] = await Promise.all([
         readCell(name),
         readEdges(name),
         observeAccelerator(listenerArn),
@@ -66,6 +70,9 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
         generation: commit?.generation ?? 0,
         room: { raw: roomIn(cell, "raw", counters.raw), tls: roomIn(cell, "tls", counters.tls) },
         halted: halt?.reason,
+        frozen,
+        mode,
+        trouble: trouble?.reason,
         behind: copyFailures.map(({ region, reason, at }) => ({ region, reason, sinceMs: now - at })),
         structure: structure && {
           stage: structure.state.stage,
@@ -81,8 +88,11 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
 export async function showStatus(asJson: boolean): Promise<void> {
   const cells = await viewStatus();
   if (asJson) return console.log(JSON.stringify(cells));
-  for (const { cell, generation, edges, room, halted, behind, structure } of cells) {
+  for (const { cell, generation, edges, room, halted, frozen, mode, trouble, behind, structure } of cells) {
     console.log(`cell ${cell}, generation ${generation}, room for ${room.raw} raw and ${room.tls} tls slots`);
+    if (frozen) console.log(pc.yellow("frozen: nothing is published, and the accelerator is not written"));
+    if (mode === "monitor") console.log(pc.yellow("monitor mode: the accelerator is not written"));
+    if (trouble !== undefined) console.log(pc.red(`publishing fails: ${trouble}`));
     if (halted !== undefined) console.log(pc.red(`halted: ${halted}`));
     for (const { region, reason, sinceMs } of behind)
       console.log(pc.yellow(`${region} is behind since ${(sinceMs / 1000).toFixed(0)} s: ${reason}`));

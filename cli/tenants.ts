@@ -3,8 +3,10 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteCommand, PutCommand, paginateScan } from "@aws-sdk/lib-dynamodb";
 import pc from "picocolors";
+import { canonicalJson, plain } from "../core/canonical.ts";
 import type { Condition } from "../core/rollout/conditions.ts";
 import type { TraceStep } from "../core/rollout/trace.ts";
+import { sha256 } from "../schemas/signed.ts";
 import { UsageError } from "./connect.ts";
 import { newTable } from "./table.ts";
 import { type TenantView, traceTenant, viewTenant } from "./view.ts";
@@ -26,21 +28,23 @@ export async function putTenant(file: string, wait: boolean): Promise<void> {
     throw new UsageError(
       `${file} is not a record that this fleet can serve:\n${validated.reasons.map((fault) => `  ${fault}`).join("\n")}`,
     );
-  const writtenAt = Date.now();
   await documents.send(new PutCommand({ TableName: environment.LANDFALL_TENANTS_TABLE, Item: validated.record }));
   const { tenantId } = validated.record;
-  if (wait) return waitFor(tenantId, writtenAt);
+  if (wait) return waitFor(tenantId, sha256(canonicalJson(plain(validated.record))));
   console.log(`${tenantId} written; follow it with: npm run landfall -- tenant show ${tenantId}`);
 }
 
-/** Shows the tenant once its newest generation is settled. @throws UsageError when that is a rejection, or takes too long */
-async function waitFor(tenantId: string, writtenAt: number): Promise<void> {
+/**
+ * Shows the tenant once this record is settled; by its hash, because a record that was written before, as it is, starts nothing.
+ * @throws UsageError when it is rejected, or takes too long
+ */
+async function waitFor(tenantId: string, hash: string): Promise<void> {
   for (const until = Date.now() + waitMs; Date.now() < until; await sleep(50)) {
     const view = await viewTenant(tenantId);
-    if (view === undefined || view.state === "New") continue;
+    if (view === undefined || view.hash !== hash) continue;
     if (view.state === "Rejected" || view.state === "Pending")
       throw new UsageError(`${tenantId} is ${view.state}:\n${view.reasons.map((reason) => `  ${reason}`).join("\n")}`);
-    if (view.settledAt === undefined || view.settledAt < writtenAt || view.served === "rolling out") continue;
+    if (view.observedGeneration < view.generation || view.served === "rolling out") continue;
     return showTenant(tenantId, {});
   }
   throw new UsageError(`${tenantId} is not settled after ${waitMs / 1000} s: see \`status\``);

@@ -15,6 +15,8 @@ export interface TenantView {
   tenantId: string;
   state: string;
   reasons: string[];
+  /** Canonical hash of the record that was looked at last. */
+  hash: string | undefined;
   /** The record's generation, and the one that is settled. */
   generation: number;
   observedGeneration: number;
@@ -38,19 +40,20 @@ export interface TenantView {
 
 /** A tenant's record, ledger row and status as one value; undefined when nothing is known of it. */
 export async function viewTenant(tenantId: string): Promise<TenantView | undefined> {
-  const { loadSettings, cellOf, readRecord, readTenant } = await aws();
+  const { loadSettings, readRecord, readTenant } = await aws();
   const [record, { row, status, refusals }, { fleet }] = await Promise.all([
     readRecord(tenantId),
     readTenant(tenantId),
     loadSettings(),
   ]);
   if (record === undefined && row === undefined) return undefined;
-  const cell = row === undefined ? undefined : cellOf(fleet, row.cell);
+  const cell = fleet.cells.find(({ name }) => name === row?.cell); // a cell may have been taken out of the fleet
   const served = row?.admitted?.record;
   return {
     tenantId,
     state: row?.state ?? "New",
     reasons: row?.reasons ?? [],
+    hash: row?.hash,
     generation: row?.generation ?? 0,
     observedGeneration: status?.observedGeneration ?? 0,
     conditions: row === undefined ? [] : conditionsOf({ row, status, refusals }),
@@ -92,7 +95,7 @@ export async function traceTenant(tenantId: string): Promise<TraceStep[] | undef
   if (batch === undefined) return undefined;
   const covered = (await readCoverage(row.cell, [status.batchId])).get(status.batchId);
   return traceOf({
-    sequence: batch.sequences?.[tenantId],
+    sequence: batch.sequences[batch.tenantIds.indexOf(tenantId)] || undefined,
     startedAt: batch.startedAt,
     admittedAt: batch.admittedAt,
     committedAt: covered?.committedAt,

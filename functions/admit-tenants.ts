@@ -32,35 +32,37 @@ import { RolloutInput } from "../schemas/workflows.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 
 /**
- * What can be admitted is, and is handed to the publisher; then, when a row changed under the hand or a call was throttled,
- * the error is thrown, and the next attempt looks at those tenants alone, with the slots that were reserved for them.
+ * What can be admitted is, and goes on to the publisher. `left` are tenants whose row changed under the hand, or whose calls
+ * were throttled: the next attempt looks at them alone, with the slots that were reserved for them.
  */
 export const handler = shell(RolloutInput, async ({ batchId }) => {
   const { fleet } = await loadSettings();
   const batch = await beginAttempt(batchId);
   const done = batch.outcomes ?? [];
   const settled = new Set(done.map(({ tenantId }) => tenantId));
-  const cells = await readCells(fleet);
+  const known = await readCells(fleet);
   const facts = await readFacts(
     batch.tenantIds.filter((tenantId) => !settled.has(tenantId)),
     fleet,
-    cells,
+    known,
   );
   const slots = await reserveFor(facts, batch);
   const results = await inParallel(facts, (fact) => settleOne(fact, slots.get(fact.tenantId)!));
-  const fresh = results.flatMap((result) => ("outcome" in result ? [result.outcome] : []));
+  const fresh = results.flatMap((result) => (result === "left" ? [] : [result.outcome]));
   const again = await stillSaying(facts, fresh);
   const outcomes = [...done, ...fresh.filter(({ tenantId }) => !again.has(tenantId))];
   const byCell = Map.groupBy(
     [...done, ...fresh].filter(({ state }) => state !== "none"),
     ({ cell }) => cell,
   );
+  const cells = [...byCell.keys()].filter((name) => fresh.some(({ cell, state }) => cell === name && state !== "none"));
   for (const [cell, tenants] of byCell)
-    await markDirty(
-      cell,
-      batch,
-      tenants.map(({ tenantId, slots }) => ({ tenantId, slots })),
-    );
+    if (cells.includes(cell))
+      await markDirty(
+        cell,
+        batch,
+        tenants.map(({ tenantId, slots }) => ({ tenantId, slots })),
+      );
   const left = facts.filter(({ tenantId }) => !outcomes.some((outcome) => outcome.tenantId === tenantId));
   const written = new Set(fresh.map(({ tenantId }) => tenantId)); // their slots are their own by now, or their spares
   const kept = left
@@ -68,9 +70,7 @@ export const handler = shell(RolloutInput, async ({ batchId }) => {
     .map(({ tenantId, cell }) => [tenantId, { cell: cell.name, slots: slots.get(tenantId)!.slots }] as const);
   await saveOutcomes(batch, outcomes, Object.fromEntries(kept), Date.now());
   logger.info("batch admitted", { batchId, tenants: outcomes.length, left: left.length });
-  for (const result of results) if ("error" in result) throw result.error;
-  if (again.size > 0) throw new RowChangedError(`${again.size} record(s) changed meanwhile`);
-  return { batchId, cells: [...byCell.keys()].sort() };
+  return { batchId, cells: cells.sort(), left: left.length };
 });
 
 /** @throws LedgerBehindError when a cell is halted */
@@ -162,7 +162,7 @@ function unwanted(facts: AdmissionFacts[], { reserved }: Batch, kept: Map<string
   });
 }
 
-type Result = { outcome: Outcome } | { tenantId: string; error: unknown };
+type Result = { outcome: Outcome } | "left";
 
 /** Admits one tenant. What goes wrong with it is its own: save for what passes, it becomes its reason. */
 async function settleOne(facts: AdmissionFacts, slots: Slots): Promise<Result> {
@@ -170,15 +170,20 @@ async function settleOne(facts: AdmissionFacts, slots: Slots): Promise<Result> {
   try {
     return { outcome: await tryOne(facts, slots) };
   } catch (error) {
-    if (error instanceof RowChangedError || isTransient(error)) return { tenantId, error };
+    if (error instanceof RowChangedError || isTransient(error)) return leave(tenantId, error);
     logger.error("tenant not admitted", { tenantId: tenantId.slice(0, 100), error: error as Error });
     const reason = `record: Landfall failed on it (${String(error)}) and tries again`;
     try {
       return { outcome: await write(refuse(facts, "Rejected", [reason], slots.slots, { fault: true }), facts) };
     } catch (second) {
-      return { tenantId, error: second };
+      return leave(tenantId, second);
     }
   }
+}
+
+function leave(tenantId: string, error: unknown): "left" {
+  logger.warn("tenant left for the next attempt", { tenantId: tenantId.slice(0, 100), error: error as Error });
+  return "left";
 }
 
 /**

@@ -14,7 +14,7 @@ import { routeDifferences } from "../core/reconcile/routes.ts";
 import { type LedgerTenant, tenantDifferences } from "../core/reconcile/tenants.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { AuditInput } from "../schemas/workflows.ts";
-import { bucketsOf, homeOf } from "./shell/buckets.ts";
+import { homeFirst } from "./shell/buckets.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 import { startRollouts } from "./shell/rollouts.ts";
 
@@ -75,7 +75,7 @@ function ledgerTenant(row: TenantRow, status: { generation: number; served: stri
 
 /** Tenants whose routes in the ledger are not those of the live commit: somebody died before telling the publisher. */
 async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, string>> {
-  const home = homeOf(fleet, bucketsOf(fleet));
+  const buckets = homeFirst(fleet);
   const found = new Map<string, string>();
   for (const { name } of fleet.cells) {
     const { commit } = await readCell(name);
@@ -84,7 +84,7 @@ async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, st
       const { routes } = await readRoutes(name, bucket);
       const hash = sha256(renderBucket(routes));
       if (hash === commit.routes[bucket]) continue;
-      const live = await getRoutes(home, commit.routes[bucket]!);
+      const live = await getRoutes(buckets, commit.routes[bucket]!);
       for (const tenantId of routeDifferences(live.routes, routes)) found.set(tenantId, `routes ${hash.slice(0, 12)}`);
     }
   }

@@ -20,7 +20,7 @@ import { countFree, returnSlot, withdrawSlot } from "../aws/ledger/slots.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { publicKeys } from "../aws/signing.ts";
 import { getManifest, getRoutes } from "../aws/snapshots.ts";
-import { type SlotKind, slotKinds, slotOf } from "../core/admission/place.ts";
+import { kindOfSlot, type SlotKind, slotKinds, slotOf } from "../core/admission/place.ts";
 import { bucketOf } from "../core/admission/routes.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { seenTwice } from "../core/reconcile/drift.ts";
@@ -28,7 +28,7 @@ import { isConclusive, mayFree } from "../core/reconcile/tombstones.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
 import type { Route } from "../schemas/snapshot.ts";
 import { AuditInput } from "../schemas/workflows.ts";
-import { bucketsOf, homeOf } from "./shell/buckets.ts";
+import { bucketsOf, homeFirst } from "./shell/buckets.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
@@ -115,7 +115,7 @@ async function freeIn(
   for (const tombstone of due) {
     const { what, tenantId } = tombstone;
     const row = "claim" in what ? undefined : await readTenantRow(tenantId);
-    const kind = "claim" in what ? undefined : kindOfSlot(what.slot, cell.portCount);
+    const kind = "claim" in what ? undefined : kindOfSlot(what.slot);
     if (!(await freeTombstone(tombstone, kind, row))) continue;
     if ("slot" in what) account.free.add(what.slot);
     if ("slot" in what) account.owned.delete(what.slot);
@@ -140,9 +140,9 @@ async function markIn(cell: Cell, fleet: Fleet, fresh: FoundTombstone[], holder:
   const lease = await takeLease(`publish#${cell.name}`, holder, 0, Date.now());
   const { commit } = await readCell(cell.name);
   if (commit === undefined) return;
-  const home = homeOf(fleet, bucketsOf(fleet));
+  const buckets = homeFirst(fleet);
   for (const tombstone of fresh) {
-    const { routes } = await getRoutes(home, commit.routes[bucketOf(tombstone.tenantId)]!);
+    const { routes } = await getRoutes(buckets, commit.routes[bucketOf(tombstone.tenantId)]!);
     const isLive = routes.filter(({ tenantId }) => tenantId === tombstone.tenantId).some(has(tombstone));
     if (!isLive && isConclusive(tombstone, commit.generation, lease !== undefined))
       await markTombstone(tombstone, "absentFrom", commit.generation);
@@ -179,10 +179,8 @@ async function returnLost({ name, ...cell }: Cell, { taken, known, owned, free }
   }
   await saveSeen(seen, lost, now);
   // A number that was given up for lost and taken after all.
-  for (const slot of free) if (owned.has(slot)) await withdrawSlot(name, kindOfSlot(slot, cell.portCount), slot);
+  for (const slot of free) if (owned.has(slot)) await withdrawSlot(name, kindOfSlot(slot), slot);
   for (const kind of slotKinds)
-    await countFree(name, kind, [...free].filter((slot) => kindOfSlot(slot, cell.portCount) === kind).length);
+    await countFree(name, kind, [...free].filter((slot) => kindOfSlot(slot) === kind).length);
   return returned;
 }
-
-const kindOfSlot = (slot: number, portCount: number): SlotKind => (slot < portCount ? "raw" : "tls");

@@ -1,7 +1,7 @@
 /** The publisher of a cell: drains its dirty set into commits, and copies each commit to every region. */
 import { randomUUID } from "node:crypto";
 import type { DirtyBatch } from "../aws/ledger/batches.ts";
-import { type CellState, halt, readCell } from "../aws/ledger/cells.ts";
+import { type CellState, type CopyFailure, clearTrouble, halt, noteTrouble, readCell } from "../aws/ledger/cells.ts";
 import { type Commit, commitGeneration, readDirty, readRoutes, readTenantRoutes } from "../aws/ledger/commits.ts";
 import { holdLease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { loadSettings } from "../aws/settings.ts";
@@ -41,37 +41,44 @@ export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getR
   const buckets = bucketsOf(settings.fleet);
   const home = homeOf(settings.fleet, buckets);
   const hasTime = () => getRemainingTimeInMillis() > commitMs;
-  let generation: number | undefined;
-  for (let drained = false; !drained; ) {
+  let drained: Drained | undefined;
+  for (let isEmpty = false; !isEmpty; ) {
     if (!hasTime()) return { cell, state: "more" as const };
     const lease = await takeLease(`publish#${cell}`, awsRequestId, leaseMs, Date.now());
     if (lease === undefined) return { cell, state: "delegated" as const };
+    const [placing, stored, signed] = [new Map(), new Map(), new Map()];
+    const publisher: Publisher = { cell, settings, buckets, home, lease, hasTime, placing, stored, signed };
     try {
-      generation = await drain({
-        cell,
-        settings,
-        buckets,
-        home,
-        lease,
-        hasTime,
-        placing: new Map(),
-        stored: new Map(),
-        signed: new Map(),
-      });
+      drained = await drain(publisher);
+    } catch (error) {
+      if (!(error instanceof LeaseHeldError)) await noteTrouble(cell, String(error).slice(0, 500), Date.now());
+      throw error;
     } finally {
       await releaseLease(lease);
     }
+    // A region that fails is tried by those who have nothing else to do, and with nobody waiting for the lease.
+    if (drained.commits === 0) await copyToRegions(publisher, drained.live, drained.failing, () => true);
     await evaluateWaits(cell, Date.now()); // a batch that the live commit covers brings no new ack
-    drained = (await readDirty(cell)).length === 0;
+    isEmpty = (await readDirty(cell)).length === 0;
   }
-  return { cell, state: "published" as const, generation };
+  return { cell, state: "published" as const, generation: drained?.live.generation };
 });
 
-/** Commits until the dirty set is empty; then sees to it that every region has the live commit. */
-async function drain(publisher: Publisher): Promise<number> {
+interface Drained {
+  live: Commit;
+  commits: number;
+  /** Regions without the live commit. */
+  failing: CopyFailure[];
+}
+
+/** Commits until the dirty set is empty, and copies each commit to the regions that do not fail. */
+async function drain(publisher: Publisher): Promise<Drained> {
   const { cell, lease, hasTime } = publisher;
   const state = await readUnlessBehind(publisher);
+  const { copyFailures: failing } = state;
+  const isWell = (region: string) => !isFailing(region, failing);
   let live = state.commit;
+  let commits = 0;
   for (let batches = await readDirty(cell); needsCommit(state, live, batches); batches = await readDirty(cell)) {
     if (live !== undefined && !hasTime()) break;
     if (!(await holdLease(lease, leaseMs, Date.now())))
@@ -82,10 +89,12 @@ async function drain(publisher: Publisher): Promise<number> {
     if (outcome === "stale") continue; // what was marked again is rendered again
     if (next !== live) logger.info("committed", { cell, generation: next.generation, batches: batches.length });
     live = next;
-    await copyToRegions(publisher, live, state.copyFailures, (region) => !isFailing(region, state.copyFailures));
+    commits++;
+    await copyToRegions(publisher, live, failing, isWell);
   }
-  await copyToRegions(publisher, live!, state.copyFailures, () => true);
-  return live!.generation;
+  await copyToRegions(publisher, live!, failing, isWell);
+  if (state.trouble !== undefined) await clearTrouble(cell);
+  return { live: live!, commits, failing };
 }
 
 /** There is work, or nothing was ever published, or the structure moves on. */
@@ -100,8 +109,10 @@ const sameStructure = (a: Commit["structure"], b: Commit["structure"]) => canoni
  * The cell as the ledger has it, unless the ledger is behind a manifest: restored from a backup, it would count up to the
  * manifests and then pass them. Manifests are read first, because none is ahead of a ledger that is read after it.
  */
-async function readUnlessBehind({ cell, buckets, stored: known }: Publisher): Promise<CellState> {
+async function readUnlessBehind({ cell, stored: known, ...publisher }: Publisher): Promise<CellState> {
   const keys = await publicKeys();
+  const { copyFailures } = await readCell(cell);
+  const buckets = publisher.buckets.filter(({ region }) => !isFailing(region, copyFailures)); // they may hang
   const stored = await Promise.allSettled(buckets.map((bucket) => getManifest(bucket, cell, keys)));
   for (const [index, found] of stored.entries())
     if (found.status === "fulfilled") known.set(buckets[index]!, found.value);
@@ -133,7 +144,8 @@ async function render(
   const sizes = live?.sizes?.slice() ?? [];
   await Promise.all(
     bucketsToRender([...changed.keys()], live).map(async (bucket) => {
-      const before: RouteBucket = live === undefined ? { routes: [] } : await getRoutes(home, live.routes[bucket]!);
+      const before: RouteBucket =
+        live === undefined ? { routes: [] } : await getRoutes([home, ...buckets], live.routes[bucket]!);
       const { routes: next, removed } =
         live === undefined
           ? await readRoutes(cell, bucket)

@@ -1,9 +1,13 @@
 /** The audit's third part: every bucket has what manifests name, and nothing that has been of no use for long. */
 import { readReferences, saveReferences } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
+import { readRoutes } from "../aws/ledger/commits.ts";
+import { inParallel } from "../aws/parallel.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { type Bucket, deleteObject, getText, listObjects, putObject } from "../aws/snapshots.ts";
+import { renderBucket } from "../core/publishing/render.ts";
 import { noteEveryMs, objectsToDelete } from "../core/reconcile/objects.ts";
+import { sha256 } from "../schemas/signed.ts";
 import { AuditInput } from "../schemas/workflows.ts";
 import { bucketsOf } from "./shell/buckets.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
@@ -21,8 +25,10 @@ export const handler = shell(AuditInput, async () => {
   let restored = 0;
   let deleted = 0;
   for (const { bucket, objects } of listed) {
-    const there = new Set(objects.map(({ hash }) => hash));
-    for (const hash of referenced) if (!there.has(hash)) restored += await restore(bucket, hash, buckets);
+    // Read whole, not only listed: what was overwritten has its name still.
+    const whole = await inParallel(referenced, (hash) => getText(bucket, hash));
+    for (const [index, text] of whole.entries())
+      if (text === undefined) restored += await restore(bucket, referenced[index]!, buckets, settings);
     for (const hash of objectsToDelete(objects, referenced, notes, now)) {
       await deleteObject(bucket, hash);
       deleted++;
@@ -43,16 +49,27 @@ async function readReferenced({ fleet, structures }: Settings): Promise<string[]
   return [...new Set([...hashes, ...Object.values(structures)])].sort();
 }
 
-/** From whichever region still has it. */
-async function restore(into: Bucket, hash: string, buckets: Bucket[]): Promise<number> {
-  for (const bucket of buckets) {
-    if (bucket === into) continue;
-    const text = await getText(bucket, hash);
-    if (text === undefined) continue;
-    await putObject(into, hash, text);
-    logger.warn("object restored", { hash, bucket: into.name, from: bucket.name });
-    return 1;
+/** From whichever region still has it, or from the ledger. */
+async function restore(into: Bucket, hash: string, buckets: Bucket[], settings: Settings): Promise<number> {
+  const others = buckets.filter((bucket) => bucket !== into);
+  const texts = await inParallel(others, (bucket) => getText(bucket, hash).catch(() => undefined));
+  const text = texts.find((found) => found !== undefined) ?? (await renderAgain(hash, settings));
+  if (text === undefined) {
+    logger.error("object is missing everywhere", { hash, bucket: into.name });
+    return 0;
   }
-  logger.error("object is missing everywhere", { hash, bucket: into.name });
-  return 0;
+  await putObject(into, hash, text);
+  logger.warn("object restored", { hash, bucket: into.name });
+  return 1;
+}
+
+/** What the ledger gives for the bucket that a commit names so, if it still gives the same. */
+async function renderAgain(hash: string, { fleet }: Settings): Promise<string | undefined> {
+  for (const { name } of fleet.cells) {
+    const bucket = (await readCell(name)).commit?.routes.indexOf(hash) ?? -1;
+    if (bucket < 0) continue;
+    const text = renderBucket((await readRoutes(name, bucket)).routes);
+    if (sha256(text) === hash) return text;
+  }
+  return undefined;
 }

@@ -7,7 +7,7 @@ export const Cell = z.strictObject({
   name: z.string().regex(/^[a-z0-9-]{1,32}$/),
   listenerArn: z.string(),
   regions: z.array(Region).min(1),
-  /** Raw slots own TCP port `portBase + n`, n below `portCount`; tls slots are numbered from `portCount` on. */
+  /** Raw slots own TCP port `portBase + n`, n below `portCount`; tls slots are numbered above them. */
   portBase: Port,
   portCount: z.number().int().min(1).max(20000),
   tlsCount: z.number().int().min(1),
@@ -18,7 +18,7 @@ export const Cell = z.strictObject({
 });
 export type Cell = z.infer<typeof Cell>;
 
-export const Fleet = z.strictObject({
+const fields = {
   stage: z.string(),
   homeRegion: Region,
   /** Each region's snapshot bucket. */
@@ -38,5 +38,13 @@ export const Fleet = z.strictObject({
   coolOffSeconds: z.strictObject({ slot: z.number().int().min(0), name: z.number().int().min(0) }),
   /** How long each stage of a new structure is watched before the next one. */
   structureBakeSeconds: z.number().int().min(0),
+};
+
+export const Fleet = z.strictObject(fields).superRefine((fleet, context) => {
+  const fault = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+  for (const region of new Set([fleet.homeRegion, ...fleet.cells.flatMap((cell) => cell.regions)])) {
+    if (!Object.hasOwn(fleet.buckets, region)) fault(["buckets"], `has none for ${region}`);
+    if (!Object.hasOwn(fleet.nearest, region)) fault(["nearest"], `has no row for ${region}`);
+  }
 });
 export type Fleet = z.infer<typeof Fleet>;

@@ -25,8 +25,8 @@ export interface Outcome {
 export interface Batch {
   tenantIds: string[];
   startedAt: number;
-  /** The stream's number of each tenant's last record in the batch. */
-  sequences?: Record<string, string>;
+  /** The stream's number of each tenant's last record, in the order of the ids; empty when the audit asked. */
+  sequences: string[];
   outcomes?: Outcome[];
   /** Slots by protocol, of tenants that were not admitted yet. */
   reserved?: Record<string, { cell: string; slots: Record<string, Reserved> }>;
@@ -38,7 +38,7 @@ export async function createBatch(
   batchId: string,
   tenantIds: string[],
   now: number,
-  sequences: Record<string, string> = {},
+  sequences: string[] = tenantIds.map(() => ""),
 ): Promise<void> {
   const expires = Math.floor(now / 1000) + keepSeconds;
   await documents.send(

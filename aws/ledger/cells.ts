@@ -28,6 +28,8 @@ export interface CellState {
   commit: Commit | undefined;
   counters: Record<SlotKind, Counter>;
   halt: Halt | undefined;
+  /** Why the last publication failed; absent when it did not. */
+  trouble: Halt | undefined;
   copyFailures: CopyFailure[];
   structure: { state: StructureState; version: number } | undefined;
 }
@@ -45,6 +47,7 @@ export async function readCell(cell: string): Promise<CellState> {
     commit: items.get(keys.commit(cell).sk)?.commit as Commit | undefined,
     counters: { raw: counter("raw"), tls: counter("tls") },
     halt: items.get(keys.halt(cell).sk) as Halt | undefined,
+    trouble: items.get(keys.trouble(cell).sk) as Halt | undefined,
     copyFailures: [...items.values()].filter(({ sk }) => sk.startsWith("COPY#")) as unknown as CopyFailure[],
     structure: structure as CellState["structure"],
   };
@@ -55,6 +58,13 @@ export async function halt(cell: string, reason: string, at: number): Promise<vo
 }
 export async function resume(cell: string): Promise<void> {
   await documents.send(new DeleteCommand({ TableName, Key: keys.halt(cell) }));
+}
+
+export async function noteTrouble(cell: string, reason: string, at: number): Promise<void> {
+  await documents.send(new PutCommand({ TableName, Item: { ...keys.trouble(cell), reason, at } }));
+}
+export async function clearTrouble(cell: string): Promise<void> {
+  await documents.send(new DeleteCommand({ TableName, Key: keys.trouble(cell) }));
 }
 
 export async function noteCopyFailure(cell: string, failure: CopyFailure): Promise<void> {

@@ -23,6 +23,8 @@ export const keys = {
   counter: (cell: string, kind: "raw" | "tls") => ({ pk: `CELL#${cell}`, sk: `COUNTER#${kind}` }),
   commit: (cell: string) => ({ pk: `CELL#${cell}`, sk: "COMMIT" }),
   halt: (cell: string) => ({ pk: `CELL#${cell}`, sk: "HALT" }),
+  /** Why publishing fails. */
+  trouble: (cell: string) => ({ pk: `CELL#${cell}`, sk: "TROUBLE" }),
   /** A region whose manifest could not be written. */
   copy: (cell: string, region: string) => ({ pk: `CELL#${cell}`, sk: `COPY#${region}` }),
   structure: (cell: string) => ({ pk: `CELL#${cell}`, sk: "STRUCTURE" }),

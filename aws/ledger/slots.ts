@@ -7,7 +7,7 @@ import {
   UpdateCommand,
 } from "@aws-sdk/lib-dynamodb";
 import type { Reserved } from "../../core/admission/admit.ts";
-import { type SlotKind, slotOf, slotsIn } from "../../core/admission/place.ts";
+import { type SlotKind, slotOf, slotsIn, tlsSlotBase } from "../../core/admission/place.ts";
 import type { Cell } from "../../schemas/fleet.ts";
 import { documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
@@ -67,7 +67,7 @@ async function increment(cell: Cell, kind: SlotKind, count: number): Promise<num
 }
 
 async function findFree(cell: Cell, kind: SlotKind, count: number, from: number): Promise<number[]> {
-  const low = kind === "raw" ? 0 : cell.portCount;
+  const low = kind === "raw" ? 0 : tlsSlotBase;
   const start = padded(low + Math.floor(from * slotsIn(cell, kind)));
   const page = async (condition: string) => {
     const { Items = [] } = await documents.send(

@@ -3,7 +3,8 @@ import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { canonicalJson } from "../canonical.ts";
 import { claimsOf } from "./claims.ts";
-import { isRaw, routesOf } from "./routes.ts";
+import { kindOf, kindOfSlot } from "./place.ts";
+import { routesOf } from "./routes.ts";
 import { absent, type TenantRow } from "./tenant-row.ts";
 import type { Validated } from "./validate.ts";
 
@@ -74,7 +75,7 @@ function sparesFor(row: TenantRow | undefined, protocols: string[], cell: Cell):
   const spare = row?.cell === cell.name ? (row.spare ?? []).toSorted((a, b) => a - b) : [];
   const given: Record<string, number> = {};
   for (const protocol of protocols) {
-    const at = spare.findIndex((slot) => slot < cell.portCount === isRaw(protocol));
+    const at = spare.findIndex((slot) => kindOfSlot(slot) === kindOf(protocol));
     if (at >= 0) given[protocol] = spare.splice(at, 1)[0]!;
   }
   return given;

@@ -17,8 +17,12 @@ export interface CellRoom {
 /** A slot number of a cell from the count within its kind; undefined when the cell has no such slot. */
 export function slotOf(cell: Cell, kind: SlotKind, number: number): number | undefined {
   if (kind === "raw") return number < cell.portCount ? number : undefined;
-  return number < cell.tlsCount ? cell.portCount + number : undefined;
+  return number < cell.tlsCount ? tlsSlotBase + number : undefined;
 }
+
+/** Above the most ports that a cell can have: a cell may get more ports without its tls slots being renumbered. */
+export const tlsSlotBase = 20_000;
+export const kindOfSlot = (slot: number): SlotKind => (slot < tlsSlotBase ? "raw" : "tls");
 
 export const slotsIn = (cell: Cell, kind: SlotKind) => (kind === "raw" ? cell.portCount : cell.tlsCount);
 
@@ -55,7 +59,7 @@ export function placeTenants(
 /** By what is left of the kind that would be scarcest, numbers kept for it among it; of equals the fleet's first. */
 function roomiest(cells: CellRoom[], wanted: Record<SlotKind, number>, row: TenantRow | undefined): CellRoom {
   const kept = ({ cell }: CellRoom, kind: SlotKind) =>
-    row?.cell === cell.name ? (row.spare ?? []).filter((slot) => slot < cell.portCount === (kind === "raw")).length : 0;
+    row?.cell === cell.name ? (row.spare ?? []).filter((slot) => kindOfSlot(slot) === kind).length : 0;
   const spare = (cell: CellRoom) =>
     Math.min(
       ...slotKinds.filter((kind) => wanted[kind] > 0).map((kind) => cell.room[kind] + kept(cell, kind) - wanted[kind]),

@@ -3,7 +3,7 @@ import type { Cell } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { claimsOf } from "../admission/claims.ts";
-import { type SlotKind, slotOf } from "../admission/place.ts";
+import { kindOfSlot, type SlotKind, slotOf, tlsSlotBase } from "../admission/place.ts";
 import type { TenantRow } from "../admission/tenant-row.ts";
 
 export interface RebuildFacts {
@@ -51,11 +51,11 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
   const taken = {
     raw: countOf(
       facts.taken.raw,
-      slots.filter(({ slot }) => slot < cell.portCount).map(({ slot }) => slot),
+      slots.filter(({ slot }) => kindOfSlot(slot) === "raw").map(({ slot }) => slot),
     ),
     tls: countOf(
       facts.taken.tls,
-      slots.filter(({ slot }) => slot >= cell.portCount).map(({ slot }) => slot - cell.portCount),
+      slots.filter(({ slot }) => kindOfSlot(slot) === "tls").map(({ slot }) => slot - tlsSlotBase),
     ),
   };
   return {

@@ -1,6 +1,6 @@
 /** Differences between what is desired and what is observed, as one audit saw them: what differs to how. */
 export interface Seen {
-  differences: Record<string, string>;
+  differences: [key: string, how: string][];
   at: number;
 }
 
@@ -11,7 +11,7 @@ const differencesMost = 1500;
 const keyBytesMost = 150_000;
 
 /** Differences in order, as many as one item takes. */
-export function bounded(differences: Map<string, string>): Record<string, string> {
+export function bounded(differences: Map<string, string>): Seen["differences"] {
   const kept: [string, string][] = [];
   let bytes = 0;
   for (const [key, how] of [...differences].sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -19,14 +19,15 @@ export function bounded(differences: Map<string, string>): Record<string, string
     if (kept.length >= differencesMost || bytes > keyBytesMost) break;
     kept.push([key, how]);
   }
-  return Object.fromEntries(kept);
+  return kept;
 }
 
 /** Differences that were the same in the last audit, in order: these are to be mended. */
 export function seenTwice(differences: Map<string, string>, before: Seen | undefined, now: number): string[] {
   if (before === undefined || now - before.at < apartMs) return [];
+  const known = new Map(before.differences);
   return [...differences]
-    .filter(([key, how]) => Object.hasOwn(before.differences, key) && before.differences[key] === how)
+    .filter(([key, how]) => known.get(key) === how)
     .map(([key]) => key)
     .sort();
 }

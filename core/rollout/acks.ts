@@ -1,3 +1,5 @@
+import { rejectedMost } from "../../schemas/events.ts";
+
 /** An edge as the ledger has it. Times are the ledger writer's clock, milliseconds since 1970. */
 export interface EdgeRow {
   edgeId: string;
@@ -55,6 +57,10 @@ export function forTenant(outcome: WaitOutcome, edges: EdgeRow[], tenantId: stri
     rejectedRoutes.filter((route) => route.tenantId === tenantId).map(({ reason }) => [edgeId, reason] as const),
   );
   const reasons = new Map(refusals);
+  // A full list may be cut short: who is not on it may be refused too.
+  for (const { edgeId, rejectedRoutes } of edges)
+    if (rejectedRoutes.length >= rejectedMost && !reasons.has(edgeId))
+      reasons.set(edgeId, `refuses ${rejectedMost} routes or more, this one perhaps`);
   const refusing = outcome.served.filter(({ edgeId }) => reasons.has(edgeId));
   const served = outcome.served.filter(({ edgeId }) => !reasons.has(edgeId));
   const missing = [...outcome.missing, ...refusing.map((edge) => ({ ...edge, reason: reasons.get(edge.edgeId)! }))];

@@ -7,5 +7,9 @@ export const bucketsOf = (fleet: Fleet): Bucket[] =>
     .map(([region, name]) => ({ region, name }))
     .sort((a, b) => (a.region < b.region ? -1 : 1));
 
+/** The home region's first, for reading what a commit names. */
+export const homeFirst = (fleet: Fleet): Bucket[] =>
+  bucketsOf(fleet).sort((a, b) => Number(b.region === fleet.homeRegion) - Number(a.region === fleet.homeRegion));
+
 export const homeOf = ({ homeRegion }: Fleet, buckets: Bucket[]): Bucket =>
   buckets.find(({ region }) => region === homeRegion)!;

@@ -100,7 +100,7 @@ async function writeManifest(
   there: StoredManifest | undefined,
   commit: Commit,
 ): Promise<boolean> {
-  const { cell, home, stored, signed } = publisher;
+  const { cell, home, buckets, stored, signed } = publisher;
   const step = manifestStep(there?.manifest, commit);
   if (step === "current") return true;
   if (step === "ledger-behind")
@@ -110,7 +110,7 @@ async function writeManifest(
   stored.delete(bucket);
   const missing = commit.routes.filter((hash) => !isPlaced(bucket, hash) && !there?.manifest?.routes.includes(hash));
   for (const hash of new Set(missing))
-    await putObject(bucket, hash, renderBucket((await getRoutes(home, hash)).routes));
+    await putObject(bucket, hash, renderBucket((await getRoutes([home, ...buckets], hash)).routes));
   const manifest = manifestOf(cell, commit, [signingKeyId]);
   const signing = signed.get(commit.generation) ?? signManifest(renderManifest(manifest));
   signed.set(commit.generation, signing);

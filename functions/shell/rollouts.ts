@@ -10,7 +10,7 @@ import { chunksOf } from "../../core/rollout/chunks.ts";
 export async function startRollouts(name: string, tenants: Map<string, string>, now: number): Promise<void> {
   for (const [index, tenantIds] of chunksOf([...tenants.keys()]).entries()) {
     const batchId = `${name}-${index}`;
-    const sequences = Object.fromEntries(tenantIds.flatMap((id) => (tenants.get(id) ? [[id, tenants.get(id)!]] : [])));
+    const sequences = tenantIds.map((id) => tenants.get(id) ?? "");
     await createBatch(batchId, tenantIds, now, sequences);
     await startExecution(environment.LANDFALL_ROLLOUT_MACHINE!, batchId, { batchId });
   }

@@ -122,13 +122,13 @@ describe("admit", () => {
   it("keeps the numbers reserved for a refused record, and takes them at the next try", () => {
     const refused = refuse(facts(undefined, record()), "Rejected", ["taken"], {
       ssh: { slot: 7, free: false },
-      tls: { slot: 108, free: false },
+      tls: { slot: 20108, free: false },
     });
-    expect(refused.row.spare).toEqual([7, 108]);
+    expect(refused.row.spare).toEqual([7, 20108]);
     const again = facts(refused.row, record({ hostnames: ["other.tenants.example.com"] }));
     expect(slotsWanted(again)).toEqual([]);
     const plan = written(admit(again, {}));
-    expect(plan.row.slots).toEqual({ ssh: 7, tls: 108 });
+    expect(plan.row.slots).toEqual({ ssh: 7, tls: 20108 });
     expect(plan.row.spare).toBeUndefined();
   });
 

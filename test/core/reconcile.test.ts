@@ -79,7 +79,13 @@ describe("mayFree", () => {
 });
 
 describe("seenTwice", () => {
-  const before = { differences: { a: "x", b: "x", constructor: "x" }, at: now };
+  const before = {
+    differences: [
+      ["a", "x"],
+      ["b", "x"],
+    ] as [string, string][],
+    at: now,
+  };
   it("gives what differs in the same way as before, some time later", () => {
     const found = new Map([
       ["a", "x"],

@@ -1,6 +1,6 @@
 /** What is still not as desired, in words; nothing when everything is. */
 import { claimsOf } from "../../core/admission/claims.ts";
-import { kindOf, slotsIn } from "../../core/admission/place.ts";
+import { kindOf, kindOfSlot, slotOf, slotsIn } from "../../core/admission/place.ts";
 import { routesOf } from "../../core/admission/routes.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { canonicalJson } from "../../core/canonical.ts";
@@ -79,7 +79,7 @@ function slotFaults({ fleet }: Simulation, items: Record<string, unknown>[]): st
         sk === "ROW" && (row as TenantRow).cell === cell.name ? ((row as TenantRow).spare ?? []) : [],
       );
       const known = new Set([...idsOf(items, `SLOT#${cell.name}#`), ...idsOf(items, `FREE#${cell.name}#`), ...spare]);
-      const numbers = Array.from({ length: taken }, (_, number) => (kind === "raw" ? number : cell.portCount + number));
+      const numbers = Array.from({ length: taken }, (_, number) => slotOf(cell, kind, number)!);
       const lost = numbers.filter((slot) => !known.has(slot));
       return lost.length > 0 ? [`slots ${lost.join(", ")} of ${cell.name} are lost`] : [];
     }),
@@ -96,7 +96,7 @@ function hasRoom({ fleet }: Simulation, items: Record<string, unknown>[], row: T
       const counter = items.find(({ pk, sk }) => pk === `CELL#${cell.name}` && sk === `COUNTER#${kind}`);
       const free = idsOf(items, `FREE#${cell.name}#${kind}`).length;
       const kept = row.cell === cell.name ? (row.spare ?? []) : [];
-      const spare = kept.filter((slot) => slot < cell.portCount === (kind === "raw")).length;
+      const spare = kept.filter((slot) => kindOfSlot(slot) === kind).length;
       return wanted <= slotsIn(cell, kind) - Number(counter?.taken ?? 0) + free + spare;
     }),
   );

@@ -30,7 +30,7 @@ export const mutants: Mutant[] = [
       {
         file: "functions/admit-tenants.ts",
         from: "  const batch = await beginAttempt(batchId);",
-        to: "  const batch = await beginAttempt(batchId);\n  imagesOf = globalThis.simulatedImages(batch.sequences);",
+        to: "  const batch = await beginAttempt(batchId);\n  imagesOf = globalThis.simulatedImages(batch.tenantIds, batch.sequences);",
       },
       {
         file: "functions/admit-tenants.ts",

@@ -116,7 +116,7 @@ export class Simulation {
   async run(): Promise<Outcome> {
     const schedule = this.#schedule;
     const globals = globalThis as { simulatedImages?: unknown };
-    globals.simulatedImages = (sequences: Record<string, string> = {}) => this.#stream.images(sequences);
+    globals.simulatedImages = (ids: string[], sequences: string[]) => this.#stream.images(ids, sequences);
     try {
       this.#begin();
       await schedule.run(troubleMs, () => false);

@@ -34,11 +34,11 @@ export class Stream {
   }
 
   /** What each tenant's record was when these were written: for a fault that looks at the event. */
-  images(sequences: Record<string, string>) {
-    if (Object.keys(sequences).length === 0) return () => undefined;
+  images(ids: string[], sequences: string[]) {
+    if (sequences.includes("")) return () => undefined;
     const known = new Map(this.records.map(({ sequence, image }) => [sequence, image]));
     return (tenantIds: string[]) => {
-      const images = tenantIds.map((id) => [id, known.get(sequences[id] ?? "")] as const);
+      const images = tenantIds.map((id) => [id, known.get(sequences[ids.indexOf(id)]!)] as const);
       return new Map(images.filter(([, image]) => image !== undefined));
     };
   }
