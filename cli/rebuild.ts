@@ -1,43 +1,68 @@
 /** `landfall rebuild`: reads the snapshots back into a ledger that is behind them. */
+import { setTimeout as sleep } from "node:timers/promises";
 import pc from "picocolors";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
-import { planRebuild } from "../core/publishing/rebuild.ts";
+import { planRebuild, type Rebuild } from "../core/publishing/rebuild.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
-import type { Manifest } from "../schemas/snapshot.ts";
+import { type Manifest, type Route, RouteBucket } from "../schemas/snapshot.ts";
 import { UsageError } from "./connect.ts";
+
+/** An admission that began before the halt may still write: it is looked for once more when this has passed. */
+const lateMs = 3000;
 
 export async function rebuild(apply: boolean): Promise<void> {
   const { loadSettings } = await import("../aws/settings.ts");
+  const { halt, resume } = await import("../aws/ledger/cells.ts");
   const { fleet } = await loadSettings();
-  const rows = await readRows();
-  for (const cell of fleet.cells) await rebuildCell(cell, fleet, rows, apply);
-  if (!apply) return console.log("nothing was written: add --apply");
-  console.log("each record is looked at again by the audit, within two of its rounds (ten minutes)");
+  const behind: Behind[] = [];
+  for (const cell of fleet.cells) behind.push(...(await behindIn(cell, fleet)));
+  if (!apply) {
+    const { rows } = await readLedger();
+    for (const found of behind) say(planOf(found, behind, fleet, rows), found);
+    return console.log("nothing was written: add --apply");
+  }
+  for (const { cell } of behind)
+    await halt(
+      cell.name,
+      "a rebuild is under way, or was broken off: run `landfall rebuild --apply` again",
+      Date.now(),
+    );
+  for (let pass = 0; behind.length > 0 && pass < 2; pass++) {
+    if (pass > 0) await sleep(lateMs);
+    for (const found of behind) await write(found, behind, fleet);
+  }
+  for (const { cell, manifest } of behind) {
+    await resume(cell.name);
+    console.log(pc.green(`cell ${cell.name} goes on from generation ${manifest.generation}`));
+  }
+  if (behind.length > 0)
+    console.log("the audit looks at every record again: 1,500 tenants in each two of its rounds (ten minutes)");
 }
 
-async function readRows(): Promise<TenantRow[]> {
-  const { scanLedger } = await import("../aws/ledger/audit.ts");
-  const rows: TenantRow[] = [];
-  for await (const page of scanLedger())
-    for (const item of page) if (item.sk === "ROW") rows.push(item.row as TenantRow);
-  return rows;
+/** A cell whose ledger is behind, and all that its newest manifest names. */
+interface Behind {
+  cell: Cell;
+  manifest: Manifest;
+  texts: string[];
+  routes: Route[];
+  taken: { raw: number; tls: number };
 }
 
-async function rebuildCell(cell: Cell, fleet: Fleet, rows: TenantRow[], apply: boolean): Promise<void> {
+async function behindIn(cell: Cell, fleet: Fleet): Promise<Behind[]> {
   const { readCell } = await import("../aws/ledger/cells.ts");
-  const { writeRebuild } = await import("../aws/ledger/rebuild.ts");
   const { getText } = await import("../aws/snapshots.ts");
-  const { RouteBucket } = await import("../schemas/snapshot.ts");
   const newest = await newestManifest(cell, fleet);
   const { commit, counters, halt } = await readCell(cell.name);
-  console.log(
-    `cell ${cell.name}: the ledger is at generation ${commit?.generation ?? 0}, the snapshots at ${newest?.manifest.generation ?? 0}`,
-  );
-  if (newest === undefined) return;
+  const at = `the ledger is at generation ${commit?.generation ?? 0}, the snapshots at ${newest?.manifest.generation ?? 0}`;
+  console.log(`cell ${cell.name}: ${at}`);
+  if (newest === undefined) return [];
   const { manifest, bucket } = newest;
   const isBehind =
     commit === undefined || commit.incarnation !== manifest.incarnation || commit.generation < manifest.generation;
-  if (!isBehind && halt === undefined) return console.log("  the ledger is not behind: nothing to do");
+  if (!isBehind && halt === undefined) {
+    console.log("  the ledger is not behind: nothing to do");
+    return [];
+  }
   const texts = await Promise.all(
     manifest.routes.map(async (hash) => {
       const text = await getText(bucket, hash);
@@ -46,29 +71,53 @@ async function rebuildCell(cell: Cell, fleet: Fleet, rows: TenantRow[], apply: b
     }),
   );
   const routes = texts.flatMap((text) => RouteBucket.parse(JSON.parse(text)).routes);
-  const now = Date.now();
-  const plan = planRebuild({
+  return [{ cell, manifest, texts, routes, taken: { raw: counters.raw.taken, tls: counters.tls.taken } }];
+}
+
+async function readLedger() {
+  const { scanLedger } = await import("../aws/ledger/audit.ts");
+  const rows: TenantRow[] = [];
+  const claims: { claim: string; tenantId: string; cell: string }[] = [];
+  for await (const page of scanLedger())
+    for (const { pk, sk, row, tenantId, cell } of page)
+      if (sk === "ROW") rows.push(row as TenantRow);
+      else if (sk === "CLAIM")
+        claims.push({ claim: pk.slice("CLAIM#".length), tenantId: String(tenantId), cell: String(cell) });
+  return { rows, claims };
+}
+
+/** A tenant belongs to the cell that serves it, whatever its row says: it may have moved since. */
+function planOf({ cell, routes, taken }: Behind, behind: Behind[], fleet: Fleet, rows: TenantRow[]): Rebuild {
+  const here = new Set(routes.map(({ tenantId }) => tenantId));
+  const anywhere = new Set(behind.flatMap((found) => found.routes.map(({ tenantId }) => tenantId)));
+  return planRebuild({
     cell,
     routes,
-    rows: rows.filter((row) => row.cell === cell.name),
-    taken: { raw: counters.raw.taken, tls: counters.tls.taken },
+    rows: rows.filter((row) => here.has(row.tenantId) || (row.cell === cell.name && !anywhere.has(row.tenantId))),
+    taken,
     platformDomains: fleet.platformDomains,
-    now,
+    now: Date.now(),
   });
+}
+
+const say = ({ rows, claims, slots, unknown }: Rebuild, { cell, routes }: Behind): void =>
   console.log(
-    `  ${routes.length} routes: ${plan.rows.length} tenants, ${plan.claims.length} names and zones, ${plan.slots.length} slots, ${plan.unknown.length} numbers of nobody`,
+    `  ${cell.name}: ${routes.length} routes: ${rows.length} tenants, ${claims.length} names and zones, ${slots.length} slots, ${unknown.length} numbers of nobody`,
   );
-  if (!apply) return;
-  const sizes = texts.map((text) => Buffer.byteLength(text));
+
+async function write(found: Behind, behind: Behind[], fleet: Fleet): Promise<void> {
+  const { writeRebuild } = await import("../aws/ledger/rebuild.ts");
+  const { cell, manifest, texts, routes } = found;
+  const { rows, claims } = await readLedger();
+  const plan = planOf(found, behind, fleet, rows);
+  say(plan, found);
+  const planned = new Set(plan.claims.map(({ claim }) => claim));
+  const others = claims.filter((claim) => claim.cell === cell.name && !planned.has(claim.claim));
   const { generation, incarnation, routes: hashes, structure } = manifest;
-  await writeRebuild(
-    cell,
-    plan,
-    routes,
-    { generation, incarnation, routes: hashes, structure, sizes, committedAt: now },
-    now,
-  );
-  console.log(pc.green(`  cell ${cell.name} goes on from generation ${generation}`));
+  const sizes = texts.map((text) => Buffer.byteLength(text));
+  const now = Date.now();
+  const commit = { generation, incarnation, routes: hashes, structure, sizes, committedAt: now };
+  await writeRebuild(cell, plan, routes, commit, others, now);
 }
 
 /** The newest signed manifest of any region. */

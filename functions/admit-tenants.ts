@@ -16,6 +16,7 @@ import {
   isSameRefusal,
   type Reserved,
   refuse,
+  routeBytes,
   slotsWanted,
 } from "../core/admission/admit.ts";
 import { claimField, claimInWords } from "../core/admission/claims.ts";
@@ -104,10 +105,14 @@ async function readFacts(
   });
   const placed = placeTenants(seen, rooms);
   const now = Date.now();
+  const wanted = new Map<string, number>(); // by this batch, of each bucket
   return seen.map((facts) => {
     const cell = placed.get(facts.tenantId)!;
-    const used = cells.get(cell.name)!.state.commit?.sizes?.[bucketOf(facts.tenantId)] ?? 0;
-    const bucketRoom = bucketBytesAdmitted - used;
+    const bucket = bucketOf(facts.tenantId);
+    const before = wanted.get(`${cell.name} ${bucket}`) ?? 0;
+    if (facts.record?.ok) wanted.set(`${cell.name} ${bucket}`, before + routeBytes(facts.record.record, cell));
+    const used = cells.get(cell.name)!.state.commit?.sizes?.[bucket] ?? 0;
+    const bucketRoom = bucketBytesAdmitted - used - before;
     return { ...facts, cell, platformDomains: fleet.platformDomains, bucketRoom, now };
   });
 }

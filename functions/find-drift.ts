@@ -5,13 +5,13 @@ import { readRoutes } from "../aws/ledger/commits.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { getRoutes } from "../aws/snapshots.ts";
 import { scanRecords } from "../aws/tenants.ts";
-import { roomIn, slotKinds } from "../core/admission/place.ts";
+import { type CellRoom, roomIn } from "../core/admission/place.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
 import { everyBucket, renderBucket } from "../core/publishing/render.ts";
 import { seenTwice } from "../core/reconcile/drift.ts";
 import { routeDifferences } from "../core/reconcile/routes.ts";
-import { type LedgerTenant, tenantDifferences } from "../core/reconcile/tenants.ts";
+import { admissible, type LedgerTenant, tenantDifferences } from "../core/reconcile/tenants.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { AuditInput } from "../schemas/workflows.ts";
 import { homeFirst } from "./shell/buckets.ts";
@@ -24,24 +24,34 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   const settings = await loadSettings();
   if (settings.frozen) return { found: 0, mended: 0 };
   const { tenants, owners, pending } = await readLedger();
-  const differences = tenantDifferences(await readHashes(), tenants, owners);
+  const { hashes, protocols } = await readRecords(new Set(pending.map(({ tenantId }) => tenantId)));
+  const differences = tenantDifferences(hashes, tenants, owners);
   for (const [tenantId, how] of await readRouteDifferences(settings))
     if (!differences.has(tenantId)) differences.set(tenantId, how);
   const now = Date.now();
   const due = seenTwice(differences, await readSeen(seen), now);
-  const admissible = (await hasRoom(settings)) ? pending : []; // no need to see them twice: they wait for this
-  await startRollouts(`audit-${awsRequestId}`, new Map([...due, ...admissible].map((id) => [id, ""])), now);
+  const waiting = pending.map(({ tenantId, cell, slots }) => {
+    return { tenantId, cell, slots, protocols: protocols.get(tenantId) ?? [] };
+  });
+  const admitted = admissible(waiting, await readRooms(settings)); // no need to see them twice: they wait for this
+  await startRollouts(`audit-${awsRequestId}`, new Map([...due, ...admitted].map((id) => [id, ""])), now);
   // After the rollouts: an audit that dies in between finds the same again.
   await saveSeen(seen, differences, now);
-  logger.info("drift looked at", { found: differences.size, due: due.length, pending: admissible.length });
-  return { found: differences.size, mended: due.length + admissible.length };
+  logger.info("drift looked at", { found: differences.size, due: due.length, pending: admitted.length });
+  return { found: differences.size, mended: due.length + admitted.length };
 });
 
-async function readHashes(): Promise<Map<string, string>> {
+/** Every record's hash, and the protocols of some. */
+async function readRecords(wanted: Set<string>) {
   const hashes = new Map<string, string>();
+  const protocols = new Map<string, string[]>();
   for await (const page of scanRecords())
-    for (const record of page) hashes.set(record.tenantId, sha256(canonicalJson(plain(record))));
-  return hashes;
+    for (const record of page) {
+      const { tenantId, protocols: map } = record as { tenantId: string; protocols?: unknown };
+      hashes.set(tenantId, sha256(canonicalJson(plain(record))));
+      if (wanted.has(tenantId)) protocols.set(tenantId, Object.keys((map as object | null) ?? {}));
+    }
+  return { hashes, protocols };
 }
 
 async function readLedger() {
@@ -55,8 +65,8 @@ async function readLedger() {
       else if (item.sk === "STATUS" && item.observed !== undefined) observed.set(String(item.tenantId), statusIn(item));
     }
   const tenants = new Map([...rows].map(([id, row]) => [id, ledgerTenant(row, observed.get(id))]));
-  const pending = [...rows.values()].filter(({ state }) => state === "Pending").map(({ tenantId }) => tenantId);
-  return { tenants, owners, pending: pending.sort() };
+  const pending = [...rows.values()].filter(({ state }) => state === "Pending");
+  return { tenants, owners, pending };
 }
 
 const statusIn = ({ observed }: LedgerItem) => {
@@ -91,12 +101,11 @@ async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, st
   return found;
 }
 
-async function hasRoom({ fleet }: Settings): Promise<boolean> {
-  const cells = await Promise.all(
+async function readRooms({ fleet }: Settings): Promise<CellRoom[]> {
+  return Promise.all(
     fleet.cells.map(async (cell) => {
-      const { counters } = await readCell(cell.name);
-      return slotKinds.some((kind) => roomIn(cell, kind, counters[kind]) > 0);
+      const { raw, tls } = (await readCell(cell.name)).counters;
+      return { cell, room: { raw: roomIn(cell, "raw", raw), tls: roomIn(cell, "tls", tls) } };
     }),
   );
-  return cells.includes(true);
 }

@@ -17,6 +17,7 @@ import { readCell } from "../aws/ledger/cells.ts";
 import { readEdges } from "../aws/ledger/edges.ts";
 import { takeLease } from "../aws/ledger/leases.ts";
 import { countFree, returnSlot, withdrawSlot } from "../aws/ledger/slots.ts";
+import { inParallel } from "../aws/parallel.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { publicKeys } from "../aws/signing.ts";
 import { getManifest, getRoutes } from "../aws/snapshots.ts";
@@ -31,7 +32,8 @@ import { AuditInput } from "../schemas/workflows.ts";
 import { bucketsOf, homeFirst } from "./shell/buckets.ts";
 import { logger, handler as shell } from "./shell/handler.ts";
 
-export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
+export const handler = shell(AuditInput, async (_, { awsRequestId, getRemainingTimeInMillis }) => {
+  const hasTime = () => getRemainingTimeInMillis() > reserveMs;
   const { fleet, frozen } = await loadSettings();
   if (frozen) return { freed: 0, returned: 0 };
   const ledger = await readLedger(fleet);
@@ -41,13 +43,15 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
     const found = ledger.tombstones.filter((tombstone) => tombstone.cell === cell.name);
     if ((await readCell(cell.name)).halt !== undefined) continue;
     const account = ledger.accounts.get(cell.name)!;
-    freed += await freeIn(cell, fleet, found, awsRequestId, account);
+    freed += await freeIn(cell, fleet, found, awsRequestId, account, hasTime);
     returned += await returnLost(cell, account);
   }
   logger.info("tombstones looked at", { found: ledger.tombstones.length, freed, returned });
   return { freed, returned };
 });
 
+/** Nothing is freed with less time left. */
+const reserveMs = 60_000;
 /** Longer than a rollout may last (stepflows/): what a batch keeps is nobody else's until then. */
 const batchMs = 20 * 60_000;
 
@@ -101,6 +105,7 @@ async function freeIn(
   found: FoundTombstone[],
   holder: string,
   account: Account,
+  hasTime: () => boolean,
 ): Promise<number> {
   if (found.length === 0) return 0;
   const fresh = found.filter((tombstone) => tombstone.absentFrom === undefined);
@@ -111,17 +116,17 @@ async function freeIn(
   const due = found.filter((tombstone) =>
     mayFree(tombstone, { ...facts, coolOffMs: ("claim" in tombstone.what ? name : slot) * 1000 }),
   );
-  let freed = 0;
-  for (const tombstone of due) {
+  const freed = await inParallel(due, async (tombstone) => {
     const { what, tenantId } = tombstone;
+    if (!hasTime()) return false; // the rest is for the next audit
     const row = "claim" in what ? undefined : await readTenantRow(tenantId);
     const kind = "claim" in what ? undefined : kindOfSlot(what.slot);
-    if (!(await freeTombstone(tombstone, kind, row))) continue;
+    if (!(await freeTombstone(tombstone, kind, row))) return false;
     if ("slot" in what) account.free.add(what.slot);
     if ("slot" in what) account.owned.delete(what.slot);
-    freed++;
-  }
-  return freed;
+    return true;
+  });
+  return freed.filter(Boolean).length;
 }
 
 /** 0 when a region's manifest can't be read, or is not there: an edge may boot from whatever it is. */

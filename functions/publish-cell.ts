@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { DirtyBatch } from "../aws/ledger/batches.ts";
 import { type CellState, type CopyFailure, clearTrouble, halt, noteTrouble, readCell } from "../aws/ledger/cells.ts";
-import { type Commit, commitGeneration, readDirty, readRoutes, readTenantRoutes } from "../aws/ledger/commits.ts";
+import { type Commit, commitGeneration, readDirty, readRoutes, readRoutesOf } from "../aws/ledger/commits.ts";
 import { holdLease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { publicKeys } from "../aws/signing.ts";
@@ -11,11 +11,18 @@ import { bucketOf } from "../core/admission/routes.ts";
 import { canonicalJson } from "../core/canonical.ts";
 import { GateRefusedError, LeaseHeldError, LedgerBehindError } from "../core/errors.ts";
 import { bucketBytesMost, gateRoutes } from "../core/publishing/gate.ts";
-import { bucketsToRender, manifestStep, withChanges } from "../core/publishing/plan.ts";
+import {
+  bucketsToRender,
+  type ChangedTenant,
+  type LedgerRoutes,
+  manifestStep,
+  slotsToRead,
+  withChanges,
+} from "../core/publishing/plan.ts";
 import { renderBucket } from "../core/publishing/render.ts";
 import { structureOf } from "../core/publishing/structure.ts";
 import { sha256 } from "../schemas/signed.ts";
-import type { RouteBucket } from "../schemas/snapshot.ts";
+import type { Route, RouteBucket } from "../schemas/snapshot.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { evaluateWaits } from "./shell/acks.ts";
 import { bucketsOf, homeOf } from "./shell/buckets.ts";
@@ -149,11 +156,7 @@ async function render(
       const { routes: next, removed } =
         live === undefined
           ? await readRoutes(cell, bucket)
-          : withChanges(
-              before.routes,
-              changed.get(bucket)!,
-              await readTenantRoutes(cell, bucket, changed.get(bucket)!),
-            );
+          : await withLedger(cell, bucket, before.routes, changed.get(bucket)!);
       const text = renderBucket(next);
       const hash = sha256(text);
       if (hash === live?.routes[bucket]) return;
@@ -179,6 +182,15 @@ async function render(
     sizes,
     committedAt: Date.now(),
   };
+}
+
+async function withLedger(
+  cell: string,
+  bucket: number,
+  live: Route[],
+  changed: ChangedTenant[],
+): Promise<LedgerRoutes> {
+  return withChanges(live, changed, await readRoutesOf(cell, bucket, slotsToRead(live, changed)));
 }
 
 function structureFor(moving: CellState["structure"], live: Commit | undefined, first: string | undefined) {

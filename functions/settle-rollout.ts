@@ -6,7 +6,7 @@ import { readEdges, removeWait } from "../aws/ledger/edges.ts";
 import { markAnnounced, readTenant, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { NotCoveredError } from "../core/errors.ts";
-import { acksOf, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/acks.ts";
+import { acksOf, evaluateEvery, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/acks.ts";
 import { regionsServed, servedBy } from "../core/rollout/settle.ts";
 import { type ControlEvent, detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
@@ -29,8 +29,19 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
     const edges = await readEdges(cell);
     const wait = evaluateWait(covered.generation, edges, Date.now());
     await saveAcks(cell, batchId, acksOf(covered.generation, edges));
+    // Whoever reads of a removal takes backends down: an edge that is silent may still serve.
+    const gone = evaluateEvery(covered.generation, edges);
     const news = await inParallel(tenants, (outcome) =>
-      announce(outcome, statusOf(batchId, batch, outcome, covered, forTenant(wait, edges, outcome.tenantId))),
+      announce(
+        outcome,
+        statusOf(
+          batchId,
+          batch,
+          outcome,
+          covered,
+          forTenant(outcome.state === "Removed" ? gone : wait, edges, outcome.tenantId),
+        ),
+      ),
     );
     await say(news.flat());
   }
@@ -77,7 +88,7 @@ async function announce(outcome: Outcome, status: TenantStatus | undefined): Pro
   const detailType = detailTypeOf(outcome);
   if (said !== undefined && said.generation > generation) return [];
   if (said?.generation === generation && said.detailType === detailType) return [];
-  // Whoever reads of a removal takes backends down: it is said when no edge serves them, if need be by the audit's rollout.
+  // Said when no edge serves it, if need be by the audit's rollout.
   if (state === "Removed" && status?.served !== "all") return [];
   const event = status === undefined || isRefused(outcome) ? await refusal(outcome) : settled(outcome, status);
   return [{ tenantId, generation, event }];

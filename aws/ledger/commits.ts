@@ -1,6 +1,6 @@
 /** Publishing's part of the ledger: the dirty set, routes by bucket, and the commit. */
 import { GetCommand, TransactWriteCommand } from "@aws-sdk/lib-dynamodb";
-import type { ChangedTenant, LedgerRoutes } from "../../core/publishing/plan.ts";
+import type { LedgerRoutes } from "../../core/publishing/plan.ts";
 import { batchGet, documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
 import type { RouteItem } from "./admission.ts";
@@ -36,16 +36,14 @@ export async function readCommit(cell: string): Promise<Commit | undefined> {
 export const readRoutes = async (cell: string, bucket: number): Promise<LedgerRoutes> =>
   routesIn(await queryAll<RouteItem>(keys.routes(cell, bucket)));
 
-/** The same for some tenants of the bucket alone: what a change costs does not grow with the number of tenants. */
-export async function readTenantRoutes(cell: string, bucket: number, tenants: ChangedTenant[]): Promise<LedgerRoutes> {
-  const slots = new Set(tenants.flatMap((tenant) => tenant.slots));
-  return routesIn(
+/** The same for some slots of the bucket alone: what a change costs does not grow with the number of tenants. */
+export const readRoutesOf = async (cell: string, bucket: number, slots: number[]): Promise<LedgerRoutes> =>
+  routesIn(
     await batchGet<RouteItem>(
       TableName,
-      [...slots].map((slot) => keys.route(cell, bucket, slot)),
+      slots.map((slot) => keys.route(cell, bucket, slot)),
     ),
   );
-}
 
 function routesIn(items: RouteItem[]): LedgerRoutes {
   return {

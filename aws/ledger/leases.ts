@@ -27,7 +27,8 @@ export async function takeLease(name: string, holder: string, ms: number, now: n
     );
     return { name, holder, epoch: Attributes?.epoch as number };
   } catch (error) {
-    if (isConditionFailed(error)) return undefined;
+    // In somebody's transaction at this moment is held, too.
+    if (isConditionFailed(error) || (error as Error).name === "TransactionConflictException") return undefined;
     throw error;
   }
 }

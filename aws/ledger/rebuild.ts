@@ -8,7 +8,6 @@ import type { Route } from "../../schemas/snapshot.ts";
 import { documents } from "../documents.ts";
 import { inParallel } from "../parallel.ts";
 import { environment } from "../settings.ts";
-import { halt, resume } from "./cells.ts";
 import type { Commit } from "./commits.ts";
 import { keys } from "./keys.ts";
 import { takeLease } from "./leases.ts";
@@ -26,20 +25,24 @@ export async function writeRebuild(
   plan: Rebuild,
   routes: Route[],
   commit: Commit,
+  otherClaims: { claim: string; tenantId: string }[],
   now: number,
 ): Promise<void> {
   const { name } = cell;
-  await halt(name, "a rebuild is under way, or was broken off: run `landfall rebuild --apply` again", now);
   // Ends the commit of a publisher that rendered before; those that come later see the halt.
   if ((await takeLease(`publish#${name}`, "rebuild", 0, now)) === undefined)
     throw new Error(`a publisher is at work on ${name}: try again in a few seconds`);
   await inParallel(plan.rows, (row) => put({ ...keys.tenant(row.tenantId), version: row.version, row }));
   await inParallel(plan.claims, ({ claim, tenantId }) => put({ ...keys.claim(claim), tenantId, cell: name }));
-  const owned = [...plan.slots, ...plan.unknown.map((slot) => ({ slot, tenantId: "(unknown)", protocol: "unknown" }))];
+  for (const { claim, tenantId } of otherClaims)
+    await put({ ...keys.claim(claim), tenantId, cell: name, releasedAt: now }); // nobody's by the plan: freed like any other
+  const nobody = { tenantId: "(unknown)", protocol: "unknown", givenUp: true };
+  const slots = [...plan.slots, ...plan.unknown.map((slot) => ({ slot, ...nobody }))];
   const tombstone = { at: now, reason: "unknown since a rebuild" };
-  await inParallel(owned, ({ slot, tenantId, protocol }) =>
-    put({ ...keys.slot(name, slot), tenantId, protocol, ...(protocol === "unknown" ? { tombstone } : {}) }),
+  await inParallel(slots, ({ slot, tenantId, protocol, givenUp }) =>
+    put({ ...keys.slot(name, slot), tenantId, protocol, ...(givenUp ? { tombstone } : {}) }),
   );
+  for (const { pk, sk } of await queryAll<{ pk: string; sk: string }>(keys.dirtySet(name))) await remove({ pk, sk });
   for (const kind of ["raw", "tls"] as const) {
     await inParallel(await queryAll<{ pk: string; sk: string }>(keys.freeSlots(name, kind)), ({ pk, sk }) =>
       remove({ pk, sk }),
@@ -49,7 +52,6 @@ export async function writeRebuild(
   await writeRoutes(name, routes);
   await remove(keys.structure(name));
   await put({ ...keys.commit(name), generation: commit.generation, commit });
-  await resume(name);
 }
 
 async function writeRoutes(cell: string, routes: Route[]): Promise<void> {

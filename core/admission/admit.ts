@@ -123,7 +123,7 @@ function sizeFault(
 }
 
 /** With the longest numbers that slot and generation may have: not less than what is rendered. */
-function routeBytes(record: TenantRecord, cell: Cell): number {
+export function routeBytes(record: TenantRecord, cell: Cell): number {
   const slots = Object.fromEntries(Object.keys(record.protocols).map((protocol) => [protocol, 9_999_999]));
   return routesOf(record, Number.MAX_SAFE_INTEGER, slots, cell).reduce(
     (sum, route) => sum + Buffer.byteLength(canonicalJson(route)) + 1,

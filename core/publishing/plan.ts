@@ -18,11 +18,25 @@ export interface LedgerRoutes {
   removed: RemovedRoute[];
 }
 
-/** The live routes of a bucket with those of some tenants as the ledger has them. What did not change is not read again. */
+/**
+ * Every slot to read for some tenants: those that their marks name, and those that are live. A mark may come late, and know
+ * less than was published meanwhile.
+ */
+export function slotsToRead(live: Route[], changed: ChangedTenant[]): number[] {
+  const tenants = new Set(changed.map(({ tenantId }) => tenantId));
+  const served = live.filter(({ tenantId }) => tenants.has(tenantId)).map(({ slot }) => slot);
+  return [...new Set([...changed.flatMap(({ slots }) => slots), ...served])].sort((a, b) => a - b);
+}
+
+/**
+ * The live routes of a bucket with those of some tenants as the ledger has them. What did not change is not read again; and
+ * a slot that another tenant has by now is that tenant's change, not theirs.
+ */
 export function withChanges(live: Route[], changed: ChangedTenant[], ledger: LedgerRoutes): LedgerRoutes {
   const tenants = new Set(changed.map(({ tenantId }) => tenantId));
   const kept = live.filter(({ tenantId }) => !tenants.has(tenantId));
-  return { routes: [...kept, ...ledger.routes], removed: ledger.removed };
+  const theirs = ledger.routes.filter(({ tenantId }) => tenants.has(tenantId));
+  return { routes: [...kept, ...theirs], removed: ledger.removed };
 }
 
 /** The manifest of a commit. */

@@ -21,11 +21,14 @@ export interface Rebuild {
   /** Rows to write; each is looked at again by admission. */
   rows: TenantRow[];
   claims: { claim: string; tenantId: string }[];
-  slots: { slot: number; tenantId: string; protocol: string }[];
+  slots: { slot: number; tenantId: string; protocol: string; givenUp: boolean }[];
   /** Numbers that were handed out, and of which nobody knows any more: kept until every edge acked, like any other. */
   unknown: number[];
   taken: Record<SlotKind, number>;
 }
+
+/** More than an admission under way can have written: what it read before is never what it finds. */
+const versionStep = 1_000_000;
 
 /** The hash of no record: admission looks at the row again, and its generation grows. */
 const rebuilt = "rebuilt";
@@ -45,8 +48,11 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
     .filter(({ tenantId }) => !served.has(tenantId))
     .map((row) => otherRow(row, owners, claimants, facts.now));
   const all = [...fromRoutes, ...others].sort((a, b) => (a.tenantId < b.tenantId ? -1 : 1));
-  const slots = all.flatMap(({ tenantId, slots: numbers }) =>
-    Object.entries(numbers).map(([protocol, slot]) => ({ slot, tenantId, protocol })),
+  const slots = all.flatMap(({ tenantId, slots: numbers, admitted }) =>
+    Object.entries(numbers).map(([protocol, slot]) => {
+      const givenUp = !Object.hasOwn(admitted?.record.protocols ?? {}, protocol);
+      return { slot, tenantId, protocol, givenUp };
+    }),
   );
   const taken = {
     raw: countOf(
@@ -75,12 +81,11 @@ function servedRow(
 ): TenantRow {
   const record = recordOf(list);
   const generation = Math.max(...list.map((route) => route.generation));
-  const own = Object.entries(row?.slots ?? {}).filter(([, slot]) =>
-    [undefined, record.tenantId].includes(owners.get(slot)),
-  );
+  const slots = row?.cell === cell.name ? row.slots : {};
+  const own = Object.entries(slots).filter(([, slot]) => [undefined, record.tenantId].includes(owners.get(slot)));
   return {
     tenantId: record.tenantId,
-    version: (row?.version ?? 0) + 1,
+    version: (row?.version ?? 0) + versionStep,
     generation: Math.max(row?.generation ?? 0, generation),
     hash: rebuilt,
     state: "Admitted",
@@ -101,7 +106,7 @@ function otherRow(
 ): TenantRow {
   const slots = Object.fromEntries(Object.entries(row.slots).filter(([, slot]) => !owners.has(slot)));
   const claims = row.claims.filter((claim) => !claimants.has(claim));
-  const { admitted, ...rest } = { ...row, version: row.version + 1, hash: rebuilt, slots, claims, at: now };
+  const { admitted, ...rest } = { ...row, version: row.version + versionStep, hash: rebuilt, slots, claims, at: now };
   const protocols = Object.entries(admitted?.record.protocols ?? {}).filter(([name]) => Object.hasOwn(slots, name));
   if (admitted === undefined || protocols.length === 0) return rest;
   return {

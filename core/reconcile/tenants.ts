@@ -1,3 +1,4 @@
+import { type CellRoom, kindOf, type SlotKind, slotKinds } from "../admission/place.ts";
 import { absent, type TenantRow } from "../admission/tenant-row.ts";
 
 /** A tenant as the ledger has it, as far as an audit compares it. */
@@ -31,6 +32,32 @@ export function tenantDifferences(
     if (how !== undefined) found.set(tenant.tenantId, `${how} ${tenant.version}`);
   }
   return found;
+}
+
+/** A tenant that waits for room: what its record wants, and what it has. */
+export interface PendingTenant {
+  tenantId: string;
+  cell: string;
+  protocols: string[];
+  slots: Record<string, number>;
+}
+
+/** So many of them are tried in one audit. */
+const triedMost = 500;
+
+/** Pending tenants for all of whose missing slots some cell has room: its own, once it has slots there. */
+export function admissible(pending: PendingTenant[], rooms: CellRoom[]): string[] {
+  const fits = ({ cell: own, protocols, slots }: PendingTenant) => {
+    const missing = protocols.filter((protocol) => !Object.hasOwn(slots, protocol));
+    const cells = rooms.filter(({ cell }) => Object.keys(slots).length === 0 || cell.name === own);
+    const wanted = (kind: SlotKind) => missing.filter((protocol) => kindOf(protocol) === kind).length;
+    return cells.some(({ room }) => slotKinds.every((kind) => room[kind] >= wanted(kind)));
+  };
+  return pending
+    .filter(fits)
+    .map(({ tenantId }) => tenantId)
+    .sort()
+    .slice(0, triedMost);
 }
 
 function differenceOf(tenant: LedgerTenant, hash: string, owners: Map<string, string>): string | undefined {

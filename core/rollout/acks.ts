@@ -35,10 +35,15 @@ export interface WaitOutcome {
 }
 
 /** Do all edges that reported lately serve `generation`? No edge at all is not served. */
-export function evaluateWait(generation: number, edges: EdgeRow[], now: number): WaitOutcome {
-  const counted = edges
-    .filter((edge) => now - edge.reportedAt <= recentReportMs && edge.appliedGeneration > 0)
-    .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));
+export const evaluateWait = (generation: number, edges: EdgeRow[], now: number): WaitOutcome =>
+  evaluateEvery(
+    generation,
+    edges.filter((edge) => now - edge.reportedAt <= recentReportMs),
+  );
+
+/** The same of every edge that is known, however long it has been silent. */
+export function evaluateEvery(generation: number, edges: EdgeRow[]): WaitOutcome {
+  const counted = edges.filter((edge) => edge.appliedGeneration > 0).toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));
   const serves = (edge: EdgeRow) => edge.appliedGeneration >= generation;
   const missing = counted
     .filter((edge) => !serves(edge))

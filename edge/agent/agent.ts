@@ -20,6 +20,7 @@ const reportEveryMs = 10_000;
 const retryMs = 125;
 const retryMost = 10_000;
 const structureRetryMs = 30_000;
+const bootAgainMs = 15_000;
 
 export class Agent {
   readonly #settings: EdgeSettings;
@@ -33,6 +34,9 @@ export class Agent {
   #applied: Manifest | undefined;
   #context: RouteContext | undefined;
   #structure: string | undefined;
+  /** The structure that all routes on disk were made for. */
+  #renderedFor: string | undefined;
+  #bootedAt = 0;
   #healthPort: number | undefined;
   #etag: string | undefined;
   /** A manifest that could not be applied, and when it is tried again; another one is tried at once. */
@@ -66,6 +70,7 @@ export class Agent {
 
   /** Serves the last good snapshot from disk, whatever AWS does. */
   async boot(): Promise<void> {
+    this.#bootedAt = Date.now();
     const text = this.#store.manifest();
     if (text === undefined) return;
     try {
@@ -78,6 +83,7 @@ export class Agent {
 
   /** One round: fetch, verify, apply, look at nginx, report. Never throws: the next round is 250 ms away. */
   async round(now: number): Promise<void> {
+    if (this.#applied === undefined && now - this.#bootedAt >= bootAgainMs) await this.boot();
     await this.#guard("pull", () => this.#pull(now));
     await this.#guard("nginx", () => this.#checkNginx());
     await this.#guard("report", () => this.#report(now));
@@ -138,16 +144,17 @@ export class Agent {
       return found;
     };
     const wanted = manifest.structure.overrides[this.#identity.edgeId] ?? manifest.structure.default;
-    const everything = wanted !== this.#structure; // its table of regions and ranges decides on every route
+    const everything = wanted !== this.#renderedFor; // its table of regions and ranges decides on every route
     const changed = manifest.routes.flatMap((hash, bucket) =>
       !everything && hash === this.#applied?.routes[bucket] ? [] : [{ bucket, hash }],
     );
     const buckets = new Map<number, LooseBucket>();
     for (const { bucket, hash } of changed) buckets.set(bucket, LooseBucket.parse(JSON.parse(await object(hash))));
-    const fault = everything ? await this.#moveTo(wanted, object) : undefined;
+    const fault = wanted === this.#structure ? undefined : await this.#moveTo(wanted, object);
     // On disk before it is served and acknowledged: what was acknowledged is what a restart serves.
     this.#store.saveManifest(text, this.#structure!, new Set([...manifest.routes, wanted]));
     this.#routes.apply(buckets, this.#context!);
+    this.#renderedFor = this.#structure;
     if (this.#applied === undefined) this.#routes.sweep();
     this.#applied = manifest;
     this.#log.info({ generation: manifest.generation, buckets: changed.length }, "applied");

@@ -348,7 +348,7 @@ describe("planRebuild", () => {
   });
 
   it("gives what edges serve to whom they serve it for, and lets no number below the counter be nobody's", () => {
-    expect(plan.slots).toEqual([{ slot: 4, tenantId: "acme", protocol: "ssh" }]);
+    expect(plan.slots).toEqual([{ slot: 4, tenantId: "acme", protocol: "ssh", givenUp: false }]);
     expect(plan.taken).toEqual({ raw: 5, tls: 0 });
     expect(plan.unknown).toEqual([0, 1, 2, 3]);
   });

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { DescribeExecutionCommand, SFNClient, StartExecutionCommand } from "@aws-sdk/client-sfn";
 import { GetParameterCommand, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { DeleteCommand, PutCommand, paginateScan, QueryCommand } from "@aws-sdk/lib-dynamodb";
@@ -236,6 +236,27 @@ describe("a region that can't be written", () => {
       (list) => list[2] === "Served True ServedByAll",
       20_000,
     );
+  });
+});
+
+describe("an object of a bucket", () => {
+  it.each([
+    ["overwritten", (Bucket: string, Key: string) => new PutObjectCommand({ Bucket, Key, Body: "junk" })],
+    ["deleted", (Bucket: string, Key: string) => new DeleteObjectCommand({ Bucket, Key })],
+  ])("is put back by the audit when it was %s in every region", async (_, command) => {
+    const { readCommit } = await import("../../aws/ledger/commits.ts");
+    const { cell } = (await world.view("acme"))!;
+    const { bucketOf } = await import("../../core/admission/routes.ts");
+    const key = objectKey((await readCommit(cell!))!.routes[bucketOf("acme")]!);
+    const buckets = Object.entries(world.cloud.endpoints().buckets);
+    const clients = new Map(buckets.map(([region]) => [region, new S3Client(world.client(region))]));
+    for (const [region, Bucket] of buckets) await clients.get(region)!.send(command(Bucket, key) as PutObjectCommand);
+    await run("audit");
+    for (const [region, Bucket] of buckets) {
+      const { Body } = await clients.get(region)!.send(new GetObjectCommand({ Bucket, Key: key }));
+      expect(objectKey(sha256(await Body!.transformToString()))).toBe(key);
+      clients.get(region)!.destroy();
+    }
   });
 });
 

@@ -1,6 +1,7 @@
 /** Lambda: instances that are warm or new, calls that are slow, and instances that die in the middle of one. */
 import type { Context } from "aws-lambda";
 import { type Code, type FunctionName, type Handler, instantiate } from "./functions.ts";
+import { Breach } from "./laws.ts";
 import type { Schedule } from "./schedule.ts";
 import type { Happening } from "./script.ts";
 import type { Answer, Services } from "./services.ts";
@@ -90,6 +91,7 @@ export class SimulatedLambda {
         (result) => done(() => resolve(result)),
         (error: Error) => {
           if (error instanceof TypeError || error instanceof ReferenceError) this.#schedule.fail(error);
+          if (error.name === "GateRefusedError") this.#schedule.fail(new Breach(`law 4: ${error.message}`));
           this.#schedule.note(`${fn} fails: ${error.name} ${error.message.slice(0, 160)}`);
           done(() => reject(error));
         },

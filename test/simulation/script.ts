@@ -31,7 +31,8 @@ export interface Script {
 /** How long things happen; afterwards nothing fails any more. */
 export const troubleMs = 6 * 60_000;
 
-const tenantIds = ["ash", "birch", "cedar", "elm", "fir"];
+/** Two pairs share a route bucket: ash and apple, elm and plum. */
+const tenantIds = ["ash", "apple", "cedar", "elm", "plum"];
 const names = ["a.one.com", "b.one.com", "c.two.com", "d.tenants.example.com"];
 const wildcards = ["*.one.com", "*.two.com"];
 const protocols = ["tls", "ssh", "postgres"];
