@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { canonicalJson } from "../../core/canonical.ts";
 import { gateRoutes } from "../../core/publishing/gate.ts";
-import { bucketsToRender, manifestStep } from "../../core/publishing/plan.ts";
+import { bucketsToRender, manifestStep, slotsToRead, withChanges } from "../../core/publishing/plan.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 
@@ -84,6 +84,28 @@ describe("bucketsToRender", () => {
     expect(bucketsToRender([], undefined)).toHaveLength(64);
     expect(bucketsToRender([9, 3, 9], { routes: [] })).toEqual([3, 9]);
     expect(bucketsToRender([], { routes: [] })).toEqual([]);
+  });
+});
+
+describe("withChanges", () => {
+  const live = [route(1), route(2, { tenantId: "acme" }), route(3, { tenantId: "acme" })];
+
+  it("reads the slots that are marked and those that are live: a mark may come late and know less", () => {
+    expect(slotsToRead(live, [{ tenantId: "acme", slots: [3, 9] }])).toEqual([2, 3, 9]);
+  });
+
+  it("takes the ledger's word for who changed, and leaves everybody else as they are", () => {
+    const newer = route(3, { tenantId: "acme", generation: 2 });
+    const removed = [{ slot: 2, tenantId: "acme", generation: 2 }];
+    const next = withChanges(live, [{ tenantId: "acme", slots: [] }], { routes: [newer], removed });
+    expect(next.routes).toEqual([route(1), newer]);
+    expect(gateRoutes(live, next.routes, next.removed)).toEqual([]);
+  });
+
+  it("does not take a slot that another tenant has by now for theirs", () => {
+    const other = route(9, { tenantId: "other" });
+    const changed = [{ tenantId: "acme", slots: [9] }];
+    expect(withChanges([other], changed, { routes: [other], removed: [] }).routes).toEqual([other]);
   });
 });
 

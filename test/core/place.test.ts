@@ -1,0 +1,82 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { placeTenants, shareOut } from "../../core/admission/place.ts";
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import { validateRecord } from "../../core/admission/validate.ts";
+import { cell, fleet, record } from "../fixtures/fleet.ts";
+
+describe("shareOut", () => {
+  const slot = (number: number) => ({ slot: number, free: false });
+  it("gives a tenant all that it wants or nothing, and the next what is left", () => {
+    const wants = [
+      { tenantId: "big", cell: "c1", protocols: ["postgres", "ssh"] },
+      { tenantId: "small", cell: "c1", protocols: ["ssh"] },
+    ];
+    const { given, left } = shareOut(wants, [{ cell: "c1", kind: "raw", slots: [slot(4)] }]);
+    expect([...given]).toEqual([["small", { ssh: slot(4) }]]);
+    expect(left).toEqual([]);
+  });
+
+  it("never gives a slot twice, nor one of another cell or kind", () => {
+    const want = fc.record({
+      tenantId: fc.uuid(),
+      cell: fc.constantFrom("c1", "c2"),
+      protocols: fc.subarray(["tls", "ssh", "mysql"]),
+    });
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(want, { selector: ({ tenantId }) => tenantId }),
+        fc.integer({ min: 0, max: 5 }),
+        (wants, size) => {
+          const pools = ["c1", "c2"].flatMap((name, at) =>
+            (["raw", "tls"] as const).map((kind, nth) => ({
+              cell: name,
+              kind,
+              slots: Array.from({ length: size }, (_, i) => slot(at * 100 + nth * 10 + i)),
+            })),
+          );
+          const { given, left } = shareOut(wants, pools);
+          const used = [...given.values()].flatMap((slots) => Object.values(slots).map(({ slot: number }) => number));
+          const rest = left.flatMap(({ slots }) => slots.map(({ slot: number }) => number));
+          expect([...used, ...rest].sort()).toEqual(
+            pools.flatMap(({ slots }) => slots.map(({ slot: number }) => number)).sort(),
+          );
+          for (const { tenantId, cell: name, protocols } of wants) {
+            const got = given.get(tenantId);
+            if (got === undefined) continue;
+            expect(Object.keys(got).sort()).toEqual(protocols.toSorted());
+            for (const [protocol, { slot: number }] of Object.entries(got)) {
+              expect(Math.floor(number / 100)).toBe(name === "c1" ? 0 : 1);
+              expect(Math.floor((number % 100) / 10)).toBe(protocol === "tls" ? 1 : 0);
+            }
+          }
+        },
+      ),
+    );
+  });
+});
+
+describe("placeTenants", () => {
+  const second = { ...cell, name: "c2" };
+  const rooms = [
+    { cell, room: { raw: 1, tls: 10 } },
+    { cell: second, room: { raw: 3, tls: 10 } },
+  ];
+  const tenant = (tenantId: string, row?: TenantRow) => ({
+    tenantId,
+    row,
+    record: validateRecord(record({ tenantId, hostnames: [`${tenantId}.example.org`] }), fleet),
+  });
+
+  it("gives a new tenant the cell with most room, and counts what it gave", () => {
+    const placed = placeTenants(
+      ["a", "b", "c", "d"].map((id) => tenant(id)),
+      rooms,
+    );
+    expect([...placed.values()].map(({ name }) => name)).toEqual(["c2", "c2", "c1", "c2"]);
+  });
+  it("leaves a tenant that has slots where it is", () => {
+    const row = { cell: "c1", slots: { ssh: 1 } } as unknown as TenantRow;
+    expect(placeTenants([tenant("a", row)], rooms).get("a")?.name).toBe("c1");
+  });
+});

@@ -1,0 +1,51 @@
+import { describe, expect, it } from "vitest";
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import { planRebuild } from "../../core/publishing/rebuild.ts";
+import { cell, fleet, record } from "../fixtures/fleet.ts";
+
+const now = 10_000_000;
+describe("planRebuild", () => {
+  const route = (tenantId: string, slot: number, generation = 3) => ({
+    slot,
+    tenantId,
+    protocol: "ssh",
+    generation,
+    hostnames: [],
+    port: 10000 + slot,
+    backends: { "us-west-2": ["10.0.0.1:22"] },
+  });
+  const row = (tenantId: string, slots: Record<string, number>): TenantRow => ({
+    tenantId,
+    version: 5,
+    generation: 1,
+    hash: "h",
+    state: "Admitted",
+    reasons: [],
+    cell: "c1",
+    slots,
+    claims: [`${tenantId}.example.org`],
+    admitted: { generation: 1, record: record({ tenantId, protocols: { ssh: 22 } }) },
+    at: 0,
+  });
+  const plan = planRebuild({
+    cell,
+    routes: [route("acme", 4, 9)],
+    rows: [row("acme", { ssh: 2 }), row("gone", { ssh: 4 })],
+    taken: { raw: 3, tls: 0 },
+    platformDomains: fleet.platformDomains,
+    now,
+  });
+
+  it("gives what edges serve to whom they serve it for, and lets no number below the counter be nobody's", () => {
+    expect(plan.slots).toEqual([{ slot: 4, tenantId: "acme", protocol: "ssh", givenUp: false }]);
+    expect(plan.taken).toEqual({ raw: 5, tls: 0 });
+    expect(plan.unknown).toEqual([0, 1, 2, 3]);
+  });
+  it("never lets a generation go back, and has every record looked at again", () => {
+    expect(plan.rows.map(({ tenantId, generation, hash, slots }) => [tenantId, generation, hash, slots])).toEqual([
+      ["acme", 9, "rebuilt", { ssh: 4 }],
+      ["gone", 1, "rebuilt", {}],
+    ]);
+    expect(plan.rows.map(({ admitted }) => admitted?.generation)).toEqual([9, undefined]);
+  });
+});

@@ -1,0 +1,103 @@
+import { describe, expect, it } from "vitest";
+import {
+  advanceStructure,
+  type StructureFacts,
+  type StructureState,
+  structureOf,
+} from "../../core/publishing/structure.ts";
+import type { EdgeRow } from "../../core/rollout/acks.ts";
+import { structureRefused } from "../../schemas/events.ts";
+
+const now = 10_000_000;
+const edge = (edgeId: string, changes: Partial<EdgeRow> = {}): EdgeRow => ({
+  edgeId,
+  cell: "c1",
+  region: "us-west-2",
+  address: "10.0.0.9",
+  appliedGeneration: 7,
+  serving: true,
+  reportedAt: now,
+  edgeAt: now,
+  rejectedRoutes: [],
+  structure: "old",
+  ...changes,
+});
+
+describe("advanceStructure", () => {
+  const edges = [edge("a"), edge("b"), edge("c", { region: "eu-west-3" })];
+  const facts: StructureFacts = {
+    wanted: "new",
+    live: { default: "old", overrides: {} },
+    state: undefined,
+    edges,
+    degraded: [],
+    bakeMs: 10_000,
+    now,
+  };
+  const having = (structure: string, ...ids: string[]) =>
+    edges.map((one) => (ids.includes(one.edgeId) ? { ...one, structure } : one));
+  /** The facts once a state is published and its edges have what it gives them, `later` ms after. */
+  const after = (state: StructureState, later: number): StructureFacts => {
+    const live = structureOf(state);
+    const given = edges.map((one) => ({
+      ...one,
+      structure: live.overrides[one.edgeId] ?? live.default,
+      reportedAt: now + later,
+    }));
+    return { ...facts, state, live, edges: given, now: now + later };
+  };
+
+  it("goes from one edge to its region to all, and watches each stage from when it is published", () => {
+    let state = advanceStructure(facts)!;
+    const stages = [state];
+    for (let at = 0; state.stage !== "done"; at += 5000) {
+      expect(
+        advanceStructure({ ...facts, state, now: now + at }) === undefined || state.stage !== stages.at(-1)!.stage,
+      ).toBe(true);
+      const next = advanceStructure(after(state, at));
+      if (next !== undefined && next.stage !== state.stage) stages.push(next);
+      state = next ?? state;
+      expect(at).toBeLessThan(100_000);
+    }
+    expect(stages.map(({ stage, edges: ids }) => [stage, ids])).toEqual([
+      ["canary", ["a"]],
+      ["region", ["a", "b"]],
+      ["all", []],
+      ["done", []],
+    ]);
+  });
+
+  const canary = { ...advanceStructure(facts)!, publishedAt: now - 20_000 };
+  const live = structureOf(canary);
+  it.each([
+    [
+      "refuses it",
+      having("old").map((one) =>
+        one.edgeId === "a" ? { ...one, nack: { generation: 8, reason: `${structureRefused}bad directive` } } : one,
+      ),
+      [],
+      /refuses.*bad directive/,
+    ],
+    ["does not serve with it", having("new", "a").map((one) => ({ ...one, serving: false })), [], /does not serve/],
+    ["is degraded with it", having("new", "a"), ["a"], /degraded/],
+  ])("returns when an edge %s, and does not try the same again", (_, given, degraded, reason) => {
+    const back = advanceStructure({ ...facts, state: canary, live, edges: given, degraded })!;
+    expect(back).toMatchObject({ stage: "returned", reason: expect.stringMatching(reason) });
+    expect(structureOf(back)).toEqual({ default: "old", overrides: {} });
+    expect(advanceStructure({ ...facts, state: back })).toBeUndefined();
+    expect(advanceStructure({ ...facts, state: back, wanted: "newer" })).toMatchObject({
+      stage: "canary",
+      target: "newer",
+      from: "old",
+    });
+  });
+
+  it("is not moved by an S3 that does not answer, nor by an edge that was degraded before", () => {
+    const trouble = having("new", "a").map((one) => ({ ...one, nack: { generation: 0, reason: "S3 answered 503" } }));
+    expect(advanceStructure({ ...facts, state: canary, live, edges: trouble })).toMatchObject({ stage: "region" });
+    const unwell = { ...canary, unwell: ["a"] };
+    expect(
+      advanceStructure({ ...facts, state: unwell, live, edges: having("new", "a"), degraded: ["a"] }),
+    ).toMatchObject({ stage: "region" });
+  });
+});
