@@ -3,23 +3,8 @@ import { apartMs, bounded, seenTwice } from "../../core/reconcile/drift.ts";
 import { keepObjectsMs, objectsToDelete } from "../../core/reconcile/objects.ts";
 import { admissible, type LedgerTenant, tenantDifferences } from "../../core/reconcile/tenants.ts";
 import { isConclusive, mayFree } from "../../core/reconcile/tombstones.ts";
-import type { EdgeRow } from "../../core/rollout/acks.ts";
+import { edge, now } from "../fixtures/edge.ts";
 import { cell } from "../fixtures/fleet.ts";
-
-const now = 10_000_000;
-const edge = (edgeId: string, changes: Partial<EdgeRow> = {}): EdgeRow => ({
-  edgeId,
-  cell: "c1",
-  region: "us-west-2",
-  address: "10.0.0.9",
-  appliedGeneration: 7,
-  serving: true,
-  reportedAt: now,
-  edgeAt: now,
-  rejectedRoutes: [],
-  structure: "old",
-  ...changes,
-});
 
 describe("mayFree", () => {
   const tombstone = { cell: "c1", tenantId: "acme", at: 0, absentFrom: 7 };

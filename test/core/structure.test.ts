@@ -5,23 +5,8 @@ import {
   type StructureState,
   structureOf,
 } from "../../core/publishing/structure.ts";
-import type { EdgeRow } from "../../core/rollout/acks.ts";
 import { structureRefused } from "../../schemas/events.ts";
-
-const now = 10_000_000;
-const edge = (edgeId: string, changes: Partial<EdgeRow> = {}): EdgeRow => ({
-  edgeId,
-  cell: "c1",
-  region: "us-west-2",
-  address: "10.0.0.9",
-  appliedGeneration: 7,
-  serving: true,
-  reportedAt: now,
-  edgeAt: now,
-  rejectedRoutes: [],
-  structure: "old",
-  ...changes,
-});
+import { edge, now } from "../fixtures/edge.ts";
 
 describe("advanceStructure", () => {
   const edges = [edge("a"), edge("b"), edge("c", { region: "eu-west-3" })];

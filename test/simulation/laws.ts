@@ -2,7 +2,7 @@
 import { canonicalJson } from "../../core/canonical.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
-import { type Manifest, objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
+import { objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
 import type { SimulatedEdge } from "./edges.ts";
 import type { Item } from "./expressions.ts";
 
@@ -90,11 +90,10 @@ function routesIn(object: Watched["object"], hash: string): Route[] {
 }
 
 /** Law 3 over a region's manifest: signed, and never older than the one before. */
-export function watchManifest(before: string | undefined, now: string, keys: PublicKeys): Manifest {
+export function watchManifest(before: string | undefined, now: string, keys: PublicKeys): void {
   const opened = openManifest(now, keys);
   if (!opened.ok) throw new Breach(`law 3: ${opened.reason}`);
   const old = before === undefined ? undefined : openManifest(before, keys);
   if (old?.ok && old.manifest.generation > opened.manifest.generation)
     throw new Breach(`law 3: manifest ${opened.manifest.generation} over ${old.manifest.generation}`);
-  return opened.manifest;
 }
