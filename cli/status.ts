@@ -1,6 +1,7 @@
 /** `landfall status`: cells, edges, and what the accelerator does with them. */
 import pc from "picocolors";
 import { roomIn } from "../core/admission/place.ts";
+import type { ClosingSessions, DrainProgress } from "../schemas/events.ts";
 import { newTable } from "./table.ts";
 
 export interface EdgeView {
@@ -13,6 +14,8 @@ export interface EdgeView {
   dial: number | undefined;
   health: string;
   nack: string | undefined;
+  drain: DrainProgress | undefined;
+  closing: ClosingSessions[];
 }
 export interface CellView {
   cell: string;
@@ -63,6 +66,8 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
           dial: endpoint?.dial,
           health: endpoint?.health ?? "not in the accelerator",
           nack: row.nack?.reason,
+          drain: row.drain,
+          closing: row.closing ?? [],
         };
       });
       return {
@@ -113,5 +118,17 @@ export async function showStatus(asJson: boolean): Promise<void> {
         edge.nack === undefined ? edge.health : `${edge.health}, refuses: ${edge.nack}`,
       ]);
     console.log(table.toString());
+    for (const edge of edges) for (const line of sessionLines(edge)) console.log(line);
   }
+}
+
+/** What an edge closes, and why, in words. Its clock tells the times. */
+function sessionLines({ edgeId, drain, closing }: EdgeView, now = Date.now()): string[] {
+  const seconds = (ms: number) => `${Math.max(0, ms / 1000).toFixed(0)} s`;
+  const lines = closing.map(({ slot, tenantId, open, closesAt, closed, fault }) => {
+    const rest = open > 0 ? `${open} sessions, closed in ${seconds(closesAt - now)}` : "no session left";
+    return `${edgeId}: ${tenantId} (slot ${slot}) is gone: ${fault ?? rest}; ${closed} closed`;
+  });
+  if (drain === undefined) return lines;
+  return [`${edgeId}: ${drain.phase} for ${seconds(now - drain.since)}, ${drain.sessions} sessions`, ...lines];
 }

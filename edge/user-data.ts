@@ -6,8 +6,10 @@ export function edgeSettings(parts: Pick<EdgeSettings, "cell" | "region" | "buck
     ...parts,
     runDir: "/run/landfall",
     stateDir: "/var/lib/landfall",
+    sockets: ["ss"],
     nginx: {
-      command: "nginx",
+      // The agent may end connections; nginx, which strangers talk to, may do nothing that any user may not.
+      command: ["setpriv", "--ambient-caps=-all", "--inh-caps=-all", "nginx"],
       modules: ["/usr/lib64/nginx/modules/ngx_stream_js_module.so"],
       workers: 2,
       connections: 131_072, // more than the listening ports, twice (IPv4 and IPv6): each worker holds them all
@@ -23,6 +25,17 @@ gpgkey=https://nginx.org/keys/nginx_signing.key
 enabled=1
 `;
 
+/**
+ * Slot ports stay clear of outgoing ones. Connections to backends are kept alive by these times, for nginx sets none of its
+ * own there: shorter than what load balancers and gateways on the way forget.
+ */
+const sysctl = `net.ipv4.ip_local_port_range = 32768 60999
+net.core.somaxconn = 4096
+net.ipv4.tcp_keepalive_time = 60
+net.ipv4.tcp_keepalive_intvl = 30
+net.ipv4.tcp_keepalive_probes = 4
+`;
+
 export function userData(settings: EdgeSettings, service: string): string {
   const file = (path: string, content: string) => ({ path, content, permissions: "0644" });
   const agent = `s3://${settings.bucket}/agent/agent.mjs`;
@@ -32,10 +45,7 @@ export function userData(settings: EdgeSettings, service: string): string {
         file("/etc/landfall/edge.json", JSON.stringify(settings)),
         file("/etc/systemd/system/landfall-agent.service", service),
         file("/etc/yum.repos.d/nginx.repo", nginxRepository),
-        file(
-          "/etc/sysctl.d/90-landfall.conf",
-          "net.ipv4.ip_local_port_range = 32768 60999\nnet.core.somaxconn = 4096\n",
-        ),
+        file("/etc/sysctl.d/90-landfall.conf", sysctl),
       ],
       runcmd: [
         "useradd --system --shell /usr/sbin/nologin landfall",

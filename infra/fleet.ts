@@ -24,6 +24,13 @@ export interface StageFleet {
   coolOffSeconds: { slot: number; name: number };
   /** How long each stage of a new structure (canary, region, all) is watched. */
   structureBakeSeconds: number;
+  /** Backends are told the client's address by PROXY protocol, version 1: they must expect it. */
+  proxyProtocol: boolean;
+  /**
+   * Sessions of a removed tenant go on for `graceSeconds`. An edge that drains waits until `quietSeconds` have passed without
+   * a new connection, and closes its sessions over `closeSeconds`.
+   */
+  sessions: { closeSeconds: number; graceSeconds: number; quietSeconds: number };
   instanceType: string;
   /** Ports that edges listen on for TLS and for the health check. */
   edgeTlsPort: number;
@@ -43,6 +50,8 @@ const local: StageFleet = {
   reservedNames: ["login.tenants.localhost.example"],
   coolOffSeconds: { slot: 60, name: 60 },
   structureBakeSeconds: 10,
+  proxyProtocol: false,
+  sessions: { closeSeconds: 10, graceSeconds: 10, quietSeconds: 5 },
   instanceType: "t4g.small",
   edgeTlsPort: 8443,
   healthPort: 8080,
@@ -58,6 +67,7 @@ const deployed: StageFleet = {
   reservedNames: ["login.tenants.example.com"],
   coolOffSeconds: { slot: 3600, name: 24 * 3600 },
   structureBakeSeconds: 300,
+  sessions: { closeSeconds: 600, graceSeconds: 300, quietSeconds: 60 },
 };
 
 export const localStage = "local";

@@ -90,6 +90,8 @@ function structureOf(
     nginxConf: read("nginx.conf"),
     portBase: cell.portBase,
     portCount: cell.portCount,
+    proxyProtocol: fleet.proxyProtocol,
     router: read("router.js"),
+    sessions: fleet.sessions,
   })}\n`;
 }

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { nginxIn } from "../edge/agent/nginx.ts";
+import { nginxIn } from "../edge/agent/nginx/nginx.ts";
 import { commandOf, isAlive, kill } from "./processes.ts";
 
 export const pidFile = "cloud.pid";

@@ -20,8 +20,29 @@ export const structureRefused = "refuses the structure: ";
 /** Refusals that one report takes: an event has 256 KiB. A full list may be cut short. */
 export const rejectedMost = 100;
 
+/** Sessions of one removed route on one edge. Times are the edge's clock, milliseconds since 1970. */
+export const ClosingSessions = z.object({
+  /** -1, and a route file's name as the tenant, when the edge does not know any more whose they are. */
+  slot: z.number().int(),
+  tenantId: z.string(),
+  open: z.number().int(),
+  closesAt: z.number(),
+  closed: z.number().int(),
+  /** Why they could not be closed. */
+  fault: z.string().optional(),
+});
+export type ClosingSessions = z.infer<typeof ClosingSessions>;
+
+/** Leaving: refuses health checks and accepts. Closing: ends sessions at a pace. Drained: nobody is left. */
+export const DrainProgress = z.object({
+  phase: z.enum(["leaving", "closing", "drained"]),
+  since: z.number(),
+  sessions: z.number().int(),
+});
+export type DrainProgress = z.infer<typeof DrainProgress>;
+
 /** An edge's word on what it serves: on every change, and every 10 s. */
-export const EdgeReport = z.strictObject({
+export const EdgeReport = z.object({
   edgeId: z.string().min(1),
   cell: z.string(),
   region: Region,
@@ -30,11 +51,15 @@ export const EdgeReport = z.strictObject({
   at: z.number().int(),
   appliedGeneration: z.number().int().min(0),
   structure: z.string().optional(),
-  /** nginx accepts connections and its workers read routes. */
+  /** It takes users: nginx accepts, its workers read routes, and it does not drain. */
   serving: z.boolean(),
   rejectedRoutes: z.array(z.strictObject({ tenantId: z.string(), slot: z.number().int(), reason: z.string() })),
   /** Why the newest manifest is not applied; absent when it is. */
   nack: z.strictObject({ generation: z.number().int(), reason: z.string() }).optional(),
+  /** Sessions of routes that were removed: open ones, when they are closed, and how many have been. */
+  closing: z.array(ClosingSessions).optional(),
+  /** How far an edge that is to leave has come. */
+  drain: DrainProgress.optional(),
 });
 export type EdgeReport = z.infer<typeof EdgeReport>;
 

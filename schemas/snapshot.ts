@@ -23,8 +23,11 @@ export type Route = z.infer<typeof Route>;
 export const RouteBucket = z.strictObject({ routes: z.array(Route) });
 export type RouteBucket = z.infer<typeof RouteBucket>;
 
-/** nginx.conf, router, agent settings: what changes only by a staged rollout. */
-export const Structure = z.strictObject({
+/**
+ * nginx.conf, router, agent settings: what changes only by a staged rollout. Fields that an agent does not know are left
+ * alone; a template that needs a value which it does not have is refused.
+ */
+export const Structure = z.object({
   /** Template with `{{name}}` placeholders that the agent fills with what only this edge knows. */
   nginxConf: z.string(),
   router: z.string(),
@@ -34,6 +37,15 @@ export const Structure = z.strictObject({
   healthPort: Port,
   portBase: Port,
   portCount: z.number().int(),
+  /** Backends are told the client's address by PROXY protocol, version 1. */
+  proxyProtocol: z.boolean(),
+  sessions: z.object({
+    /** How long sessions of a route that was removed go on. */
+    graceSeconds: z.number().min(0),
+    /** A draining edge accepts until so long has passed without a new connection, then closes sessions over so long. */
+    quietSeconds: z.number().min(0),
+    closeSeconds: z.number().min(0),
+  }),
 });
 export type Structure = z.infer<typeof Structure>;
 

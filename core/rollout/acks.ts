@@ -1,4 +1,4 @@
-import { rejectedMost } from "../../schemas/events.ts";
+import { type ClosingSessions, type DrainProgress, rejectedMost } from "../../schemas/events.ts";
 
 /** An edge as the ledger has it. Times are the ledger writer's clock, milliseconds since 1970. */
 export interface EdgeRow {
@@ -15,6 +15,8 @@ export interface EdgeRow {
   structure?: string;
   rejectedRoutes: { tenantId: string; slot: number; reason: string }[];
   nack?: { generation: number; reason: string };
+  closing?: ClosingSessions[];
+  drain?: DrainProgress;
   /** When it came to serve its latest generations, oldest first. */
   acks?: { generation: number; at: number }[];
   /** EC2 says that its instance is terminated: it serves nobody any more. */
@@ -83,6 +85,8 @@ export interface EdgeReportFacts {
   structure?: string | undefined;
   rejectedRoutes: EdgeRow["rejectedRoutes"];
   nack?: { generation: number; reason: string } | undefined;
+  closing?: ClosingSessions[] | undefined;
+  drain?: DrainProgress | undefined;
 }
 
 /** The row after a report. Reports may come twice or out of order: the applied generation only grows. */
@@ -91,7 +95,7 @@ export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, n
   const news = appliedGeneration > (row?.appliedGeneration ?? 0) ? [{ generation: appliedGeneration, at: now }] : [];
   const acks = [...(row?.acks ?? []), ...news].slice(-acksMost);
   if (row !== undefined && report.at < row.edgeAt) return { ...row, reportedAt: now, appliedGeneration, acks };
-  const { at, nack, structure, ...facts } = report;
+  const { at, nack, structure, closing, drain, ...facts } = report;
   return {
     ...facts,
     appliedGeneration,
@@ -100,6 +104,8 @@ export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, n
     acks,
     ...(nack === undefined ? {} : { nack }),
     ...(structure === undefined ? {} : { structure }),
+    ...(closing === undefined ? {} : { closing }),
+    ...(drain === undefined ? {} : { drain }),
   };
 }
 

@@ -1,23 +1,36 @@
-/** The edge agent: four rounds a second, and the accelerator's health check answered. */
-import http from "node:http";
+/** The edge agent: four rounds a second, sessions tended once a second, backends checked when they are due. */
 import { setTimeout as sleep } from "node:timers/promises";
 import pino from "pino";
 import { Agent } from "./agent.ts";
+import { hearFailures } from "./backends/failures.ts";
+import { InstanceMetadata } from "./metadata.ts";
+import { Metrics } from "./metrics.ts";
+import { edgeServer } from "./server.ts";
 import { readIdentity, readSettings } from "./settings.ts";
 
 const roundMs = 250;
 /** Rounds of a fleet that booted together drift apart. */
 const jitterMs = 25;
+const tendMs = 1000;
+const checkMs = 100;
+const lifecycleMs = 5000;
 
 const log = pino({ name: "landfall-agent" });
 const settings = readSettings();
-const identity = await readIdentity();
-const agent = new Agent(settings, identity, log.child({ edge: identity.edgeId, region: settings.region }));
+const metadata = new InstanceMetadata();
+const identity = await readIdentity(metadata);
+const { edgeId, listenAddress } = identity;
+const onInstance = listenAddress === undefined;
+let terminating = false;
+const agent = new Agent({
+  settings,
+  identity,
+  log: log.child({ edge: edgeId, region: settings.region }),
+  leaving: () => terminating,
+});
 
-let stopping = false;
-const stop = () => {
-  stopping = true;
-};
+const stopping = new AbortController();
+const stop = () => stopping.abort();
 process.on("SIGTERM", stop);
 process.on("SIGINT", stop);
 // A parent that gave us a channel wants us, and nginx with us, to end when it does. systemd gives none: there, nginx
@@ -25,24 +38,53 @@ process.on("SIGINT", stop);
 const tied = process.connected;
 process.on("disconnect", stop);
 
-const health = http.createServer((request, response) => {
-  const found = request.url === "/healthz";
-  const status = !found ? 404 : agent.serving && !stopping ? 200 : 503;
-  response
-    .writeHead(status, { "content-type": "text/plain", connection: "close" })
-    .end(`${status === 200 ? "ok" : "no"}\n`);
-});
-health.on("error", (error) => log.error({ err: error }, "health check can't listen"));
+const metrics = new Metrics(agent, { edge: edgeId, region: settings.region, cell: settings.cell });
+const server = edgeServer(() => agent.serving && !stopping.signal.aborted, metrics, log);
+
+/** Does `work` over and over, `everyMs` from one beginning to the next, until the agent is to stop. */
+async function repeat(everyMs: number, spreadMs: number, work: (now: number) => Promise<void> | void): Promise<void> {
+  while (!stopping.signal.aborted) {
+    const started = Date.now();
+    await work(started);
+    const rest = everyMs - (Date.now() - started) + (Math.random() - 0.5) * 2 * spreadMs;
+    await sleep(Math.max(10, rest), undefined, { signal: stopping.signal }).catch(() => {}); // cut short by the end
+  }
+}
+
+let deaf: (() => void) | undefined;
+function listen(): void {
+  const port = agent.structure?.healthPort;
+  if (port === undefined) return;
+  if (!server.listening) server.listen(port, listenAddress);
+  const failed = (error: Error) => {
+    log.error({ err: error }, "can't hear of failed connections");
+    deaf?.();
+    deaf = undefined; // tried again by the next round
+  };
+  deaf ??= hearFailures({ address: listenAddress ?? "127.0.0.1", port }, (backend) => agent.failed(backend), failed);
+}
+
+/** Auto Scaling says in the metadata what is to become of the instance: no call to AWS is needed to learn it. */
+async function watchLifecycle(): Promise<void> {
+  try {
+    terminating = (await metadata.get("autoscaling/target-lifecycle-state")) === "Terminated";
+  } catch (error) {
+    log.warn({ err: error }, "the instance metadata does not answer");
+  }
+}
 
 await agent.boot();
-while (!stopping) {
-  const started = Date.now();
-  await agent.round(started);
-  if (!health.listening && agent.healthPort !== undefined) health.listen(agent.healthPort, identity.listenAddress);
-  const rest = roundMs - (Date.now() - started) + (Math.random() - 0.5) * 2 * jitterMs;
-  if (!stopping) await sleep(Math.max(10, rest));
-}
-health.close();
+await Promise.all([
+  repeat(roundMs, jitterMs, async (now) => {
+    await agent.round(now);
+    listen();
+  }),
+  repeat(tendMs, jitterMs, (now) => agent.tend(now)),
+  repeat(checkMs, 0, (now) => agent.check(now)),
+  ...(onInstance ? [repeat(lifecycleMs, jitterMs, watchLifecycle)] : []),
+]);
+server.close();
+deaf?.();
 if (tied) await agent.nginx.stop();
 log.info("stopped");
 process.exit(0);

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import * as z from "zod";
 import { Region } from "../../schemas/tenant.ts";
+import type { InstanceMetadata } from "./metadata.ts";
 
 export const EdgeSettings = z.strictObject({
   cell: z.string(),
@@ -14,13 +15,16 @@ export const EdgeSettings = z.strictObject({
   /** Durable: the last good manifest and its objects. */
   stateDir: z.string(),
   nginx: z.strictObject({
-    command: z.string(),
+    /** nginx, and what it is to be run through. */
+    command: z.array(z.string()).min(1),
     modules: z.array(z.string()),
     /** Only of use when nginx starts as root. */
     user: z.string().optional(),
     workers: z.number().int().min(1),
     connections: z.number().int().min(64),
   }),
+  /** iproute2's ss, and what it is to be run through: it ends sessions, for which it needs CAP_NET_ADMIN. */
+  sockets: z.array(z.string()).min(1),
 });
 export type EdgeSettings = z.infer<typeof EdgeSettings>;
 
@@ -35,22 +39,14 @@ export function readSettings(file = process.env.LANDFALL_SETTINGS ?? "/etc/landf
   return EdgeSettings.parse(JSON.parse(readFileSync(file, "utf8")));
 }
 
-const metadata = "http://169.254.169.254/latest";
-
-/** From the environment where one is given, else from the instance's metadata (IMDSv2). */
-export async function readIdentity(env = process.env): Promise<Identity> {
+/** From the environment where one is given, else from the instance's metadata. */
+export async function readIdentity(metadata: InstanceMetadata, env = process.env): Promise<Identity> {
   const { LANDFALL_EDGE_ID: edgeId, LANDFALL_ADDRESS: address } = env;
   if (edgeId !== undefined && address !== undefined) return { edgeId, address, listenAddress: address };
-  const ask = async (path: string, init: RequestInit) => {
-    const answer = await fetch(`${metadata}/${path}`, { ...init, signal: AbortSignal.timeout(2000) });
-    if (!answer.ok) throw new Error(`instance metadata ${path} answered ${answer.status}`);
-    return answer.text();
+  const told = async (path: string) => {
+    const text = await metadata.get(path);
+    if (text === undefined) throw new Error(`the instance metadata has no ${path}`);
+    return text;
   };
-  const token = await ask("api/token", { method: "PUT", headers: { "x-aws-ec2-metadata-token-ttl-seconds": "300" } });
-  const headers = { "x-aws-ec2-metadata-token": token };
-  return {
-    edgeId: await ask("meta-data/instance-id", { headers }),
-    address: await ask("meta-data/local-ipv4", { headers }),
-    listenAddress: undefined,
-  };
+  return { edgeId: await told("instance-id"), address: await told("local-ipv4"), listenAddress: undefined };
 }

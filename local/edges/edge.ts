@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { nginxIn } from "../../edge/agent/nginx.ts";
+import { nginxIn } from "../../edge/agent/nginx/nginx.ts";
 import type { EdgeSettings } from "../../edge/agent/settings.ts";
 import { isAlive, kill } from "../processes.ts";
 
@@ -114,14 +114,17 @@ export class LocalEdge {
   }
 }
 
-export function nginxHere(): Pick<EdgeSettings["nginx"], "command" | "modules"> {
-  const folder = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"].find((candidate) =>
-    existsSync(path.join(candidate, "ngx_stream_js_module.so")),
-  );
+/**
+ * This machine's nginx, with its stream and njs modules. LANDFALL_NGINX and LANDFALL_NGINX_MODULES, a binary and its modules'
+ * folder, put another in its place: structures are to run on Debian's and on nginx.org's.
+ */
+export function nginxHere(env = process.env): Pick<EdgeSettings["nginx"], "command" | "modules"> {
+  const folders = env.LANDFALL_NGINX_MODULES?.split(":") ?? ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"];
+  const folder = folders.find((candidate) => existsSync(path.join(candidate, "ngx_stream_js_module.so")));
   if (folder === undefined)
     throw new Error(
       "nginx's njs module is missing: on Debian, apt-get install nginx libnginx-mod-stream libnginx-mod-stream-js",
     );
   const modules = ["ngx_stream_module.so", "ngx_stream_js_module.so"].map((file) => path.join(folder, file));
-  return { command: "nginx", modules: modules.filter((file) => existsSync(file)) };
+  return { command: [env.LANDFALL_NGINX ?? "nginx"], modules: modules.filter((file) => existsSync(file)) };
 }

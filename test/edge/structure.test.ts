@@ -1,26 +1,15 @@
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
-import { renderNginx } from "../../edge/agent/render.ts";
+import { renderNginx } from "../../edge/agent/nginx/render.ts";
 import { edgeSettings } from "../../edge/user-data.ts";
 import { nginxHere } from "../../local/edges/edge.ts";
-import type { Structure } from "../../schemas/snapshot.ts";
+import { structureOn } from "../../local/edges/standalone.ts";
 
-const root = path.resolve(import.meta.dirname, "../..");
-const read = (file: string) => readFileSync(path.join(root, file), "utf8");
-const structure: Structure = {
-  nginxConf: read("edge/structure/nginx.conf"),
-  router: read("edge/structure/router.js"),
-  nearest: {},
-  backendRanges: [],
-  edgeTlsPort: 8443,
-  healthPort: 8080,
-  portBase: 10000,
-  portCount: 20000,
-};
+const structure = structureOn({ edgeTlsPort: 8443, portBase: 10000, portCount: 20000 });
 const settings = edgeSettings({ cell: "c1", region: "us-west-2", bucket: "b", publicKeys: {} });
 const id = "0123456789ab";
 

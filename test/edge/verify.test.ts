@@ -2,7 +2,7 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { renderManifest } from "../../core/publishing/render.ts";
-import { RefusedError, verifyManifest } from "../../edge/agent/verify.ts";
+import { RefusedError, verifyManifest } from "../../edge/agent/snapshot/verify.ts";
 import { parseKeys, sha256 } from "../../schemas/signed.ts";
 import { type Manifest, signedMessage } from "../../schemas/snapshot.ts";
 

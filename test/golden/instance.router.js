@@ -1,19 +1,40 @@
-// From server name or port to a backend, at connect. A route file holds backends in order of preference, one a line,
-// '+' healthy, '-' not: "+10.0.0.5:3080\n-[fd00::7]:3080\n". An empty answer closes the connection.
-// stat before read: the first fs exception in a session costs about 200 µs, and unknown names are many.
+// From server name or port to a backend, at connect. Works on njs 0.7.9 and later; paths are relative to nginx's working
+// directory, the routes' folder, which is 2 µs cheaper than absolute ones. An empty answer closes the connection.
+//
+// A route file: first the backends to choose from, one a line, then after an empty line the others, nearest first.
+// '+' is healthy, '-' is not: "+10.0.0.5:3080\n+10.0.0.6:3080\n\n-[fd00::7]:3080\n".
 import fs from "fs";
 
-var routes = "/run/landfall/routes/";
 var quietly = { throwIfNoEntry: false };
 
+// stat before read: the first fs exception in a session costs about 200 µs, and unknown names are many.
 function read(file) {
-  return fs.statSync(routes + file, quietly) ? fs.readFileSync(routes + file, "utf8") : "";
+  return fs.statSync(file, quietly) ? fs.readFileSync(file, "utf8") : "";
 }
 
-// The first healthy backend; when none is, the first of all: missing health is no reason to turn users away.
-function pick(route) {
-  var at = route[0] == "+" ? 0 : route.indexOf("\n+") + 1;
-  return route.slice(at + 1, route.indexOf("\n", at));
+// One of the first lines, in turn.
+function pick(s, route) {
+  var end = route.indexOf("\n");
+  if (route[end + 1] != "+" && route[end + 1] != "-") {
+    return route.slice(1, end);
+  }
+  var rest = route.indexOf("\n\n");
+  var lines = (rest < 0 ? route.slice(0, -1) : route.slice(0, rest)).split("\n");
+  return lines[s.variables.connection % lines.length].slice(1);
+}
+
+// Chooses, and tells the agent whose session this is: from outside, a session does not show its server name. The session
+// goes on when there is no room to write that down.
+function open(s, file, route) {
+  var backend = pick(s, route);
+  var v = s.variables;
+  try {
+    fs.appendFileSync(
+      "../sessions/opened",
+      file + " " + backend + " " + v.remote_addr + " " + v.remote_port + " " + v.server_port + "\n",
+    );
+  } catch (e) {}
+  return backend;
 }
 
 // The exact name before its wildcard. A file may vanish between stat and read: that is an unknown name too.
@@ -24,12 +45,14 @@ function byName(s) {
   }
   name = name.toLowerCase();
   try {
-    var route = read("n/" + name);
+    var file = "n/" + name;
+    var route = read(file);
     var dot = name.indexOf(".");
     if (!route && dot > 0) {
-      route = read("w/" + name.slice(dot + 1));
+      file = "w/" + name.slice(dot + 1);
+      route = read(file);
     }
-    return route ? pick(route) : "";
+    return route ? open(s, file, route) : "";
   } catch (e) {
     return "";
   }
@@ -37,19 +60,27 @@ function byName(s) {
 
 function byPort(s) {
   try {
-    var route = read("p/" + s.variables.server_port);
-    return route ? pick(route) : "";
+    var file = "p/" + s.variables.server_port;
+    var route = read(file);
+    return route ? open(s, file, route) : "";
   } catch (e) {
     return "";
   }
 }
 
+// What the agent asks four times a second: which structure runs, whether this worker can read routes and note sessions.
 function probe(s) {
   try {
-    return "0123456789ab " + fs.readFileSync(routes + "ready", "utf8");
+    var ready = fs.readFileSync("ready", "utf8");
   } catch (e) {
     return "0123456789ab unreadable";
   }
+  try {
+    fs.accessSync("../sessions/opened", fs.constants.W_OK);
+  } catch (e) {
+    return "0123456789ab " + ready + " unwritable";
+  }
+  return "0123456789ab " + ready;
 }
 
 export default { byName, byPort, probe };

@@ -6,7 +6,7 @@ import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge
 import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { BatchWriteCommand, ScanCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { nginxIn } from "../../edge/agent/nginx.ts";
+import { nginxIn } from "../../edge/agent/nginx/nginx.ts";
 import { Session } from "../../local/demo/user.ts";
 import { errorName, eventually } from "../local/harness.ts";
 import { domain, homeRegion, World } from "./world.ts";

@@ -1,6 +1,6 @@
 /** A model of an edge: it verifies and applies what the real agent would, by the same functions, and keeps it in memory. */
 
-import { RefusedError, verifyManifest } from "../../edge/agent/verify.ts";
+import { RefusedError, verifyManifest } from "../../edge/agent/snapshot/verify.ts";
 import type { PublicKeys } from "../../schemas/signed.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import { type Manifest, manifestKey, objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";

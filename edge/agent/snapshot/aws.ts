@@ -1,7 +1,7 @@
 /** The two calls that an edge makes to AWS, signed by hand: the SDK's clients cost this loop fifty megabytes. */
 import { fromInstanceMetadata } from "@smithy/credential-provider-imds";
 import { AwsClient } from "aws4fetch";
-import { sources } from "../../schemas/events.ts";
+import { sources } from "../../../schemas/events.ts";
 
 const requestMs = 5000;
 const renewMs = 5 * 60_000;
@@ -73,12 +73,19 @@ export class EdgeCloud {
   }
 }
 
+export class TooLargeError extends Error {
+  override readonly name = "TooLargeError";
+  constructor(limit: number) {
+    super(`the object is larger than ${limit} bytes`);
+  }
+}
+
 async function readAtMost(answer: Response, limit: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of answer.body ?? []) {
     size += chunk.byteLength;
-    if (size > limit) throw new Error(`the object is larger than ${limit} bytes`);
+    if (size > limit) throw new TooLargeError(limit);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");

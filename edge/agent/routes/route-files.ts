@@ -1,7 +1,7 @@
-/** Routes as the files that the router reads. Pure: bytes out, nothing written. */
+/** Routes as the files that the router reads. Pure: nothing written. */
 import ipaddr from "ipaddr.js";
-import { Route } from "../../schemas/snapshot.ts";
-import { Hostname, Wildcard } from "../../schemas/tenant.ts";
+import { Route } from "../../../schemas/snapshot.ts";
+import { Hostname, Wildcard } from "../../../schemas/tenant.ts";
 
 export interface RouteContext {
   /** Regions by distance from here, nearest first. */
@@ -11,9 +11,15 @@ export interface RouteContext {
   portCount: number;
 }
 
-export type RouteFiles =
-  | { ok: true; slot: number; files: Map<string, string> }
-  | { ok: false; slot: number; reason: string };
+/** What an edge serves: whose it is, the files that lead to it, and its backends a region, nearest first. */
+export interface ServedRoute {
+  slot: number;
+  tenantId: string;
+  files: string[];
+  groups: string[][];
+}
+
+export type RouteFiles = { ok: true; route: ServedRoute } | { ok: false; slot: number; reason: string };
 
 const backendPattern = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):([0-9]{1,5})$/;
 
@@ -23,23 +29,22 @@ export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
   const slot = Number((input as { slot?: unknown } | null)?.slot ?? -1);
   if (!parsed.success) return { ok: false, slot, reason: "the route is malformed" };
   const route = parsed.data;
-  const lines = orderedBackends(route, context.nearest);
-  const outside = lines.find((backend) => !isAllowed(backend, context.backendRanges));
+  const groups = groupsOf(route, context.nearest);
+  const outside = groups.flat().find((backend) => !isAllowed(backend, context.backendRanges));
   if (outside !== undefined) return { ok: false, slot, reason: `backend ${outside} is outside the allowed ranges` };
-  if (lines.length === 0) return { ok: false, slot, reason: "the route has no backend" };
-  const content = lines.map((backend) => `+${backend}\n`).join("");
-  const names = namesOf(route, context);
-  return names === undefined
+  if (groups.length === 0) return { ok: false, slot, reason: "the route has no backend" };
+  const files = filesOf(route, context);
+  return files === undefined
     ? { ok: false, slot, reason: "a name or port of the route is not valid" }
-    : { ok: true, slot, files: new Map(names.map((name) => [name, content])) };
+    : { ok: true, route: { slot, tenantId: route.tenantId, files, groups } };
 }
 
 /** Nearest region first; regions that the table lacks come last, in order of name. */
-function orderedBackends(route: Route, nearest: string[]): string[] {
+function groupsOf(route: Route, nearest: string[]): string[][] {
   const rank = (region: string) => (nearest.includes(region) ? nearest.indexOf(region) : nearest.length);
   return Object.entries(route.backends)
     .sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1))
-    .flatMap(([, backends]) => backends);
+    .flatMap(([, backends]) => (backends.length === 0 ? [] : [backends]));
 }
 
 function isAllowed(backend: string, ranges: string[]): boolean {
@@ -54,7 +59,7 @@ function isAllowed(backend: string, ranges: string[]): boolean {
 }
 
 /** `n/<name>`, `w/<parent>`, `p/<port>`; undefined when one is not exactly what the schema lets pass. */
-function namesOf(route: Route, { portBase, portCount }: RouteContext): string[] | undefined {
+function filesOf(route: Route, { portBase, portCount }: RouteContext): string[] | undefined {
   if (route.port !== undefined) {
     const inRange = route.port >= portBase && route.port < portBase + portCount;
     return inRange && route.port === portBase + route.slot ? [`p/${route.port}`] : undefined;

@@ -1,8 +1,8 @@
 /** The last good snapshot on disk: the manifest and the objects it names, by hash. */
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
-import { sha256 } from "../../schemas/signed.ts";
-import { readIfThere, unfinished, writeAtomically } from "./files.ts";
+import { sha256 } from "../../../schemas/signed.ts";
+import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 
 export class Store {
   readonly #dir: string;

@@ -1,6 +1,6 @@
 /** Structure and settings → the two files that nginx runs on. Pure. */
-import type { Structure } from "../../schemas/snapshot.ts";
-import type { EdgeSettings } from "./settings.ts";
+import type { Structure } from "../../../schemas/snapshot.ts";
+import type { EdgeSettings } from "../settings.ts";
 
 export interface RenderFacts {
   structure: Structure;
@@ -22,6 +22,7 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
       .map((where) => `listen ${where} ${keepalive};`)
       .join("\n    ");
   const { modules, user, workers, connections } = settings.nginx;
+  const events = address ?? "127.0.0.1";
   const values: Record<string, string> = {
     structure: id,
     run: settings.runDir,
@@ -32,6 +33,9 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
     files: String((connections + structure.portCount) * 2),
     listenTls: listen(structure.edgeTlsPort),
     listenSlots: listen(ports),
+    events: `${events}:${structure.healthPort}`,
+    sourceMost: String(Math.ceil((workers * connections) / 8)), // a session takes two of them
+    proxyProtocol: structure.proxyProtocol ? "proxy_protocol on;" : "",
     bind: address === undefined ? "" : `proxy_bind ${address};`,
   };
   const fill = (template: string) =>

@@ -1,6 +1,6 @@
 /** Nothing that an edge fetched is used before it passed here. */
-import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
-import type { Manifest } from "../../schemas/snapshot.ts";
+import { openManifest, type PublicKeys } from "../../../schemas/signed.ts";
+import type { Manifest } from "../../../schemas/snapshot.ts";
 
 /** A manifest is refused for good: the reason is what the edge reports. */
 export class RefusedError extends Error {

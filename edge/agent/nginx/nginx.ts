@@ -5,7 +5,7 @@ import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { readIfThere } from "./files.ts";
+import { readIfThere } from "../files.ts";
 
 const run = promisify(execFile);
 const probeMs = 1000;
@@ -14,11 +14,12 @@ const stopMs = 2000;
 
 export class Nginx {
   readonly #dir: string;
-  readonly #command: string;
+  readonly #command: string[];
   readonly #errors: string;
   #structure: string | undefined;
 
-  constructor(dir: string, command: string) {
+  /** `command` is nginx, and what it is to be run through. */
+  constructor(dir: string, command: string[]) {
     this.#dir = dir;
     this.#command = command;
     this.#errors = path.join(dir, "logs/error.log");
@@ -46,11 +47,13 @@ export class Nginx {
     for (const pid of nginxIn(this.#dir)) if (!isNginx(parentOf(pid))) process.kill(pid, "SIGKILL");
   }
 
-  /** What the workers answer: the structure they run, and what they read in the routes' folder. */
-  async probe(): Promise<{ structure: string; ready: string } | undefined> {
+  /** What a worker answers: the structure it runs, what it reads in the routes' folder, and whether it can note sessions. */
+  async probe(): Promise<{ structure: string; ready: string; notes: boolean } | undefined> {
     const answer = await askSocket(path.join(this.#dir, "probe.sock"));
-    const [structure, ready] = answer?.split(" ") ?? [];
-    return structure !== undefined && ready !== undefined ? { structure, ready } : undefined;
+    const [structure, ready, unwritable] = answer?.split(" ") ?? [];
+    return structure !== undefined && ready !== undefined
+      ? { structure, ready, notes: unwritable === undefined }
+      : undefined;
   }
 
   /**
@@ -108,15 +111,21 @@ export class Nginx {
 
   /** Not a daemon, so that whoever is its parent reaps it; on its own, so that it outlives this process. */
   #start(): void {
-    const args = ["-p", this.#dir, "-e", this.#errors, "-c", path.join(this.#dir, "nginx.conf"), "-g", "daemon off;"];
-    const master = spawn(this.#command, args, { cwd: this.#dir, detached: true, stdio: "ignore" });
+    const conf = path.join(this.#dir, "nginx.conf");
+    const [command, args] = this.#line("-c", conf, "-g", "daemon off;");
+    const master = spawn(command, args, { cwd: this.#dir, detached: true, stdio: "ignore" });
     master.on("error", () => {}); // the probe finds that it does not run
     master.unref();
   }
 
+  #line(...args: string[]): [command: string, args: string[]] {
+    const [command = "nginx", ...before] = this.#command;
+    return [command, [...before, "-p", this.#dir, "-e", this.#errors, ...args]];
+  }
+
   async #exec(...args: string[]): Promise<void> {
     try {
-      await run(this.#command, ["-p", this.#dir, "-e", this.#errors, ...args], { timeout: 30_000 });
+      await run(...this.#line(...args), { timeout: 30_000 });
     } catch (error) {
       const said = String((error as { stderr?: string }).stderr ?? error).trim();
       throw new Error(`nginx refuses: ${said.split("\n").slice(-3).join(" ").slice(0, 500)}`, { cause: error });
@@ -132,7 +141,7 @@ export class Nginx {
 export function nginxIn(dir: string): number[] {
   return readdirSync("/proc")
     .map(Number)
-    .filter((pid) => pid > 1 && isNginx(pid) && startedIn(pid) === dir);
+    .filter((pid) => pid > 1 && isNginx(pid) && [dir, path.join(dir, "routes")].includes(startedIn(pid) ?? ""));
 }
 
 function startedIn(pid: number): string | undefined {

@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { routeFiles } from "../../edge/agent/route-files.ts";
-import { RoutesDir } from "../../edge/agent/routes-dir.ts";
+import { routeFiles } from "../../edge/agent/routes/route-files.ts";
+import { RoutesDir } from "../../edge/agent/routes/routes-dir.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 
 const context = {
@@ -27,18 +27,19 @@ describe("routeFiles", () => {
     const made = routeFiles(tlsRoute({ wildcard: "*.acme.com" }), context);
     expect(made).toEqual({
       ok: true,
-      slot: 100,
-      files: new Map([
-        ["n/a.example.com", "+10.1.0.1:3080\n+[fd00::1]:3080\n+10.0.0.1:3080\n"],
-        ["w/acme.com", "+10.1.0.1:3080\n+[fd00::1]:3080\n+10.0.0.1:3080\n"],
-      ]),
+      route: {
+        slot: 100,
+        tenantId: "acme",
+        files: ["n/a.example.com", "w/acme.com"],
+        groups: [["10.1.0.1:3080", "[fd00::1]:3080"], ["10.0.0.1:3080"]],
+      },
     });
   });
 
   it("names a raw slot's file by its port", () => {
     const raw = tlsRoute({ slot: 7, protocol: "ssh", port: 10007, hostnames: [] });
     const made = routeFiles(raw, context);
-    expect(made.ok && [...made.files.keys()]).toEqual(["p/10007"]);
+    expect(made.ok && made.route.files).toEqual(["p/10007"]);
   });
 
   it.each([

@@ -1,0 +1,130 @@
+/** The health of every backend that a route names, by checks within a budget and by what befell users. */
+import { readIfThere, writeAtomically } from "../files.ts";
+import type { Look } from "./connect.ts";
+import { type Backend, checkEveryMs, hotEveryMs, observe, type Sign, unknownBackend } from "./damping.ts";
+
+export interface BackendsOptions {
+  /** Where those that are down are kept for the next run, so that a restart sends nobody to them. */
+  file: string;
+  look: Look;
+  /** These changed: routes that name them are to be written anew. */
+  onChange: (backends: string[]) => void;
+  /** Checks a second, at most. */
+  budget?: number;
+}
+
+/** A tenth of the budget is for the idle ones, however many are hot. */
+const idleShare = 0.1;
+
+export class Backends {
+  readonly #options: BackendsOptions & { budget: number };
+  readonly #known = new Map<string, Backend>();
+  readonly #usedAt = new Map<string, number>();
+  /** When each is due. Within a queue the interval is the same: taken from the front, nobody waits longer than that. */
+  readonly #often = new Map<string, number>();
+  readonly #seldom = new Map<string, number>();
+  readonly #changed = new Set<string>();
+  #lastTick: number | undefined;
+  readonly checks: Record<Exclude<Sign, "failed">, number> = { connected: 0, refused: 0, silent: 0 };
+
+  constructor(options: BackendsOptions) {
+    this.#options = { budget: 500, ...options };
+    for (const [backend, known] of readDown(options.file)) this.#known.set(backend, known);
+  }
+
+  isUp = (backend: string): boolean => this.#known.get(backend)?.up ?? true;
+
+  get down(): string[] {
+    return [...this.#known].flatMap(([backend, { up }]) => (up ? [] : [backend])).sort();
+  }
+
+  get count(): number {
+    return this.#often.size + this.#seldom.size;
+  }
+
+  /** Watches exactly these from now on; one that is new is looked at soon. */
+  watch(backends: Iterable<string>, now: number): void {
+    const wanted = new Set(backends);
+    for (const backend of wanted)
+      if (!this.#often.has(backend) && !this.#seldom.has(backend)) this.#often.set(backend, now);
+    for (const queue of [this.#often, this.#seldom])
+      for (const backend of queue.keys()) if (!wanted.has(backend)) queue.delete(backend);
+    for (const backend of this.#known.keys()) if (!wanted.has(backend)) this.#known.delete(backend);
+    for (const backend of this.#usedAt.keys()) if (!wanted.has(backend)) this.#usedAt.delete(backend);
+  }
+
+  /** A user was sent to it. */
+  used(backend: string, now: number): void {
+    if (!this.#often.has(backend) && !this.#seldom.has(backend)) return;
+    this.#usedAt.set(backend, now);
+    if (this.#seldom.delete(backend)) this.#often.set(backend, now);
+  }
+
+  /** nginx could not connect a user to it. */
+  failed(backend: string, now: number): void {
+    if (this.#often.has(backend) || this.#seldom.has(backend)) this.#note(backend, "failed", now);
+  }
+
+  /** Begins the checks that are due. To be called many times a second. */
+  tick(now: number): void {
+    const elapsed = Math.min(1000, now - (this.#lastTick ?? now));
+    this.#lastTick = now;
+    const budget = (this.#options.budget * elapsed) / 1000;
+    const reserved = Math.min(dueIn(this.#seldom, now), Math.ceil(budget * idleShare));
+    const begun = this.#begin(this.#often, now, Math.floor(budget) - reserved);
+    this.#begin(this.#seldom, now, Math.floor(budget) - begun);
+  }
+
+  #begin(queue: Map<string, number>, now: number, most: number): number {
+    let begun = 0;
+    for (const [backend, due] of queue) {
+      if (due > now || begun >= most) break;
+      begun++;
+      this.#enqueue(backend, now);
+      void this.#options.look(backend).then((sign) => {
+        this.checks[sign]++;
+        this.#note(backend, sign, Date.now());
+      });
+    }
+    return begun;
+  }
+
+  #enqueue(backend: string, now: number): void {
+    this.#often.delete(backend);
+    this.#seldom.delete(backend);
+    const every = checkEveryMs(this.#known.get(backend) ?? unknownBackend, this.#usedAt.get(backend) ?? 0, now);
+    (every === hotEveryMs ? this.#often : this.#seldom).set(backend, now + every);
+  }
+
+  #note(backend: string, sign: Sign, now: number): void {
+    if (!this.#often.has(backend) && !this.#seldom.has(backend)) return; // not watched any more
+    const before = this.#known.get(backend) ?? unknownBackend;
+    const after = observe(before, sign, now);
+    this.#known.set(backend, after);
+    if (this.#seldom.has(backend) && (after.against > 0 || !after.up)) this.#enqueue(backend, now);
+    if (after.up === before.up) return;
+    if (this.#changed.size === 0) setImmediate(() => this.#tell()); // a region that dies takes many with it
+    this.#changed.add(backend);
+  }
+
+  #tell(): void {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    this.#options.onChange(changed);
+    writeAtomically(this.#options.file, JSON.stringify([...this.#known].filter(([, { up }]) => !up)));
+  }
+}
+
+function dueIn(queue: Map<string, number>, now: number): number {
+  let due = 0;
+  for (const at of queue.values()) {
+    if (at > now) break;
+    due++;
+  }
+  return due;
+}
+
+function readDown(file: string): [string, Backend][] {
+  const text = readIfThere(file);
+  return text === undefined ? [] : (JSON.parse(text) as [string, Backend][]); // written whole or not at all, by us
+}

@@ -1,0 +1,26 @@
+/** One look at a backend: does it take a connection? */
+import net from "node:net";
+import type { Sign } from "./damping.ts";
+
+/** A round trip around the world is a third of it. */
+const answerMs = 1000;
+
+export type Look = (backend: string) => Promise<Exclude<Sign, "failed">>;
+
+/** Connects from `localAddress`, as nginx does, and hangs up. */
+export const lookFrom =
+  (localAddress: string | undefined): Look =>
+  (backend) =>
+    new Promise((resolve) => {
+      const at = backend.lastIndexOf(":");
+      const host = backend.slice(0, at).replace(/^\[|\]$/g, "");
+      const port = Number(backend.slice(at + 1));
+      const socket = net.connect({ host, port, ...(localAddress === undefined ? {} : { localAddress }) });
+      const end = (sign: Exclude<Sign, "failed">) => {
+        socket.destroy();
+        resolve(sign);
+      };
+      socket.setTimeout(answerMs, () => end("silent"));
+      socket.once("connect", () => end("connected"));
+      socket.once("error", ({ code }: NodeJS.ErrnoException) => end(code === "ETIMEDOUT" ? "silent" : "refused"));
+    });

@@ -1,0 +1,112 @@
+/** The edge in Prometheus' form. Everything is counted elsewhere; a scrape reads it off. */
+import { Counter, Gauge, Registry } from "prom-client";
+import type { Agent } from "./agent.ts";
+
+/** Answers a scrape. Tenants that had no session since the agent began have no lines. */
+export class Metrics {
+  readonly #agent: Agent;
+  readonly #registry = new Registry();
+  readonly #began = Date.now();
+  /** Bytes never go down, although a session's last count may come a moment after it is gone. */
+  readonly #most = new Map<string, { received: number; sent: number }>();
+  readonly #metrics;
+
+  constructor(agent: Agent, labels: { edge: string; region: string; cell: string }) {
+    this.#agent = agent;
+    this.#registry.setDefaultLabels(labels);
+    const registers = [this.#registry];
+    const gauge = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
+      new Gauge({ name: `landfall_${name}`, help, labelNames, registers });
+    const counter = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
+      new Counter({ name: `landfall_${name}`, help, labelNames, registers });
+    this.#metrics = {
+      serving: gauge("serving", "1 when the health check says yes"),
+      draining: gauge("draining", "1 while the edge is asked to drain"),
+      generation: gauge("config_generation", "Generation of the snapshot that is served"),
+      configAge: gauge("config_age_seconds", "Since the region's bucket last said which manifest is the newest"),
+      appliedAge: gauge("config_applied_seconds", "Since a snapshot was last applied"),
+      routes: gauge("route_files", "Names, wildcards and ports that are served"),
+      rejected: gauge("routes_rejected", "Routes that this edge refuses"),
+      connections: gauge("connections", "Clients' connections that are open"),
+      unknown: gauge("connections_unknown", "Open connections whose tenant is not known"),
+      tenantOpen: gauge("tenant_sessions", "A tenant's open sessions", ["tenant"]),
+      tenantOpened: counter("tenant_sessions_total", "A tenant's sessions that were opened", ["tenant"]),
+      tenantFailed: counter("tenant_sessions_failed_total", "Sessions that no backend took", ["tenant"]),
+      tenantBytes: counter("tenant_bytes_total", "Bytes from clients and to them", ["tenant", "direction"]),
+      closed: counter("sessions_closed_total", "Sessions that the edge ended", ["reason"]),
+      backends: gauge("backends", "Backends that routes name, by health", ["health"]),
+      backendDown: gauge("backend_down", "1 for each backend that is down", ["backend"]),
+      checks: counter("backend_checks_total", "Looks at backends, by what they showed", ["result"]),
+      uptime: gauge("agent_uptime_seconds", "Since the agent began"),
+      memory: gauge("agent_resident_bytes", "The agent's resident memory"),
+    };
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  async scrape(): Promise<string> {
+    const { routes, backends, sessions, times, generation, serving } = this.#agent;
+    const m = this.#metrics;
+    this.#registry.resetMetrics();
+    const now = Date.now();
+    m.serving.set(serving ? 1 : 0);
+    m.draining.set(sessions.drain.phase === "none" ? 0 : 1);
+    m.generation.set(generation);
+    if (times.heardAt > 0) m.configAge.set((now - times.heardAt) / 1000);
+    if (times.appliedAt > 0) m.appliedAge.set((now - times.appliedAt) / 1000);
+    m.routes.set(routes.files);
+    m.rejected.set(routes.rejected.length);
+    m.closed.inc({ reason: "removed" }, sessions.closedBy.removed);
+    m.closed.inc({ reason: "drain" }, sessions.closedBy.drain);
+    const { down } = backends;
+    m.backends.set({ health: "up" }, backends.count - down.length);
+    m.backends.set({ health: "down" }, down.length);
+    for (const backend of down) m.backendDown.set({ backend }, 1);
+    for (const [result, count] of Object.entries(backends.checks)) m.checks.inc({ result }, count);
+    m.uptime.set((now - this.#began) / 1000);
+    m.memory.set(process.memoryUsage.rss());
+    await this.#tenants();
+    return this.#registry.metrics();
+  }
+
+  async #tenants(): Promise<void> {
+    const { sessions } = this.#agent;
+    const m = this.#metrics;
+    const live = await this.#agent.connections();
+    m.connections.set(live.length);
+    const open = new Map<string, { sessions: number; received: number; sent: number }>();
+    let unknown = 0;
+    for (const { key, received, sent } of live) {
+      const owner = sessions.table.ownerOf(key);
+      if (owner === undefined) {
+        unknown++;
+        continue;
+      }
+      const sum = open.get(owner.tenantId) ?? { sessions: 0, received: 0, sent: 0 };
+      open.set(owner.tenantId, {
+        sessions: sum.sessions + 1,
+        received: sum.received + received,
+        sent: sum.sent + sent,
+      });
+    }
+    m.unknown.set(unknown);
+    const carried = new Map(sessions.table.carried());
+    for (const tenant of this.#most.keys()) if (!carried.has(tenant)) this.#most.delete(tenant);
+    for (const [tenant, ended] of carried) {
+      const now = open.get(tenant) ?? { sessions: 0, received: 0, sent: 0 };
+      const before = this.#most.get(tenant) ?? { received: 0, sent: 0 };
+      const most = {
+        received: Math.max(before.received, ended.received + now.received),
+        sent: Math.max(before.sent, ended.sent + now.sent),
+      };
+      this.#most.set(tenant, most);
+      m.tenantOpen.set({ tenant }, now.sessions);
+      m.tenantOpened.inc({ tenant }, ended.opened);
+      m.tenantFailed.inc({ tenant }, ended.failed);
+      m.tenantBytes.inc({ tenant, direction: "received" }, most.received);
+      m.tenantBytes.inc({ tenant, direction: "sent" }, most.sent);
+    }
+  }
+}

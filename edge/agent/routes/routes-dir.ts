@@ -1,0 +1,163 @@
+/** The directory of route files: what the router reads is replaced file by file, each at once. */
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import path from "node:path";
+import * as z from "zod";
+import { readIfThere, unfinished, writeAtomically } from "../files.ts";
+import { backendsIn, routeContent } from "./content.ts";
+import { type RouteContext, routeFiles, type ServedRoute } from "./route-files.ts";
+
+/** A bucket as far as it must be whole: each route in it is judged on its own. */
+export const LooseBucket = z.object({
+  routes: z.array(z.looseObject({ slot: z.number().int(), tenantId: z.string() })),
+});
+export type LooseBucket = z.infer<typeof LooseBucket>;
+
+export interface Rejected {
+  tenantId: string;
+  slot: number;
+  reason: string;
+}
+
+const kinds = ["n", "w", "p"];
+
+export class RoutesDir {
+  readonly #dir: string;
+  readonly #isUp: (backend: string) => boolean;
+  readonly #buckets = new Map<number, Map<number, ServedRoute>>();
+  /** Whose a file is: a name that moved is not deleted by the one that lost it. */
+  readonly #owners = new Map<string, ServedRoute>();
+  /** The routes that a backend serves. */
+  readonly #users = new Map<string, Set<ServedRoute>>();
+  /** What is on disk. */
+  readonly #contents = new Map<string, string>();
+  readonly #rejected = new Map<number, Rejected[]>();
+
+  /** Takes over what an earlier run left, and sweeps its half-written files. */
+  constructor(dir: string, isUp: (backend: string) => boolean = () => true) {
+    this.#dir = dir;
+    this.#isUp = isUp;
+    for (const kind of kinds) {
+      mkdirSync(path.join(dir, kind), { recursive: true, mode: 0o755 });
+      for (const name of readdirSync(path.join(dir, kind))) {
+        const file = `${kind}/${name}`;
+        if (name.endsWith(unfinished)) rmSync(path.join(dir, file));
+        else this.#contents.set(file, readIfThere(path.join(dir, file)) ?? "");
+      }
+    }
+  }
+
+  get rejected(): Rejected[] {
+    return [...this.#rejected.values()].flat().sort((a, b) => a.slot - b.slot);
+  }
+
+  get files(): number {
+    return this.#contents.size;
+  }
+
+  /** Every backend of every route. */
+  get backends(): Iterable<string> {
+    return this.#users.keys();
+  }
+
+  /** Whose route file this is. */
+  ownerOf(file: string): { slot: number; tenantId: string } | undefined {
+    return this.#owners.get(file);
+  }
+
+  /** Is this tenant served at this slot? */
+  serves(slot: number, tenantId: string): boolean {
+    for (const routes of this.#buckets.values()) if (routes.get(slot)?.tenantId === tenantId) return true;
+    return false;
+  }
+
+  tenants(): Set<string> {
+    return new Set(
+      [...this.#buckets.values()].flatMap((routes) => [...routes.values()].map(({ tenantId }) => tenantId)),
+    );
+  }
+
+  /**
+   * Serves these buckets from now on. A route that does not pass keeps its last good state. What is new is written before
+   * what is gone is removed, and nothing is noted before both are done: half a failure is done again as a whole.
+   */
+  apply(buckets: Map<number, LooseBucket>, context: RouteContext): void {
+    const made = [...buckets].map(([bucket, { routes }]) => ({ bucket, ...this.#servedOf(bucket, routes, context) }));
+    const stale: { owner: ServedRoute; file: string }[] = [];
+    for (const { bucket, after } of made) {
+      for (const route of after.values()) this.#write(route.files, route);
+      for (const [slot, owner] of this.#buckets.get(bucket) ?? [])
+        for (const file of owner.files) if (!after.get(slot)?.files.includes(file)) stale.push({ owner, file });
+    }
+    for (const { owner, file } of stale) if (this.#owners.get(file)?.slot === owner.slot) this.#remove(file);
+    for (const { bucket, after, rejected } of made) {
+      for (const route of this.#buckets.get(bucket)?.values() ?? []) this.#count(route, false);
+      for (const route of after.values()) this.#count(route, true);
+      this.#buckets.set(bucket, after);
+      this.#rejected.set(bucket, rejected);
+    }
+  }
+
+  /** Writes the routes of these backends anew: their health changed. */
+  refresh(backends: Iterable<string>): void {
+    const routes = new Set([...backends].flatMap((backend) => [...(this.#users.get(backend) ?? [])]));
+    for (const route of routes)
+      this.#write(
+        route.files.filter((file) => this.#owners.get(file) === route),
+        route,
+      );
+  }
+
+  #servedOf(bucket: number, routes: LooseBucket["routes"], context: RouteContext) {
+    const before = this.#buckets.get(bucket);
+    const after = new Map<number, ServedRoute>();
+    const rejected: Rejected[] = [];
+    for (const route of routes) {
+      const made = routeFiles(route, context);
+      if (!made.ok) rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason });
+      const served = made.ok ? made.route : (before?.get(made.slot) ?? this.#leftBy(route));
+      if (served !== undefined) after.set(served.slot, served);
+    }
+    return { after, rejected };
+  }
+
+  /** What an earlier run left on disk for a route that is refused now: its last good state. */
+  #leftBy({ slot, tenantId, hostnames, wildcard, port }: LooseBucket["routes"][number]): ServedRoute | undefined {
+    const names = [
+      ...(Array.isArray(hostnames) ? hostnames.map((name) => `n/${String(name)}`) : []),
+      ...(typeof wildcard === "string" ? [`w/${wildcard.slice(2)}`] : []),
+      ...(typeof port === "number" ? [`p/${port}`] : []),
+    ];
+    const files = names.filter((file) => this.#contents.has(file) && !this.#owners.has(file));
+    const backends = files.length === 0 ? [] : backendsIn(this.#contents.get(files[0]!)!);
+    return backends.length === 0 ? undefined : { slot, tenantId, files, groups: [backends] };
+  }
+
+  /** Removes what no route owns: left by an earlier run. To be called once all buckets are applied. */
+  sweep(): void {
+    for (const file of [...this.#contents.keys()]) if (!this.#owners.has(file)) this.#remove(file);
+  }
+
+  #count(route: ServedRoute, serves: boolean): void {
+    for (const backend of route.groups.flat()) {
+      const users = this.#users.get(backend) ?? new Set();
+      if (serves) this.#users.set(backend, users.add(route));
+      else if (users.delete(route) && users.size === 0) this.#users.delete(backend);
+    }
+  }
+
+  #write(files: string[], owner: ServedRoute): void {
+    const content = routeContent(owner.groups, this.#isUp);
+    for (const file of files) {
+      this.#owners.set(file, owner);
+      if (this.#contents.get(file) === content) continue;
+      writeAtomically(path.join(this.#dir, file), content);
+      this.#contents.set(file, content);
+    }
+  }
+
+  #remove(file: string): void {
+    rmSync(path.join(this.#dir, file), { force: true });
+    this.#owners.delete(file);
+    this.#contents.delete(file);
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * An edge that is to leave: it fails its health check but accepts until nobody new comes, then closes what is left at an
+ * even pace. State in, state out; times in milliseconds. Pure.
+ */
+
+export type Drain =
+  | { phase: "none" }
+  /** Accepts; users are led elsewhere. */
+  | { phase: "leaving"; since: number }
+  /** Closes the sessions that it had when it began, spread over a time. */
+  | { phase: "closing"; since: number; sessions: number }
+  /** Nobody is left; whoever comes is closed. */
+  | { phase: "drained"; since: number };
+
+export interface DrainFacts {
+  /** Somebody wants it to drain. */
+  asked: boolean;
+  sessions: number;
+  /** When the last session was opened. */
+  openedAt: number;
+  quietMs: number;
+  closeMs: number;
+  now: number;
+}
+
+/** The next state, and how many sessions to close now. */
+export function advanceDrain(state: Drain, facts: DrainFacts): { state: Drain; close: number } {
+  const { asked, sessions, openedAt, quietMs, closeMs, now } = facts;
+  if (!asked) return { state: { phase: "none" }, close: 0 };
+  if (state.phase === "none") return { state: { phase: "leaving", since: now }, close: 0 };
+  if (state.phase === "leaving") {
+    const quiet = now - Math.max(openedAt, state.since) >= quietMs;
+    return { state: quiet ? { phase: "closing", since: now, sessions } : state, close: 0 };
+  }
+  if (sessions === 0) return { state: state.phase === "drained" ? state : { phase: "drained", since: now }, close: 0 };
+  if (state.phase === "drained") return { state, close: sessions };
+  const left = closeMs === 0 ? 0 : Math.max(0, 1 - (now - state.since) / closeMs);
+  return { state, close: Math.max(0, sessions - Math.floor(state.sessions * left)) };
+}

@@ -1,0 +1,193 @@
+/** The sessions of this edge: knows whose they are, closes those of routes that are gone, and all of them when it drains. */
+import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { EdgeReport } from "../../../schemas/events.ts";
+import { readIfThere, unfinished, writeAtomically } from "../files.ts";
+import { type Closing, planClosing } from "./closing.ts";
+import { advanceDrain, type Drain } from "./drain.ts";
+import type { Ports, Sockets } from "./sockets.ts";
+import { type Owner, ownerOf, SessionTable } from "./table.ts";
+import { Tail } from "./tail.ts";
+
+/** What the routes folder tells of routes. */
+export interface RouteOwners {
+  ownerOf(file: string): Owner | undefined;
+  serves(slot: number, tenantId: string): boolean;
+  tenants(): Set<string>;
+}
+
+export interface SessionTimes {
+  graceSeconds: number;
+  quietSeconds: number;
+  closeSeconds: number;
+}
+
+const openedMost = 1024 * 1024;
+const endedMost = 4 * 1024 * 1024;
+const compareEveryMs = 10_000;
+/** How long a closed tenant stays in the report. */
+const showMs = 60_000;
+/** Between tries to close what did not close. */
+const againMs = 10_000;
+
+export class Sessions {
+  readonly table = new SessionTable();
+  readonly #dir: string;
+  readonly #endedFile: string;
+  readonly #sockets: Sockets;
+  readonly #routes: RouteOwners;
+  readonly #reopenLogs: () => void;
+  readonly #opened: Tail;
+  readonly #ended: Tail;
+  #restored = false;
+  #comparedAt = 0;
+  #closing: Closing = new Map();
+  readonly #closed = new Map<string, { at: number; sessions: number; fault?: string }>();
+  #drain: Drain = { phase: "none" };
+  /** Connections that clients have open, by the last look while draining. */
+  #open = 0;
+  readonly closedBy = { removed: 0, drain: 0 };
+
+  constructor(runDir: string, sockets: Sockets, routes: RouteOwners, reopenLogs: () => void) {
+    this.#dir = path.join(runDir, "sessions");
+    this.#endedFile = path.join(runDir, "logs/ended.log");
+    this.#sockets = sockets;
+    this.#routes = routes;
+    this.#reopenLogs = reopenLogs;
+    mkdirSync(this.#dir, { recursive: true, mode: 0o755 });
+    if (readIfThere(this.#file("opened")) === undefined) this.#newOpened();
+    this.#opened = new Tail(this.#file("opened"), "start");
+    this.#ended = new Tail(this.#endedFile, "end");
+  }
+
+  get drain(): Drain {
+    return this.#drain;
+  }
+
+  #file = (name: string) => path.join(this.#dir, name);
+
+  /** Workers of another user append to it, and must not need the right to create it. */
+  #newOpened(): void {
+    const beside = this.#file(`opened${unfinished}`);
+    writeFileSync(beside, "", { mode: 0o666 });
+    chmodSync(beside, 0o666); // whatever the umask
+    renameSync(beside, this.#file("opened"));
+  }
+
+  /**
+   * Takes in what was written since. To be called before routes change, so that a session is known by the route that it took.
+   * @returns the backends that users were sent to
+   */
+  read(now: number): Set<string> {
+    if (!this.#restored) this.#restore();
+    const ended = this.#ended.read(); // first: whatever ended had been opened before
+    const backends = this.table.opened(this.#opened.read(), (file) => this.#routes.ownerOf(file), now);
+    this.table.ended(ended);
+    if (this.#opened.size > openedMost) this.#rotateOpened();
+    if (this.#ended.size > endedMost) {
+      renameSync(this.#endedFile, `${this.#endedFile}.1`);
+      this.#ended.replaced();
+      this.#reopenLogs();
+    }
+    return backends;
+  }
+
+  /** What an earlier run knew, and what it had not read yet. */
+  #restore(): void {
+    this.#restored = true;
+    const lines = (name: string) => (readIfThere(this.#file(name)) ?? "").split("\n");
+    const opened = [...lines("opened.1"), ...this.#opened.read()];
+    this.table.restore(lines("known"), opened, (file) => this.#routes.ownerOf(file));
+  }
+
+  /** At any instant the files on disk have every session: an agent that is killed here finds them again. */
+  #rotateOpened(): void {
+    rmSync(this.#file("opened.1"), { force: true });
+    linkSync(this.#file("opened"), this.#file("opened.1"));
+    this.#newOpened();
+    this.#opened.replaced();
+    this.table.opened(this.#opened.read(), (file) => this.#routes.ownerOf(file), Date.now());
+    writeAtomically(this.#file("known"), `${this.table.lines().join("\n")}\n`);
+  }
+
+  /** Once a second: closes what is to be closed. */
+  async tend(ports: Ports, times: SessionTimes, drainAsked: boolean, now: number): Promise<void> {
+    if (now - this.#comparedAt >= compareEveryMs) {
+      this.table.compare(await this.#sockets.live(ports));
+      this.table.prune(this.#routes.tenants());
+      this.#comparedAt = now;
+    }
+    await this.#closeGone(ports, times.graceSeconds * 1000, now);
+    await this.#tendDrain(ports, times, drainAsked, now);
+  }
+
+  async #closeGone(ports: Ports, graceMs: number, now: number): Promise<void> {
+    const serves = (key: string) => this.#routes.serves(ownerOf(key).slot, ownerOf(key).tenantId);
+    const { closing, due } = planClosing(this.#closing, { open: this.table.owners(), serves, graceMs, now });
+    this.#closing = closing;
+    for (const [owner, { at, fault }] of this.#closed)
+      if (now - at > showMs && (fault === undefined || !closing.has(owner))) this.#closed.delete(owner);
+    const ready = due.filter((owner) => now - (this.#closed.get(owner)?.at ?? 0) >= againMs);
+    for (const owner of ready) {
+      const left = await this.#end(this.table.keysOf(owner), ports);
+      const sessions = (this.#closed.get(owner)?.sessions ?? 0) + left.ended;
+      this.closedBy.removed += left.ended;
+      this.#closed.set(owner, { at: now, sessions, ...(left.fault === undefined ? {} : { fault: left.fault }) });
+    }
+  }
+
+  async #tendDrain(ports: Ports, times: SessionTimes, asked: boolean, now: number): Promise<void> {
+    if (!asked && this.#drain.phase === "none") return;
+    const keys = (await this.#sockets.live(ports)).map(({ key }) => key);
+    this.#open = keys.length;
+    const facts = {
+      asked,
+      sessions: keys.length,
+      openedAt: this.table.openedAt,
+      quietMs: times.quietSeconds * 1000,
+      closeMs: times.closeSeconds * 1000,
+      now,
+    };
+    const { state, close } = advanceDrain(this.#drain, facts);
+    this.#drain = state;
+    if (close === 0) return;
+    const { ended } = await this.#end(keys.slice(0, close), ports);
+    this.closedBy.drain += ended;
+    this.#open -= ended;
+  }
+
+  /** Ends those of these sessions that are open, and looks whether they are gone. */
+  async #end(keys: string[], ports: Ports): Promise<{ ended: number; fault?: string }> {
+    const open = await this.#openOf(keys, ports);
+    await this.#sockets.end(open);
+    const left = (await this.#openOf(open, ports)).length;
+    const ended = open.length - left;
+    return left === 0 ? { ended } : { ended, fault: `${left} can't be closed: the agent needs CAP_NET_ADMIN` };
+  }
+
+  async #openOf(keys: string[], ports: Ports): Promise<string[]> {
+    const live = new Set((await this.#sockets.live(ports)).map(({ key }) => key));
+    return keys.filter((key) => live.has(key));
+  }
+
+  /** For the edge's report: whose sessions wait to be closed or were closed lately, and how far the drain is. */
+  report(graceMs: number): Pick<EdgeReport, "closing" | "drain"> {
+    const owners = [...new Set([...this.#closing.keys(), ...this.#closed.keys()])].sort();
+    const closing = owners.map((owner) => {
+      const { at, ...closed } = this.#closed.get(owner) ?? { at: 0, sessions: 0 };
+      const since = this.#closing.get(owner);
+      return {
+        ...ownerOf(owner),
+        open: since === undefined ? 0 : this.table.keysOf(owner).length,
+        closesAt: (since ?? at - graceMs) + graceMs,
+        closed: closed.sessions,
+        ...(closed.fault === undefined || since === undefined ? {} : { fault: closed.fault }),
+      };
+    });
+    const drain = this.#drain;
+    return {
+      ...(closing.length === 0 ? {} : { closing }),
+      ...(drain.phase === "none" ? {} : { drain: { phase: drain.phase, since: drain.since, sessions: this.#open } }),
+    };
+  }
+}

@@ -1,0 +1,85 @@
+/** The kernel's list of this edge's client connections, and the ending of some: iproute2's `ss`, which asks it by netlink. */
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+
+/** A session as the client's side of it shows: its address and port, and the port that it came to. */
+export const sessionKey = (address: string, port: string | number, serverPort: string | number) =>
+  `${address} ${port} ${serverPort}`;
+
+export interface Ports {
+  tls: number;
+  /** Raw slots, both ends included. */
+  first: number;
+  last: number;
+}
+
+export interface Live {
+  key: string;
+  /** From the client and to it, so far; only where asked for. */
+  received: number;
+  sent: number;
+}
+
+const askMs = 20_000;
+/** Tuples in one filter: the kernel takes 64 KiB of it. */
+const tuplesMost = 200;
+
+export class Sockets {
+  readonly #address: string | undefined;
+  readonly #command: string[];
+
+  /** `address`: where this edge listens, when not everywhere. `command` runs ss, with the right to end connections. */
+  constructor(address: string | undefined, command: string[]) {
+    this.#address = address;
+    this.#command = command;
+  }
+
+  /** Every client's connection that is open, or not quite closed. */
+  async live(ports: Ports, { bytes = false } = {}): Promise<Live[]> {
+    const here = `( sport = :${ports.tls} or ( sport >= :${ports.first} and sport <= :${ports.last} ) )`;
+    const filter = this.#address === undefined ? here : `src ${this.#address} and ${here}`;
+    const found: Live[] = [];
+    await this.#run([bytes ? "-HtniO" : "-HtnO", filter], (line) => {
+      const [, , , local = "", peer = ""] = line.split(/\s+/, 5);
+      const at = peer.lastIndexOf(":");
+      const address = peer.slice(0, at).replace(/^\[|\]$/g, "");
+      const key = sessionKey(address, peer.slice(at + 1), local.slice(local.lastIndexOf(":") + 1));
+      const count = (name: string) => Number(new RegExp(`\\b${name}:(\\d+)`).exec(line)?.[1] ?? 0);
+      found.push({ key, received: bytes ? count("bytes_received") : 0, sent: bytes ? count("bytes_acked") : 0 });
+    });
+    return found;
+  }
+
+  /**
+   * Resets these clients' connections; nginx then ends the other side. Needs CAP_NET_ADMIN, and says nothing without it: look
+   * again whether they are gone.
+   */
+  async end(keys: string[]): Promise<void> {
+    for (let at = 0; at < keys.length; at += tuplesMost) {
+      const tuples = keys.slice(at, at + tuplesMost).map((key) => {
+        const [address = "", port = "", serverPort = ""] = key.split(" ");
+        const peer = address.includes(":") ? `[${address}]` : address;
+        return `( dst ${peer} and dport = :${port} and sport = :${serverPort} )`;
+      });
+      const any = `( ${tuples.join(" or ")} )`;
+      await this.#run(["-KHtn", this.#address === undefined ? any : `src ${this.#address} and ${any}`], () => {});
+    }
+  }
+
+  #run(args: string[], onLine: (line: string) => void): Promise<void> {
+    const [command = "ss", ...before] = this.#command;
+    const child = spawn(command, [...before, ...args], { stdio: ["ignore", "pipe", "pipe"], timeout: askMs });
+    let said = "";
+    child.stderr.on("data", (chunk) => {
+      said = `${said}${chunk}`.slice(0, 500);
+    });
+    const lines = createInterface({ input: child.stdout }).on("line", onLine);
+    const read = new Promise((resolve) => lines.once("close", resolve));
+    return new Promise((resolve, reject) => {
+      child.once("error", reject);
+      child.once("close", (code) =>
+        code === 0 ? void read.then(() => resolve()) : reject(new Error(`ss ended with ${code}: ${said}`)),
+      );
+    });
+  }
+}

@@ -1,0 +1,78 @@
+/** Lines that others append to a file, each read once, over changes of the file under its name. */
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+
+const chunkBytes = 256 * 1024;
+
+interface Open {
+  fd: number;
+  offset: number;
+  /** The piece of a line after the last line's end. */
+  rest: string;
+}
+
+export class Tail {
+  readonly #file: string;
+  #current: Open | undefined;
+  /** Replaced under its name; a writer may have it open for a moment more. */
+  #former: { open: Open; reads: number } | undefined;
+
+  /** Begins where the file ends now, or at its start. A file that is not there yet is read from its start. */
+  constructor(file: string, from: "start" | "end") {
+    this.#file = file;
+    this.#current = open(file);
+    if (from === "end" && this.#current !== undefined) this.#current.offset = fstatSync(this.#current.fd).size;
+  }
+
+  /** Bytes of the current file. */
+  get size(): number {
+    return this.#current === undefined ? 0 : fstatSync(this.#current.fd).size;
+  }
+
+  read(): string[] {
+    const lines: string[] = [];
+    if (this.#former !== undefined) {
+      take(this.#former.open, lines);
+      if (++this.#former.reads >= 2) {
+        closeSync(this.#former.open.fd);
+        this.#former = undefined;
+      }
+    }
+    this.#current ??= open(this.#file);
+    if (this.#current !== undefined) take(this.#current, lines);
+    return lines;
+  }
+
+  /** The file has been, or is about to be, replaced: goes on with the new one, and reads the old one to its end. */
+  replaced(): void {
+    if (this.#former !== undefined) closeSync(this.#former.open.fd);
+    this.#former = this.#current === undefined ? undefined : { open: this.#current, reads: 0 };
+    this.#current = undefined;
+  }
+
+  close(): void {
+    for (const open of [this.#current, this.#former?.open]) if (open !== undefined) closeSync(open.fd);
+    this.#current = undefined;
+    this.#former = undefined;
+  }
+}
+
+function open(file: string): Open | undefined {
+  try {
+    return { fd: openSync(file, "r"), offset: 0, rest: "" };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function take(open: Open, lines: string[]): void {
+  const buffer = Buffer.allocUnsafe(chunkBytes);
+  for (;;) {
+    const read = readSync(open.fd, buffer, 0, chunkBytes, open.offset);
+    if (read === 0) return;
+    open.offset += read;
+    const pieces = (open.rest + buffer.toString("latin1", 0, read)).split("\n");
+    open.rest = pieces.pop() ?? "";
+    for (const piece of pieces) lines.push(piece);
+  }
+}

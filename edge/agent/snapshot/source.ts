@@ -1,0 +1,81 @@
+/** Where manifests and objects come from: this region's bucket, asked over and over. */
+import type { EdgeReport } from "../../../schemas/events.ts";
+import { sha256 } from "../../../schemas/signed.ts";
+import { manifestKey, objectKey } from "../../../schemas/snapshot.ts";
+import { type EdgeCloud, TooLargeError } from "./aws.ts";
+import type { Store } from "./store.ts";
+import { RefusedError } from "./verify.ts";
+
+const manifestBytesMost = 256 * 1024;
+const objectBytesMost = 8 * 1024 * 1024;
+const retryMs = 125;
+const retryMost = 10_000;
+
+export class SnapshotSource {
+  readonly #cloud: EdgeCloud;
+  readonly #store: Store;
+  readonly #bucket: string;
+  readonly #cell: string;
+  #etag: string | undefined;
+  /** A manifest that could not be applied, and when it is tried again; another one is tried at once. */
+  #failed = { etag: undefined as string | undefined, times: 0, until: 0 };
+  /** Why the newest manifest is not applied. */
+  nack: EdgeReport["nack"];
+  /** When the bucket last said what is newest, milliseconds since 1970. */
+  heardAt = 0;
+
+  constructor(cloud: EdgeCloud, store: Store, where: { bucket: string; cell: string }) {
+    this.#cloud = cloud;
+    this.#store = store;
+    this.#bucket = where.bucket;
+    this.#cell = where.cell;
+  }
+
+  /**
+   * Hands the manifest over when it is news, or when its time has come after a failure.
+   * @throws what `apply` throws
+   */
+  async pull(now: number, apply: (text: string) => Promise<void>): Promise<void> {
+    const answer = await this.#manifest();
+    this.heardAt = Date.now();
+    if (answer === undefined || answer === "notModified") return;
+    if (answer.etag === this.#failed.etag && now < this.#failed.until) return;
+    try {
+      await apply(answer.text);
+      this.#etag = answer.etag;
+      this.#failed = { etag: undefined, times: 0, until: 0 };
+      this.nack = undefined;
+    } catch (error) {
+      this.#refused(error);
+      if (error instanceof RefusedError) this.#etag = answer.etag; // refused for good: wait for other bytes
+      const times = answer.etag === this.#failed.etag ? this.#failed.times + 1 : 1;
+      this.#failed = { etag: answer.etag, times, until: now + Math.min(retryMost, retryMs * 2 ** times) };
+      throw error;
+    }
+  }
+
+  async #manifest() {
+    try {
+      return await this.#cloud.getObject(this.#bucket, manifestKey(this.#cell), manifestBytesMost, this.#etag);
+    } catch (error) {
+      if (error instanceof TooLargeError) this.#refused(error); // whatever else went wrong, it was not the manifest
+      throw error;
+    }
+  }
+
+  #refused(error: unknown): void {
+    const { message = String(error), generation = 0 } = error as { message?: string; generation?: number };
+    this.nack = { generation, reason: message };
+  }
+
+  /** From disk when it is there; undefined when the bucket has none. */
+  async object(hash: string): Promise<string | undefined> {
+    const kept = this.#store.object(hash);
+    if (kept !== undefined) return kept;
+    const answer = await this.#cloud.getObject(this.#bucket, objectKey(hash), objectBytesMost);
+    if (answer === undefined || answer === "notModified") return undefined;
+    if (sha256(answer.text) !== hash) throw new Error(`object ${hash} does not have that hash`);
+    this.#store.saveObject(hash, answer.text);
+    return answer.text;
+  }
+}

@@ -1,0 +1,71 @@
+/** nginx with the structure and route files, and no agent: what tests and benches of the data path start. */
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { Nginx } from "../../edge/agent/nginx/nginx.ts";
+import { renderNginx } from "../../edge/agent/nginx/render.ts";
+import { edgeSettings } from "../../edge/user-data.ts";
+import type { Structure } from "../../schemas/snapshot.ts";
+import { nginxHere } from "./edge.ts";
+
+const structureDir = path.resolve(import.meta.dirname, "../../edge/structure");
+const read = (file: string) => readFileSync(path.join(structureDir, file), "utf8");
+
+/** The structure that a deployment has, on these ports. */
+export const structureOn = (parts: Pick<Structure, "edgeTlsPort" | "portBase" | "portCount">): Structure => ({
+  nginxConf: read("nginx.conf"),
+  router: read("router.js"),
+  nearest: {},
+  backendRanges: ["127.0.0.0/8"],
+  healthPort: 8080,
+  proxyProtocol: false,
+  sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 1 },
+  ...parts,
+});
+
+export interface StandaloneOptions {
+  /** Ends up with `run/` in it; a folder that nginx's workers may enter. */
+  dir: string;
+  address: string;
+  structure: Structure;
+  connections?: number;
+}
+
+export class StandaloneEdge {
+  readonly nginx: Nginx;
+  readonly routes: string;
+  readonly #dir: string;
+
+  private constructor(dir: string, nginx: Nginx) {
+    this.#dir = dir;
+    this.nginx = nginx;
+    this.routes = path.join(dir, "run/routes");
+  }
+
+  static async start({ dir, address, structure, connections = 8192 }: StandaloneOptions): Promise<StandaloneEdge> {
+    const base = edgeSettings({ cell: "c1", region: "us-west-2", bucket: "none", publicKeys: {} });
+    const runDir = path.join(dir, "run");
+    const nginx = { ...base.nginx, ...nginxHere(), workers: 1, connections };
+    const asRoot = process.getuid?.() === 0 ? { user: "nobody nogroup" } : {};
+    const settings = { ...base, runDir, stateDir: path.join(dir, "state"), nginx: { ...nginx, ...asRoot } };
+    const edge = new StandaloneEdge(dir, new Nginx(runDir, nginx.command));
+    for (const kind of ["n", "w", "p"]) mkdirSync(path.join(edge.routes, kind), { recursive: true, mode: 0o755 });
+    writeFileSync(path.join(edge.routes, "ready"), "ready", { mode: 0o644 });
+    mkdirSync(path.join(runDir, "sessions"), { mode: 0o755 });
+    writeFileSync(path.join(runDir, "sessions/opened"), "");
+    chmodSync(path.join(runDir, "sessions/opened"), 0o666);
+    const id = "standalone00";
+    const { conf, router } = renderNginx({ structure, id, settings, address });
+    await edge.nginx.use(id, conf, router);
+    return edge;
+  }
+
+  /** A route file: `n/<name>`, `w/<parent>` or `p/<port>`. */
+  write(file: string, content: string): void {
+    writeFileSync(path.join(this.routes, file), content, { mode: 0o644 });
+  }
+
+  async stop(): Promise<void> {
+    await this.nginx.stop();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
