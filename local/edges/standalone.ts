@@ -25,19 +25,22 @@ export const structureOn = (parts: Pick<Structure, "edgeTlsPort" | "portBase" | 
 export interface StandaloneOptions {
   /** Ends up with `run/` in it; a folder that nginx's workers may enter. */
   dir: string;
-  address: string;
+  /** Every address when undefined. */
+  address?: string;
   structure: Structure;
   connections?: number;
 }
 
 export class StandaloneEdge {
   readonly nginx: Nginx;
+  readonly structure: Structure;
   readonly routes: string;
   readonly #dir: string;
 
-  private constructor(dir: string, nginx: Nginx) {
+  private constructor(dir: string, nginx: Nginx, structure: Structure) {
     this.#dir = dir;
     this.nginx = nginx;
+    this.structure = structure;
     this.routes = path.join(dir, "run/routes");
   }
 
@@ -47,7 +50,7 @@ export class StandaloneEdge {
     const nginx = { ...base.nginx, ...nginxHere(), workers: 1, connections };
     const asRoot = process.getuid?.() === 0 ? { user: "nobody nogroup" } : {};
     const settings = { ...base, runDir, stateDir: path.join(dir, "state"), nginx: { ...nginx, ...asRoot } };
-    const edge = new StandaloneEdge(dir, new Nginx(runDir, nginx.command));
+    const edge = new StandaloneEdge(dir, new Nginx(runDir, nginx.command), structure);
     for (const kind of ["n", "w", "p"]) mkdirSync(path.join(edge.routes, kind), { recursive: true, mode: 0o755 });
     writeFileSync(path.join(edge.routes, "ready"), "ready", { mode: 0o644 });
     mkdirSync(path.join(runDir, "sessions"), { mode: 0o755 });

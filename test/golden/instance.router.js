@@ -12,21 +12,22 @@ function read(file) {
   return fs.statSync(file, quietly) ? fs.readFileSync(file, "utf8") : "";
 }
 
-// One of the first lines, in turn.
-function pick(s, route) {
+// One of the first lines, by chance: njs keeps no state between sessions, and neither nginx's own count of connections nor
+// a client's port is even.
+function pick(route) {
   var end = route.indexOf("\n");
   if (route[end + 1] != "+" && route[end + 1] != "-") {
     return route.slice(1, end);
   }
   var rest = route.indexOf("\n\n");
   var lines = (rest < 0 ? route.slice(0, -1) : route.slice(0, rest)).split("\n");
-  return lines[s.variables.connection % lines.length].slice(1);
+  return lines[Math.floor(Math.random() * lines.length)].slice(1);
 }
 
 // Chooses, and tells the agent whose session this is: from outside, a session does not show its server name. The session
 // goes on when there is no room to write that down.
 function open(s, file, route) {
-  var backend = pick(s, route);
+  var backend = pick(route);
   var v = s.variables;
   try {
     fs.appendFileSync(

@@ -1,0 +1,175 @@
+/** The structure on real nginx: which server name or port leads where, and what nginx writes down about it. */
+import { chmodSync, mkdtempSync, readFileSync, statSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { hearFailures } from "../../edge/agent/backends/failures.ts";
+import { StandaloneEdge, structureOn } from "../../local/edges/standalone.ts";
+import { clientHello } from "../fixtures/client-hello.ts";
+import { type Backend, connect, firstAnswer, freePort, startBackend, visit } from "../fixtures/sockets.ts";
+import { eventually } from "../local/harness.ts";
+
+let edge: StandaloneEdge;
+let tls: number;
+let raw: number;
+let a: Backend;
+let b: Backend;
+let six: Backend;
+const scratch = () => {
+  const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-router-"));
+  chmodSync(dir, 0o755);
+  return dir;
+};
+const hello = (name: string, port = tls, host?: string) =>
+  visit(clientHello({ name }), { port, ...(host === undefined ? {} : { host }) });
+const log = (name: string) => readFileSync(path.join(edge.routes, "..", name), "utf8");
+
+beforeAll(async () => {
+  [a, b, six] = await Promise.all([startBackend("A"), startBackend("B"), startBackend("six", "::1")]);
+  tls = await freePort();
+  raw = await freePort();
+  const structure = structureOn({ edgeTlsPort: tls, portBase: raw, portCount: 1 });
+  edge = await StandaloneEdge.start({ dir: scratch(), structure: { ...structure, healthPort: await freePort() } });
+  edge.write("n/a.example.com", `+${a.address}\n`);
+  edge.write("w/example.com", `+${b.address}\n`);
+  edge.write("n/six.example.com", `+${six.address}\n`);
+  edge.write("n/dead.example.com", `+127.0.0.1:${await freePort()}\n`);
+  edge.write("n/two.example.com", `+${a.address}\n+${b.address}\n\n-${six.address}\n`);
+  edge.write("n/down.example.com", `-${b.address}\n\n-${a.address}\n`);
+  edge.write(`p/${raw}`, `+${b.address}\n`);
+});
+afterAll(async () => {
+  await edge?.stop();
+  for (const backend of [a, b, six]) backend?.close();
+});
+
+describe("a server name", () => {
+  it.each([
+    ["a.example.com", "A", "an exact name, before a wildcard that covers it"],
+    ["A.Example.COM", "A", "in any case"],
+    ["a.example.com.", "A", "with a trailing dot"],
+    ["other.example.com", "B", "one label below a wildcard"],
+    ["a.b.example.com", "closed", "two labels below"],
+    ["example.com", "closed", "the wildcard's parent itself"],
+    ["nobody.org", "closed", "unknown"],
+    ["six.example.com", "six", "with a backend on IPv6"],
+    ["down.example.com", "B", "whose backends are all down: the first is tried"],
+  ])("%s leads to %s: %s", async (name, answer) => {
+    expect(await hello(name)).toBe(answer);
+  });
+
+  it("is found over IPv6 too", async () => {
+    expect(await hello("a.example.com", tls, "::1")).toBe("A");
+  });
+
+  it("with two healthy backends leads to both, and to none of the others", async () => {
+    const answers = new Set<string>();
+    for (let i = 0; i < 40; i++) answers.add(await hello("two.example.com"));
+    expect([...answers].sort()).toEqual(["A", "B"]);
+  });
+
+  it("leads elsewhere with the next connection, once its file is another", async () => {
+    edge.write("n/moves.example.com", `+${a.address}\n`);
+    const before = await hello("moves.example.com");
+    edge.write("n/moves.example.com", `+${b.address}\n`);
+    expect([before, await hello("moves.example.com")]).toEqual(["A", "B"]);
+  });
+});
+
+describe("a raw slot", () => {
+  it("is found by its port, and the client need not speak first", async () => {
+    expect(await visit(Buffer.from("SSH-2.0-x\r\n"), { port: raw })).toBe("B");
+  });
+});
+
+describe("a connection", () => {
+  it("reaches the backend byte for byte", async () => {
+    const sent = clientHello({ name: "a.example.com" });
+    const before = a.received.length;
+    expect(await visit(sent, { port: tls })).toBe("A");
+    expect(a.received[before]).toEqual(sent);
+  });
+
+  it("may be half closed: what the backend still says comes back", async () => {
+    const socket = connect({ port: tls });
+    socket.write(clientHello({ name: "a.example.com" }));
+    expect(await firstAnswer(socket)).toBe("A");
+    socket.end();
+    expect(await firstAnswer(socket)).toBe("bye");
+  });
+
+  it("is written down with its route, backend and client, before it is used", async () => {
+    const socket = connect({ port: tls });
+    await new Promise((resolve) => socket.once("connect", resolve));
+    const client = `${socket.localAddress} ${socket.localPort} ${tls}`;
+    socket.write(clientHello({ name: "x.example.com" }));
+    expect(await firstAnswer(socket)).toBe("B");
+    const lines = log("sessions/opened").split("\n");
+    expect(lines.filter((line) => line.includes(client))).toEqual([`w/example.com ${b.address} ${client}`]);
+    socket.destroy();
+    const ended = await eventually(
+      () =>
+        log("logs/ended.log")
+          .split("\n")
+          .find((line) => line.startsWith(client)),
+      (line) => line !== undefined,
+    );
+    const [received, sent] = ended!.split(" ").slice(4);
+    expect([Number(received), Number(sent)]).toEqual([clientHello({ name: "x.example.com" }).length, "Bbye".length]);
+  });
+
+  it("is led on when it can't be written down", async () => {
+    const opened = path.join(edge.routes, "../sessions/opened");
+    chmodSync(opened, 0o444);
+    try {
+      const size = statSync(opened).size;
+      expect(await hello("a.example.com")).toBe("A");
+      if (process.getuid?.() === 0) {
+        expect(statSync(opened).size).toBe(size);
+        expect((await edge.nginx.probe())?.notes).toBe(false);
+      }
+    } finally {
+      chmodSync(opened, 0o666);
+    }
+  });
+
+  it("that no backend takes is told at once", async () => {
+    const heard: string[] = [];
+    const port = edge.structure.healthPort;
+    const deaf = hearFailures({ address: "127.0.0.1", port }, (backend) => heard.push(backend), console.error);
+    try {
+      expect(await hello("dead.example.com")).toBe("closed");
+      const dead = readFileSync(path.join(edge.routes, "n/dead.example.com"), "utf8").trim().slice(1);
+      await eventually(
+        () => heard,
+        (backends) => backends.length === 1 && backends[0] === dead,
+        1000,
+      );
+    } finally {
+      deaf();
+    }
+  });
+});
+
+describe("PROXY protocol", () => {
+  it("tells backends the client's address when the fleet asks for it", async () => {
+    const port = await freePort();
+    const structure = structureOn({ edgeTlsPort: port, portBase: await freePort(), portCount: 1 });
+    const other = await StandaloneEdge.start({
+      dir: scratch(),
+      structure: { ...structure, proxyProtocol: true, healthPort: await freePort() },
+    });
+    try {
+      other.write("n/a.example.com", `+${a.address}\n`);
+      const before = a.received.length;
+      const sent = clientHello({ name: "a.example.com" });
+      expect(await visit(sent, { port, from: "127.0.0.9" })).toBe("A");
+      const got = a.received[before]!.toString("latin1");
+      const head = got.slice(0, got.indexOf("\r\n"));
+      expect(head).toMatch(new RegExp(`^PROXY TCP4 127\\.0\\.0\\.9 127\\.0\\.0\\.1 \\d+ ${port}$`));
+      expect(got.slice(head.length + 2)).toBe(sent.toString("latin1"));
+    } finally {
+      await other.stop();
+    }
+  });
+});
