@@ -1,0 +1,193 @@
+/** What strangers may send to an edge: nothing of it gets out of the routes' folder, fills a log, or stops other users. */
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import type net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { StandaloneEdge, structureOn } from "../../local/edges/standalone.ts";
+import { clientHello } from "../fixtures/client-hello.ts";
+import { type Backend, connect, firstAnswer, freePort, startBackend, visit } from "../fixtures/sockets.ts";
+
+let edge: StandaloneEdge;
+let port: number;
+let raw: number;
+let good: Backend;
+/** What every file outside the routes' folders leads to: nobody may ever get there. */
+let forbidden: Backend;
+const connections = 512;
+const sourceMost = connections / 8;
+const known = "a.example.com";
+const log = (name: string) => readFileSync(path.join(edge.routes, "../logs", name), "utf8");
+const works = async (from = "127.0.0.1") => (await visit(clientHello({ name: known }), { port, from })) === "good";
+
+beforeAll(async () => {
+  [good, forbidden] = await Promise.all([startBackend("good"), startBackend("forbidden")]);
+  [port, raw] = [await freePort(), await freePort()];
+  const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-hostile-"));
+  chmodSync(dir, 0o755);
+  const structure = structureOn({ edgeTlsPort: port, portBase: raw, portCount: 1 });
+  edge = await StandaloneEdge.start({ dir, structure: { ...structure, healthPort: await freePort() }, connections });
+  edge.write(`n/${known}`, `+${good.address}\n`);
+  edge.write("w/example.com", `+${good.address}\n`);
+  for (const file of ["outside", "../outside", "n~", "n/x~y", "n/under_score", "n/space d"])
+    edge.write(file, `+${forbidden.address}\n`);
+  mkdirSync(path.join(edge.routes, "n/deeper"));
+  edge.write("n/deeper/inside", `+${forbidden.address}\n`);
+  writeFileSync("/tmp/landfall-hostile-outside", `+${forbidden.address}\n`);
+});
+afterAll(async () => {
+  await edge?.stop();
+  good?.close();
+  forbidden?.close();
+});
+
+describe("a server name", () => {
+  it.each([
+    ["a way up", "../outside"],
+    ["a way up from a wildcard", "x.../../outside"],
+    ["a longer way up", "../../../../../../tmp/landfall-hostile-outside"],
+    ["an absolute path", "/tmp/landfall-hostile-outside"],
+    ["a folder below", "deeper/inside"],
+    ["a known name with a slash before it", `./${known}`],
+    ["a known name after NUL", `\0${known}`],
+    ["a known name before NUL", `${known}\0`],
+    ["a known name before NUL and more", `${known}\0.evil.org`],
+    ["a dot", "."],
+    ["two dots", ".."],
+    ["a known name with two dots at its end", `${known}..`],
+    ["an empty label", "a..example.com"],
+    ["a character that no name has", "x~y"],
+    ["an underscore", "under_score"],
+    ["a space", "space d"],
+    ["a line's end", `${known}\n`],
+    ["bytes above ASCII", "\xff\xfe.example.com"],
+    ["254 characters", `${"a".repeat(242)}.example.com`],
+    ["255 characters", `${"a.".repeat(121)}a.example.com`],
+    ["4,000 characters", "a".repeat(4000)],
+    ["the name of a folder", "deeper"],
+    ["an empty one", ""],
+  ])("that is %s leads nowhere", async (_, name) => {
+    expect(await visit(clientHello({ name }), { port })).toBe("closed");
+  });
+
+  it("made of any pieces leads only where its own file does", async () => {
+    const piece = fc.constantFrom(
+      "..",
+      ".",
+      "/",
+      "\0",
+      "a",
+      "A",
+      "example",
+      "com",
+      "outside",
+      "deeper",
+      "inside",
+      "n",
+      "~",
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 8 }), async (pieces) => {
+        const name = pieces.join("");
+        const plain = name.toLowerCase().replace(/\.$/, "");
+        const leads = plain === known || /^[a-z0-9-]+\.example\.com$/.test(plain);
+        expect(await visit(clientHello({ name }), { port })).toBe(leads ? "good" : "closed");
+      }),
+      { numRuns: 300, examples: [[["A.", "example", ".", "com", "."]], [["a", ".", "example", ".", "com"]]] },
+    );
+    expect(forbidden.received).toHaveLength(0);
+  });
+});
+
+describe("a first message", () => {
+  it("in pieces of one byte is understood", async () => {
+    const bytes = [...clientHello({ name: known })].map((byte) => Buffer.from([byte]));
+    expect(await visit(bytes, { port })).toBe("good");
+  });
+
+  it("with four hundred extensions that nobody knows is understood", async () => {
+    expect(await visit(clientHello({ name: known, strangers: { count: 400, length: 20 } }), { port })).toBe("good");
+  });
+
+  it.each([
+    ["without a server name", () => clientHello({})],
+    ["larger than what is read ahead", () => clientHello({ name: known, strangers: { count: 4, length: 5000 } })],
+    ["that is no TLS", () => Buffer.from("GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n")],
+    ["of SSLv2", () => Buffer.from([0x80, 0x2e, 0x01, 0x00, 0x02, 0x00, 0x15, 0, 0, 0, 0x10])],
+    ["of zeros", () => Buffer.alloc(20_000)],
+  ])("%s leads nowhere", async (_, bytes) => {
+    expect(await visit(bytes(), { port, within: 4000 })).toBe("closed");
+  });
+
+  it("with any byte changed, or cut anywhere, leads nowhere else and harms nobody", async () => {
+    const whole = clientHello({ name: known });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(whole.length - 1),
+        fc.integer({ min: 0, max: 255 }),
+        fc.boolean(),
+        async (at, to, cut) => {
+          const bytes = Buffer.from(cut ? whole.subarray(0, at) : whole);
+          if (!cut) bytes[at] = to;
+          const answer = await visit(bytes, { port, within: 50 });
+          expect(["good", "closed", "silence"]).toContain(answer);
+        },
+      ),
+      { numRuns: 150 },
+    );
+    expect(forbidden.received).toHaveLength(0);
+    expect(await works()).toBe(true);
+  });
+});
+
+describe("clients that take and give nothing", () => {
+  const crowd = (count: number, from: string, first?: Uint8Array) =>
+    Array.from({ length: count }, () => {
+      const socket = connect({ port, from });
+      if (first !== undefined) socket.write(first);
+      return socket;
+    });
+  const closed = (sockets: net.Socket[]) =>
+    Promise.all(sockets.map(async (socket) => (await firstAnswer(socket, 6000)) === "closed"));
+
+  it("say nothing, and are closed within seconds while others are served", async () => {
+    const silent = crowd(40, "127.0.0.2");
+    expect(await works()).toBe(true);
+    expect(await closed(silent)).not.toContain(false);
+  });
+
+  it("say a byte a second, and are closed all the same", async () => {
+    const slow = crowd(10, "127.0.0.3");
+    const bytes = clientHello({ name: known });
+    const talk = (async () => {
+      for (let at = 0; at < 5; at++, await sleep(1000))
+        for (const socket of slow) socket.write(bytes.subarray(at, at + 1));
+    })();
+    expect(await closed(slow)).not.toContain(false);
+    await talk;
+  });
+
+  it("come from one source in a flood, and leave room for others", async () => {
+    const flood = crowd(300, "127.0.0.4", clientHello({ name: known }));
+    const answers = await Promise.all(flood.map((socket) => firstAnswer(socket)));
+    expect(answers.filter((answer) => answer === "good")).toHaveLength(sourceMost);
+    expect(answers.filter((answer) => answer === "closed")).toHaveLength(300 - sourceMost);
+    expect(await works()).toBe(true);
+    for (const socket of flood) socket.destroy();
+  });
+});
+
+describe("the logs", () => {
+  it("have not grown by a line for connections that led nowhere", async () => {
+    const before = log("ended.log").length;
+    await sleep(1500); // what is buffered
+    const settled = log("ended.log").length;
+    for (let i = 0; i < 300; i++) await visit(clientHello({ name: `n${i}.nobody.org` }), { port });
+    await sleep(1500);
+    expect(log("error.log")).toBe("");
+    expect(log("ended.log").length).toBe(settled);
+    expect(settled).toBeGreaterThanOrEqual(before);
+  });
+});
