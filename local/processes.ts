@@ -13,6 +13,7 @@ export const isAlive = (pid: number) => commandOf(pid) !== "";
 
 /** Ends a process at once; one that ended by itself is fine. */
 export function kill(pid: number): void {
+  if (!(pid > 1)) throw new Error(`${pid} is no process: 0 would be this one's whole group`);
   try {
     process.kill(pid, "SIGKILL");
   } catch (error) {

@@ -42,7 +42,7 @@ export class Sessions {
   #restored = false;
   #comparedAt = 0;
   #closing: Closing = new Map();
-  readonly #closed = new Map<string, { at: number; sessions: number; fault?: string }>();
+  readonly #closed = new Map<string, { at: number; sessions: number; left: number }>();
   #drain: Drain = { phase: "none" };
   /** Connections that clients have open, by the last look while draining. */
   #open = 0;
@@ -125,14 +125,13 @@ export class Sessions {
     const serves = (key: string) => this.#routes.serves(ownerOf(key).slot, ownerOf(key).tenantId);
     const { closing, due } = planClosing(this.#closing, { open: this.table.owners(), serves, graceMs, now });
     this.#closing = closing;
-    for (const [owner, { at, fault }] of this.#closed)
-      if (now - at > showMs && (fault === undefined || !closing.has(owner))) this.#closed.delete(owner);
+    for (const [owner, { at }] of this.#closed)
+      if (now - at > showMs && !closing.has(owner)) this.#closed.delete(owner);
     const ready = due.filter((owner) => now - (this.#closed.get(owner)?.at ?? 0) >= againMs);
     for (const owner of ready) {
-      const left = await this.#end(this.table.keysOf(owner), ports);
-      const sessions = (this.#closed.get(owner)?.sessions ?? 0) + left.ended;
-      this.closedBy.removed += left.ended;
-      this.#closed.set(owner, { at: now, sessions, ...(left.fault === undefined ? {} : { fault: left.fault }) });
+      const { ended, left } = await this.#end(this.table.keysOf(owner), ports);
+      this.closedBy.removed += ended;
+      this.#closed.set(owner, { at: now, sessions: (this.#closed.get(owner)?.sessions ?? 0) + ended, left });
     }
   }
 
@@ -157,12 +156,11 @@ export class Sessions {
   }
 
   /** Ends those of these sessions that are open, and looks whether they are gone. */
-  async #end(keys: string[], ports: Ports): Promise<{ ended: number; fault?: string }> {
+  async #end(keys: string[], ports: Ports): Promise<{ ended: number; left: number }> {
     const open = await this.#openOf(keys, ports);
     await this.#sockets.end(open);
     const left = (await this.#openOf(open, ports)).length;
-    const ended = open.length - left;
-    return left === 0 ? { ended } : { ended, fault: `${left} can't be closed: the agent needs CAP_NET_ADMIN` };
+    return { ended: open.length - left, left };
   }
 
   async #openOf(keys: string[], ports: Ports): Promise<string[]> {
@@ -174,14 +172,14 @@ export class Sessions {
   report(graceMs: number): Pick<EdgeReport, "closing" | "drain"> {
     const owners = [...new Set([...this.#closing.keys(), ...this.#closed.keys()])].sort();
     const closing = owners.map((owner) => {
-      const { at, ...closed } = this.#closed.get(owner) ?? { at: 0, sessions: 0 };
-      const since = this.#closing.get(owner);
+      const closed = this.#closed.get(owner);
+      const since = this.#closing.get(owner) ?? (closed?.at ?? 0) - graceMs;
       return {
         ...ownerOf(owner),
-        open: since === undefined ? 0 : this.table.keysOf(owner).length,
-        closesAt: (since ?? at - graceMs) + graceMs,
-        closed: closed.sessions,
-        ...(closed.fault === undefined || since === undefined ? {} : { fault: closed.fault }),
+        open: closed?.left ?? this.table.keysOf(owner).length,
+        closesAt: since + graceMs,
+        closed: closed?.sessions ?? 0,
+        ...(closed?.left ? { fault: `${closed.left} can't be closed: the agent needs CAP_NET_ADMIN` } : {}),
       };
     });
     const drain = this.#drain;

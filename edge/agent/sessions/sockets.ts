@@ -34,12 +34,13 @@ export class Sockets {
     this.#command = command;
   }
 
-  /** Every client's connection that is open, or not quite closed. */
+  /** Every client's connection that nginx has open, half closed ones among them. */
   async live(ports: Ports, { bytes = false } = {}): Promise<Live[]> {
     const here = `( sport = :${ports.tls} or ( sport >= :${ports.first} and sport <= :${ports.last} ) )`;
     const filter = this.#address === undefined ? here : `src ${this.#address} and ${here}`;
     const found: Live[] = [];
-    await this.#run([bytes ? "-HtniO" : "-HtnO", filter], (line) => {
+    await this.#run([bytes ? "-HtneiO" : "-HtneO", filter], (line) => {
+      if (!/ ino:[1-9]/.test(line)) return; // nginx is done with it: only the kernel waits for its last packets
       const [, , , local = "", peer = ""] = line.split(/\s+/, 5);
       const at = peer.lastIndexOf(":");
       const address = peer.slice(0, at).replace(/^\[|\]$/g, "");

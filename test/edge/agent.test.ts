@@ -1,0 +1,315 @@
+/** A real agent and a real nginx on one address, beside a region that the test holds in its hands. */
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import type net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { LocalEdge } from "../../local/edges/edge.ts";
+import { structureOn } from "../../local/edges/standalone.ts";
+import { kill } from "../../local/processes.ts";
+import type { EdgeReport } from "../../schemas/events.ts";
+import { clientHello } from "../fixtures/client-hello.ts";
+import { Region, rawRoute, removeDir, tlsRoute } from "../fixtures/region.ts";
+import { type Backend, connect, firstAnswer, freePort, startBackend, visit } from "../fixtures/sockets.ts";
+import { eventually } from "../local/harness.ts";
+
+const address = `127.98.${(process.pid % 250) + 1}.1`;
+const tls = 8443;
+const slotPort = (slot: number) => 10_000 + slot;
+const structure = {
+  ...structureOn({ edgeTlsPort: tls, portBase: 10_000, portCount: 20 }),
+  healthPort: 8080,
+  sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 2 },
+};
+
+let dir: string;
+let region: Region;
+let edge: LocalEdge;
+let a: Backend;
+let b: Backend;
+
+beforeEach(async () => {
+  dir = mkdtempSync(path.join(os.tmpdir(), "landfall-agent-"));
+  chmodSync(dir, 0o755);
+  [region, a, b] = await Promise.all([Region.start(structure), startBackend("A"), startBackend("B")]);
+});
+afterEach(async () => {
+  await edge?.stop();
+  await region.stop();
+  a.close();
+  b.close();
+  removeDir(dir);
+});
+
+const start = async () => {
+  edge = await region.edge(dir, address);
+  edge.start();
+};
+const reported = (holds: (report: EdgeReport) => boolean, withinMs = 10_000) =>
+  eventually(
+    () => region.reports.at(-1),
+    (report) => report !== undefined && holds(report),
+    withinMs,
+  );
+/** Serves what was published last, and answers over HTTP. */
+const applied = async (generation = region.generation) => {
+  const report = await reported(({ appliedGeneration, serving }) => appliedGeneration >= generation && serving);
+  await eventually(health, (status) => status === 200);
+  return report;
+};
+const hello = (name: string) => visit(clientHello({ name }), { port: tls, host: address });
+/** The status of the health check; 0 when nobody answers. */
+const health = async () => {
+  try {
+    return (await fetch(`http://${address}:8080/healthz`)).status;
+  } catch {
+    return 0;
+  }
+};
+const metrics = async () => (await fetch(`http://${address}:8080/metrics`)).text();
+const value = (text: string, metric: string, ...labels: string[]) => {
+  const line = text.split("\n").find((one) => one.startsWith(metric) && labels.every((label) => one.includes(label)));
+  return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(" ") + 1));
+};
+const open = async (bytes: Uint8Array, port = tls): Promise<net.Socket> => {
+  const socket = connect({ port, host: address });
+  socket.write(bytes);
+  await firstAnswer(socket);
+  return socket;
+};
+const echoes = async (socket: net.Socket) => {
+  if (!socket.destroyed) socket.write("key");
+  return (await firstAnswer(socket, 1000)) === "key";
+};
+
+describe("an edge", () => {
+  it("boots and serves from its disk with no AWS to be reached, and takes news once it is back", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    await edge.stop();
+    region.gone = true;
+    edge.start();
+    await eventually(
+      () => hello("a.example.com").catch(() => ""),
+      (answer) => answer === "A",
+    );
+    await eventually(health, (status) => status === 200);
+    region.gone = false;
+    region.publish([tlsRoute(20000, "acme", "a.example.com", b.address)]);
+    await applied();
+    expect(await hello("a.example.com")).toBe("B");
+  });
+
+  it("takes manifests of either key while one is rotated, and goes on with the new one alone", async () => {
+    region.sign("one", "two");
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    region.sign("two");
+    region.publish([tlsRoute(20000, "acme", "a.example.com", b.address)]);
+    await applied();
+    expect(await hello("a.example.com")).toBe("B");
+  });
+
+  it.each([
+    ["of an older generation", () => region.manifest({ generation: region.generation - 1 }), /older than/],
+    ["of another cell", () => region.manifest({ cell: "c2", generation: 99 }), /for cell c2/],
+    ["of 300 KB", () => `${region.manifest({ generation: 99 })}${" ".repeat(300_000)}`, /larger than/],
+    ["that names an object that nobody has", () => region.manifest({ generation: 99, routes: missing }), /is missing/],
+  ])("refuses a manifest %s, says so, serves on, and takes the next good one", async (_, text, reason) => {
+    region.publish();
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    region.putManifest(text());
+    const { nack } = (await reported((report) => report.nack !== undefined))!;
+    expect(nack?.reason).toMatch(reason);
+    expect(await hello("a.example.com")).toBe("A");
+    region.generation = 100;
+    region.publish([tlsRoute(20000, "acme", "a.example.com", b.address)]);
+    expect((await applied())?.nack).toBeUndefined();
+    expect(await hello("a.example.com")).toBe("B");
+  });
+  const missing = Array.from({ length: 64 }, () => "0".repeat(64));
+
+  it("killed at any instant under changes never leaves half a route, and ends up with all of them", async () => {
+    const names = Array.from({ length: 30 }, (_, index) => `t${index}.example.com`);
+    const routes = (backend: Backend) =>
+      names.map((name, index) => tlsRoute(20000 + index, `t${index}`, name, backend.address));
+    region.publish(routes(a));
+    await start();
+    await applied();
+    const contents = new Set([`+${a.address}\n`, `+${b.address}\n`]);
+    const folder = path.join(dir, "run/routes/n");
+    for (let round = 0; round < 25; round++) {
+      region.publish(routes(round % 2 === 0 ? b : a));
+      await sleep(Math.random() * 400);
+      if (edge.agentPid !== undefined) kill(edge.agentPid); // it may be about to be started again
+      for (const name of names) expect(contents).toContain(readFileSync(path.join(folder, name), "utf8"));
+      expect(["A", "B"]).toContain(await hello(names[round % names.length]!));
+      await eventually(
+        () => edge.agentPid,
+        (pid) => pid !== undefined,
+      );
+    }
+    region.publish(routes(b));
+    await applied();
+    for (const name of names) expect(await hello(name)).toBe("B");
+    expect(readdirSync(folder).sort()).toEqual(names.toSorted());
+  });
+});
+
+describe("backends", () => {
+  it("that die are left for others as soon as one user is turned away, and come back when they hold", async () => {
+    const port = Number(a.address.split(":")[1]);
+    const spare = {
+      ...tlsRoute(20000, "acme", "a.example.com"),
+      backends: { "us-west-2": [a.address], "eu-west-3": [b.address] },
+    };
+    region.publish([spare]);
+    await start();
+    await applied();
+    expect(await hello("a.example.com")).toBe("A");
+    a.close();
+    const died = Date.now();
+    const answers: string[] = [];
+    while (answers.at(-1) !== "B" && Date.now() - died < 5000) answers.push(await hello("a.example.com"));
+    expect(Date.now() - died).toBeLessThan(1000);
+    a = await startBackend("A", "127.0.0.1", port);
+    await eventually(
+      () => hello("a.example.com"),
+      (answer) => answer === "A",
+      15_000,
+    );
+  });
+
+  it("that are all down are all kept", async () => {
+    const dead = `127.0.0.1:${await freePort()}`;
+    region.publish([tlsRoute(20000, "acme", "a.example.com", dead)]);
+    await start();
+    await applied();
+    const file = path.join(dir, "run/routes/n/a.example.com");
+    await eventually(
+      () => readFileSync(file, "utf8"),
+      (text) => text === `-${dead}\n`,
+    );
+    expect(value(await metrics(), "landfall_backend_down", dead)).toBe(1);
+    expect(await health()).toBe(200);
+  });
+});
+
+describe("sessions", () => {
+  const both = () => [
+    tlsRoute(20000, "acme", "a.example.com", a.address),
+    rawRoute(1, "acme", slotPort(1), a.address),
+    tlsRoute(20001, "globex", "g.example.com", a.address),
+  ];
+
+  it("of a removed tenant are closed after the grace, not those of another at the same backend; and the report says so", async () => {
+    region.publish(both());
+    await start();
+    await applied();
+    const [gone, goneRaw, stays] = await Promise.all([
+      open(clientHello({ name: "a.example.com" })),
+      open(Buffer.from("hello"), slotPort(1)),
+      open(clientHello({ name: "g.example.com" })),
+    ]);
+    region.publish(both().filter(({ tenantId }) => tenantId === "globex"));
+    await applied();
+    expect(await hello("a.example.com")).toBe("closed");
+    expect(await Promise.all([gone, goneRaw, stays].map(echoes))).toEqual([true, true, true]);
+    const report = await reported(({ closing }) => closing?.filter(({ closed }) => closed === 1).length === 2);
+    expect(report?.closing?.map(({ tenantId, slot, open }) => [tenantId, slot, open]).sort()).toEqual([
+      ["acme", 1, 0],
+      ["acme", 20000, 0],
+    ]);
+    expect([gone.destroyed, goneRaw.destroyed]).toEqual([true, true]);
+    expect(await echoes(stays)).toBe(true);
+    stays.destroy();
+  });
+
+  it("of a tenant that is back within the grace go on", async () => {
+    region.publish(both());
+    await start();
+    await applied();
+    const session = await open(clientHello({ name: "a.example.com" }));
+    region.publish([]);
+    await applied();
+    region.publish(both());
+    await applied();
+    await sleep(3000);
+    expect(await echoes(session)).toBe(true);
+    session.destroy();
+  });
+
+  it("are known for whose they are after the agent was killed", async () => {
+    region.publish(both());
+    await start();
+    await applied();
+    const session = await open(clientHello({ name: "a.example.com" }));
+    const first = edge.agentPid!;
+    kill(first);
+    await eventually(
+      () => edge.agentPid,
+      (pid) => pid !== undefined && pid !== first,
+    );
+    await eventually(
+      async () => value(await metrics().catch(() => ""), "landfall_connections{"),
+      (count) => count === 1,
+    );
+    region.publish(both().filter(({ tenantId }) => tenantId === "globex"));
+    await reported(
+      ({ closing }) => closing?.some(({ tenantId, closed }) => tenantId === "acme" && closed === 1) ?? false,
+    );
+    expect(session.destroyed).toBe(true);
+  });
+
+  it("are counted a tenant, with their bytes, while they last and when they ended", async () => {
+    region.publish(both());
+    await start();
+    await applied();
+    const session = await open(clientHello({ name: "a.example.com" }));
+    session.write("x".repeat(50_000));
+    await eventually(
+      async () => value(await metrics(), "landfall_tenant_bytes_total", 'tenant="acme"', 'direction="sent"'),
+      (bytes) => (bytes ?? 0) > 50_000,
+    );
+    const during = await metrics();
+    expect(value(during, "landfall_tenant_sessions{", 'tenant="acme"')).toBe(1);
+    expect(value(during, "landfall_tenant_sessions_total", 'tenant="acme"')).toBe(1);
+    expect(value(during, "landfall_connections{")).toBe(1);
+    session.end();
+    const sent = clientHello({ name: "a.example.com" }).length + 50_000;
+    await eventually(
+      async () => value(await metrics(), "landfall_tenant_sessions{", 'tenant="acme"'),
+      (count) => count === 0,
+    );
+    await sleep(1500); // nginx writes what a session carried within a second
+    expect(value(await metrics(), "landfall_tenant_bytes_total", 'tenant="acme"', 'direction="received"')).toBe(sent);
+  });
+});
+
+describe("an edge that is asked to drain", () => {
+  it("fails its health check, accepts until nobody new comes, closes at a pace, says how far it is, and can be called back", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    await eventually(health, (status) => status === 200);
+    const sessions = await Promise.all(Array.from({ length: 10 }, () => open(clientHello({ name: "a.example.com" }))));
+    const asked = path.join(dir, "state/drain");
+    writeFileSync(asked, "");
+    await reported(({ drain, serving }) => drain?.phase === "leaving" && !serving);
+    expect(await health()).toBe(503);
+    const late = await open(clientHello({ name: "a.example.com" }));
+    expect(await echoes(late)).toBe(true);
+    await reported(({ drain }) => drain?.phase === "closing");
+    await reported(({ drain }) => drain?.phase === "drained");
+    expect([...sessions, late].every((session) => session.destroyed)).toBe(true);
+    expect(value(await metrics(), "landfall_sessions_closed_total", "drain")).toBe(11);
+    removeDir(asked);
+    await eventually(health, (status) => status === 200);
+    expect(await hello("a.example.com")).toBe("A");
+  });
+});

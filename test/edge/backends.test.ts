@@ -1,0 +1,232 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Backends } from "../../edge/agent/backends/backends.ts";
+import {
+  type Backend,
+  checkEveryMs,
+  hotEveryMs,
+  hotMs,
+  idleEveryMs,
+  observe,
+  type Sign,
+  unknownBackend,
+} from "../../edge/agent/backends/damping.ts";
+import { backendsIn, routeContent } from "../../edge/agent/routes/content.ts";
+
+const start = 1_000_000_000;
+const shown = (signs: [Sign, number][], from: Backend = unknownBackend) =>
+  signs.reduce((backend, [sign, at]) => observe(backend, sign, start + at), from);
+
+describe("a backend's health", () => {
+  it("is good until something is known", () => {
+    expect(unknownBackend.up).toBe(true);
+  });
+
+  it.each([
+    ["a refusal", [["refused", 0]], false],
+    ["a user who was turned away", [["failed", 0]], false],
+    ["one silence, which may be a lost packet", [["silent", 0]], true],
+    [
+      "two silences in a row",
+      [
+        ["silent", 0],
+        ["silent", 1000],
+      ],
+      false,
+    ],
+    [
+      "two silences with a good look between",
+      [
+        ["silent", 0],
+        ["connected", 500],
+        ["silent", 1000],
+      ],
+      true,
+    ],
+    [
+      "one good look after a fall",
+      [
+        ["refused", 0],
+        ["connected", 5000],
+      ],
+      false,
+    ],
+    [
+      "two good looks, a second or more after the fall",
+      [
+        ["refused", 0],
+        ["connected", 500],
+        ["connected", 1500],
+      ],
+      true,
+    ],
+    [
+      "two good looks with a bad one between",
+      [
+        ["refused", 0],
+        ["connected", 1000],
+        ["silent", 2000],
+        ["connected", 3000],
+      ],
+      false,
+    ],
+  ] as [string, [Sign, number][], boolean][])("after %s", (_, signs, up) => {
+    expect(shown(signs).up).toBe(up);
+  });
+
+  it("comes back later with each fall, at most a minute later, and is forgiven after five good minutes", () => {
+    const timeToRise = (backend: Backend, from: number) => {
+      for (let ms = 1000; ; ms += 1000) {
+        backend = observe(backend, "connected", from + ms);
+        if (backend.up) return { backend, ms };
+      }
+    };
+    let backend = unknownBackend;
+    let now = start;
+    const times: number[] = [];
+    for (let fall = 0; fall < 9; fall++) {
+      const risen = timeToRise(observe(backend, "refused", now), now);
+      times.push(risen.ms);
+      backend = risen.backend;
+      now += risen.ms + 1000;
+    }
+    expect(times).toEqual([2000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+    now += 6 * 60_000;
+    expect(timeToRise(observe(backend, "refused", now), now).ms).toBe(2000);
+  });
+
+  it("is up or down by the last sure sign, whatever came before", () => {
+    const sign = fc.constantFrom<Sign>("connected", "refused", "silent", "failed");
+    fc.assert(
+      fc.property(fc.array(sign, { maxLength: 30 }), (signs) => {
+        const backend = shown(signs.map((one, index) => [one, index * 1000]));
+        expect(observe(backend, "refused", start + 60_000).up).toBe(false);
+        expect(observe(backend, "failed", start + 60_000).up).toBe(false);
+      }),
+    );
+  });
+
+  it("is looked at every second while users come, while it is in doubt and after it fell, else every 30 s", () => {
+    expect(checkEveryMs(unknownBackend, start - 1000, start)).toBe(hotEveryMs);
+    expect(checkEveryMs(unknownBackend, start - hotMs, start)).toBe(idleEveryMs);
+    expect(checkEveryMs(shown([["silent", 0]]), 0, start)).toBe(hotEveryMs);
+    expect(checkEveryMs(shown([["refused", 0]]), 0, start + hotMs - 1)).toBe(hotEveryMs);
+    expect(checkEveryMs(shown([["refused", 0]]), 0, start + hotMs)).toBe(idleEveryMs);
+  });
+});
+
+describe("a route's file", () => {
+  const groups = [["near1", "near2"], ["far1"]];
+  const content = (...down: string[]) => routeContent(groups, (backend) => !down.includes(backend));
+
+  it.each([
+    [[], "+near1\n+near2\n\n+far1\n", "the nearest region's, all of them"],
+    [["near1"], "+near2\n\n-near1\n+far1\n", "the nearest region's that is well"],
+    [["near1", "near2"], "+far1\n\n-near1\n-near2\n", "the next region's"],
+    [
+      ["near1", "near2", "far1"],
+      "-near1\n-near2\n\n-far1\n",
+      "with all of them down, the nearest region's all the same",
+    ],
+    [["far1"], "+near1\n+near2\n\n-far1\n", "untouched by a far one that is down"],
+  ])("with %j down begins with %j: %s", (down, text) => {
+    expect(content(...down)).toBe(text);
+  });
+
+  it("always names every backend once", () => {
+    const some = fc.uniqueArray(fc.string({ unit: fc.constantFrom("a", "b", "c", "1"), minLength: 1 }), {
+      minLength: 1,
+    });
+    fc.assert(
+      fc.property(some, fc.func(fc.boolean()), fc.nat(), (backends, isUp, cut) => {
+        const at = cut % backends.length;
+        const made = [backends.slice(0, at), backends.slice(at)].filter((group) => group.length > 0);
+        expect(backendsIn(routeContent(made, isUp)).sort()).toEqual(backends.toSorted());
+      }),
+    );
+  });
+});
+
+describe("Backends", () => {
+  let dir: string;
+  let looks: string[];
+  let changes: string[][];
+  let answers: Map<string, "connected" | "refused" | "silent">;
+  const make = (budget = 500) =>
+    new Backends({
+      file: path.join(dir, "backends.json"),
+      look: async (backend) => {
+        looks.push(backend);
+        return answers.get(backend) ?? "connected";
+      },
+      onChange: (changed) => changes.push(changed),
+      budget,
+    });
+  /** `seconds` of ticks, ten a second, of a clock of its own. */
+  const run = (backends: Backends, seconds: number, from = start) => {
+    for (let ms = 0; ms <= seconds * 1000; ms += 100) backends.tick(from + ms);
+  };
+  const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+  beforeEach(() => {
+    dir = mkdtempSync(path.join(os.tmpdir(), "landfall-backends-"));
+    [looks, changes, answers] = [[], [], new Map()];
+  });
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+  it("looks at idle ones every 30 s and at those in use every second", () => {
+    const backends = make();
+    backends.watch(["idle", "hot"], start);
+    for (let ms = 0; ms <= 60_000; ms += 100) {
+      backends.used("hot", start + ms);
+      backends.tick(start + ms);
+    }
+    const count = (backend: string) => looks.filter((one) => one === backend).length;
+    expect(count("idle")).toBeLessThanOrEqual(3);
+    expect(count("idle")).toBeGreaterThanOrEqual(2);
+    expect(count("hot")).toBeGreaterThanOrEqual(55);
+    expect(count("hot")).toBeLessThanOrEqual(61);
+  });
+
+  it("keeps to its budget, and leaves a tenth of it to idle ones when too many are in use", () => {
+    const backends = make(100);
+    const hot = Array.from({ length: 500 }, (_, index) => `hot${index}`);
+    const idle = Array.from({ length: 200 }, (_, index) => `idle${index}`);
+    backends.watch(idle, start);
+    run(backends, 10);
+    backends.watch([...idle, ...hot], start + 10_000);
+    looks = [];
+    for (let ms = 0; ms < 60_000; ms += 100) {
+      for (const backend of hot) backends.used(backend, start + 10_000 + ms);
+      backends.tick(start + 10_000 + ms);
+    }
+    expect(looks.length).toBeLessThanOrEqual(100 * 60);
+    expect(looks.filter((one) => one.startsWith("idle")).length).toBeGreaterThanOrEqual(200);
+    expect(new Set(looks).size).toBe(700);
+  });
+
+  it("tells changes once, many together, and remembers who is down over a restart", async () => {
+    const backends = make();
+    for (const backend of ["a", "b"]) answers.set(backend, "refused");
+    backends.watch(["a", "b", "c"], start);
+    run(backends, 1);
+    await settle();
+    expect(changes.map((changed) => changed.toSorted())).toEqual([["a", "b"]]);
+    expect(backends.down).toEqual(["a", "b"]);
+    expect([make().isUp("a"), make().isUp("c"), make().isUp("unknown")]).toEqual([false, true, true]);
+  });
+
+  it("takes down at once what failed a user, and forgets what no route names any more", async () => {
+    const backends = make();
+    backends.watch(["a"], start);
+    backends.failed("a", Date.now());
+    backends.failed("stranger", Date.now());
+    await settle();
+    expect(changes).toEqual([["a"]]);
+    backends.watch([], start);
+    expect([backends.down, backends.count]).toEqual([[], 0]);
+  });
+});

@@ -1,0 +1,188 @@
+import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { planClosing } from "../../edge/agent/sessions/closing.ts";
+import { advanceDrain, type Drain } from "../../edge/agent/sessions/drain.ts";
+import { SessionTable } from "../../edge/agent/sessions/table.ts";
+import { Tail } from "../../edge/agent/sessions/tail.ts";
+
+describe("planClosing", () => {
+  const plan = (before: Map<string, number>, open: string[], served: string[], now: number) =>
+    planClosing(before, { open, serves: (owner) => served.includes(owner), graceMs: 300, now });
+
+  it("lets sessions of a route that is gone go on for the grace, then names them", () => {
+    const first = plan(new Map(), ["a", "b"], ["b"], 1000);
+    expect(first).toEqual({ closing: new Map([["a", 1000]]), due: [] });
+    expect(plan(first.closing, ["a", "b"], ["b"], 1299).due).toEqual([]);
+    expect(plan(first.closing, ["a", "b"], ["b"], 1300).due).toEqual(["a"]);
+  });
+
+  it("lets off one that is served again, and begins anew when it goes again", () => {
+    const back = plan(new Map([["a", 1000]]), ["a"], ["a"], 1200);
+    expect(back.closing.size).toBe(0);
+    expect(plan(back.closing, ["a"], [], 5000)).toEqual({ closing: new Map([["a", 5000]]), due: [] });
+  });
+
+  it("never names one that is served", () => {
+    const names = fc.constantFrom("a", "b", "c", "d");
+    fc.assert(
+      fc.property(fc.array(names), fc.array(names), fc.array(fc.nat(2000)), (open, served, times) => {
+        let closing = new Map<string, number>();
+        for (const now of times.toSorted((x, y) => x - y)) {
+          const next = plan(closing, open, served, now);
+          for (const owner of next.due) expect(served).not.toContain(owner);
+          closing = next.closing;
+        }
+      }),
+    );
+  });
+});
+
+describe("advanceDrain", () => {
+  const facts = { asked: true, sessions: 100, openedAt: 0, quietMs: 60_000, closeMs: 100_000, now: 0 };
+  const step = (state: Drain, changes: Partial<typeof facts>) => advanceDrain(state, { ...facts, ...changes });
+
+  it("does nothing when nobody asks, and stops when nobody asks any more", () => {
+    expect(step({ phase: "none" }, { asked: false }).state).toEqual({ phase: "none" });
+    expect(step({ phase: "closing", since: 0, sessions: 5 }, { asked: false })).toEqual({
+      state: { phase: "none" },
+      close: 0,
+    });
+  });
+
+  it("closes nobody until a minute has passed without a new session", () => {
+    const leaving = step({ phase: "none" }, { now: 1000 }).state;
+    expect(leaving).toEqual({ phase: "leaving", since: 1000 });
+    expect(step(leaving, { now: 60_999 }).state).toEqual(leaving);
+    expect(step(leaving, { now: 70_000, openedAt: 50_000 }).state).toEqual(leaving);
+    expect(step(leaving, { now: 110_000, openedAt: 50_000 })).toEqual({
+      state: { phase: "closing", since: 110_000, sessions: 100 },
+      close: 0,
+    });
+  });
+
+  it("closes at an even pace, and whoever is left at its end", () => {
+    const closing: Drain = { phase: "closing", since: 0, sessions: 100 };
+    const closed = (now: number, sessions: number) => step(closing, { now, sessions }).close;
+    expect([closed(0, 100), closed(25_000, 100), closed(25_000, 75), closed(100_000, 40)]).toEqual([0, 25, 0, 40]);
+  });
+
+  it("counts those who leave by themselves", () => {
+    expect(step({ phase: "closing", since: 0, sessions: 100 }, { now: 50_000, sessions: 30 }).close).toBe(0);
+  });
+
+  it("is done when nobody is left, and closes who comes then", () => {
+    const drained = step({ phase: "closing", since: 0, sessions: 100 }, { now: 5000, sessions: 0 }).state;
+    expect(drained).toEqual({ phase: "drained", since: 5000 });
+    expect(step(drained, { now: 9000, sessions: 2 })).toEqual({ state: drained, close: 2 });
+  });
+
+  it("always ends, once nobody new comes", () => {
+    fc.assert(
+      fc.property(fc.nat(1000), fc.nat(120_000), (sessions, openedAt) => {
+        let state: Drain = { phase: "none" };
+        let left = sessions;
+        for (let now = 0; now <= 400_000 && state.phase !== "drained"; now += 1000) {
+          const next = advanceDrain(state, { ...facts, sessions: left, openedAt: Math.min(now, openedAt), now });
+          expect(next.close).toBeLessThanOrEqual(left);
+          state = next.state;
+          left -= next.close;
+        }
+        expect(state.phase).toBe("drained");
+      }),
+    );
+  });
+});
+
+describe("SessionTable", () => {
+  const owners = new Map([
+    ["n/a.example.com", { slot: 20000, tenantId: "acme" }],
+    ["p/10001", { slot: 1, tenantId: "globex" }],
+  ]);
+  const ownerOf = (file: string) => owners.get(file);
+  const open = (table: SessionTable, ...lines: string[]) => table.opened(lines, ownerOf, 5);
+  const acme = "n/a.example.com 10.0.0.5:3080 1.2.3.4 5000 8443";
+
+  it("knows whose a session is, which backends were chosen, and what it carried once it ended", () => {
+    const table = new SessionTable();
+    expect(open(table, acme, "p/10001 10.0.0.6:22 1.2.3.4 5000 10001")).toEqual(
+      new Set(["10.0.0.5:3080", "10.0.0.6:22"]),
+    );
+    expect(table.ownerOf("1.2.3.4 5000 8443")?.tenantId).toBe("acme");
+    expect(table.ownerOf("1.2.3.4 5000 10001")?.tenantId).toBe("globex");
+    table.ended(["1.2.3.4 5000 8443 200 300 4000 1.5"]);
+    expect(table.ownerOf("1.2.3.4 5000 8443")).toBeUndefined();
+    expect(new Map(table.carried()).get("acme")).toEqual({ opened: 1, ended: 1, failed: 0, received: 300, sent: 4000 });
+  });
+
+  it("takes a session whose route nobody has for what it is: nobody's", () => {
+    const table = new SessionTable();
+    open(table, "n/gone.example.com 10.0.0.5:1 1.2.3.4 6000 8443");
+    expect(table.ownerOf("1.2.3.4 6000 8443")).toEqual({ slot: -1, tenantId: "n/gone.example.com" });
+  });
+
+  it("passes over lines that are none", () => {
+    const table = new SessionTable();
+    expect(open(table, "", "x", "n/a.example.com 10.0.0.5:3080 1.2.3.4", `${acme} more`)).toEqual(new Set());
+    table.ended(["", "1.2.3.4 5000", "x y z"]);
+    expect(table.owners()).toEqual([]);
+  });
+
+  it("comes back from its own lines and those that it had not read, the newest last", () => {
+    const table = new SessionTable();
+    open(table, acme);
+    const next = new SessionTable();
+    next.restore(table.lines(), ["p/10001 10.0.0.6:22 1.2.3.4 7000 10001"], ownerOf);
+    expect(next.owners().sort()).toEqual(["1 globex", "20000 acme"]);
+    expect(next.carried()).toEqual([]);
+  });
+
+  it("forgets a session that the kernel has not had for three looks", () => {
+    const table = new SessionTable();
+    open(table, acme);
+    const live = { key: "1.2.3.4 5000 8443", received: 0, sent: 0 };
+    for (const seen of [[], [], [live], [], []]) table.compare(seen);
+    expect(table.owners()).toEqual(["20000 acme"]);
+    table.compare([]);
+    expect(table.owners()).toEqual([]);
+  });
+});
+
+describe("Tail", () => {
+  let file: string;
+  beforeEach(() => {
+    file = path.join(mkdtempSync(path.join(os.tmpdir(), "landfall-tail-")), "log");
+  });
+  afterEach(() => rmSync(path.dirname(file), { recursive: true, force: true }));
+
+  it("gives each line once, and half a line when it is whole", () => {
+    const tail = new Tail(file, "start");
+    expect(tail.read()).toEqual([]);
+    writeFileSync(file, "one\ntw");
+    expect(tail.read()).toEqual(["one"]);
+    appendFileSync(file, "o\nthree\n");
+    expect([tail.read(), tail.read()]).toEqual([["two", "three"], []]);
+    tail.close();
+  });
+
+  it("begins at the end where told to", () => {
+    writeFileSync(file, "old\n");
+    const tail = new Tail(file, "end");
+    appendFileSync(file, "new\n");
+    expect(tail.read()).toEqual(["new"]);
+    tail.close();
+  });
+
+  it("loses nothing when the file is replaced, nor what is written to the old one a moment later", () => {
+    writeFileSync(file, "a\n");
+    const tail = new Tail(file, "start");
+    renameSync(file, `${file}.1`);
+    writeFileSync(file, "c\n");
+    tail.replaced();
+    appendFileSync(`${file}.1`, "b\n");
+    expect(tail.read()).toEqual(["a", "b", "c"]);
+    tail.close();
+  });
+});
