@@ -22,18 +22,27 @@ export const parseKeys = (keys: Record<string, string | Uint8Array>): PublicKeys
 
 export type Opened = { ok: true; manifest: Manifest } | { ok: false; reason: string };
 
-/** The manifest inside, when a known key signed its exact bytes and it is well formed. */
+/**
+ * The manifest inside, when every key that is known here and named in it signed its exact bytes, at least one of them, and it
+ * is well formed. A key that is not known here, as while one is rotated, says nothing.
+ */
 export function openManifest(text: string, keys: PublicKeys): Opened {
   const envelope = parse(text, SignedManifest);
   if (envelope === undefined) return { ok: false, reason: "the manifest's envelope is malformed" };
   const message = Buffer.from(signedMessage(sha256(envelope.manifest)));
-  const good = Object.entries(envelope.signatures).some(([id, signature]) => {
-    const key = keys.get(id);
-    return key !== undefined && verify(null, message, key, Buffer.from(signature, "base64"));
+  const known = Object.entries(envelope.signatures).filter(([id]) => keys.has(id));
+  const good = known.every(([id, signature]) => {
+    const bytes = Buffer.from(signature, "base64");
+    // Base64 has bits that decoding drops: of what was signed there is one form only.
+    return bytes.toString("base64") === signature && verify(null, message, keys.get(id)!, bytes);
   });
-  if (!good) return { ok: false, reason: "no valid signature by a known key" };
+  if (known.length === 0 || !good) return { ok: false, reason: "no valid signature by a known key" };
   const manifest = parse(envelope.manifest, Manifest);
-  return manifest === undefined ? { ok: false, reason: "the manifest is malformed" } : { ok: true, manifest };
+  if (manifest === undefined) return { ok: false, reason: "the manifest is malformed" };
+  const signers = Object.keys(envelope.signatures).sort().join();
+  return signers === manifest.keyIds.toSorted().join()
+    ? { ok: true, manifest }
+    : { ok: false, reason: "it is signed by others than it names" };
 }
 
 function parse<T>(
