@@ -2,7 +2,7 @@
 // has (20 or later). `exec` in the npm scripts matters: without it, SIGTERM to npm orphans the child.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,9 +11,9 @@ const root = path.dirname(fileURLToPath(import.meta.url));
 const pinned = path.join(root, "node_modules/node/bin/node");
 
 installPackages();
-const needs = process.argv[2] === "--nginx";
-if (needs) installNginx();
-const [script, ...args] = process.argv.slice(needs ? 3 : 2);
+const words = process.argv.slice(2);
+while (words[0]?.startsWith("--")) install(words.shift().slice(2));
+const [script, ...args] = words;
 if (script !== undefined) run(script, args);
 
 /** Once per lock file; an `npm ci` that was interrupted leaves no stamp and is done again. */
@@ -36,33 +36,54 @@ function installPackages() {
   writeFileSync(stamp, lock);
 }
 
-/** nginx with its stream and njs modules: through apt as root on Debian, otherwise one line that says what to install. */
-function installNginx() {
-  if (hasNginx()) return;
-  const packages = ["nginx", "libnginx-mod-stream", "libnginx-mod-stream-js"];
-  const apt = (...words) =>
-    spawnSync("apt-get", ["-qq", ...words], {
-      stdio: ["ignore", 2, 2],
-      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
-    });
+/** `--edge` is what an edge runs on, `--clients` the programs whose protocols the tests speak, `--peers` what benches compare with. */
+function install(what) {
+  const needs = {
+    edge: { packages: ["nginx", "libnginx-mod-stream", "libnginx-mod-stream-js", "iproute2"], here: hasEdge },
+    clients: {
+      packages: ["openssh-server", "openssh-client", "curl", "openssl", "postgresql"],
+      here: () => ["sshd", "ssh", "curl", "openssl", "psql"].every(hasCommand) && existsSync("/usr/lib/postgresql"),
+    },
+    peers: { packages: ["haproxy"], here: () => hasCommand("haproxy") },
+  };
+  const need = needs[what];
+  if (need === undefined) fail(`setup knows no --${what}: use ${Object.keys(needs).join(", ")}`);
+  const { packages, here } = need;
+  if (here()) return;
+  const options = { stdio: ["ignore", 2, 2], env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } };
+  const apt = (...words) => spawnSync("apt-get", ["-qq", ...words], options);
   if (process.getuid() !== 0 || apt("--version").error !== undefined)
-    fail(
-      `nginx with its stream and njs modules is missing: install it, on Debian with \`apt-get install ${packages.join(" ")}\``,
-    );
-  console.error("setting up: nginx with its stream and njs modules …");
+    fail(`programs are missing: install them, on Debian with \`apt-get install ${packages.join(" ")}\``);
+  console.error(`setting up: ${packages.join(", ")} …`);
   apt("update");
-  if (apt("install", "-y", "--no-install-recommends", ...packages).status !== 0 || !hasNginx())
+  if (withoutServices(() => apt("install", "-y", "--no-install-recommends", ...packages)).status !== 0 || !here())
     fail(`apt-get could not install ${packages.join(", ")}`);
 }
 
-function hasNginx() {
-  const folders = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules"];
-  const njs = folders.some((folder) => existsSync(path.join(folder, "ngx_stream_js_module.so")));
-  return njs && spawnSync("nginx", ["-v"], { stdio: "ignore", env: nginxEnv() }).status === 0;
+/** Servers that come with packages are not to be started: Debian asks this file. */
+function withoutServices(work) {
+  const policy = "/usr/sbin/policy-rc.d";
+  if (existsSync(policy)) return work();
+  writeFileSync(policy, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
+  try {
+    return work();
+  } finally {
+    rmSync(policy);
+  }
 }
 
-/** Debian has nginx where only root's PATH looks. */
-function nginxEnv() {
+function hasEdge() {
+  const folders = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules"];
+  const njs = folders.some((folder) => existsSync(path.join(folder, "ngx_stream_js_module.so")));
+  return njs && ["nginx", "ss"].every(hasCommand);
+}
+
+function hasCommand(name) {
+  return spawnSync("sh", ["-c", `command -v ${name}`], { stdio: "ignore", env: fullEnv() }).status === 0;
+}
+
+/** Debian has servers where only root's PATH looks. */
+function fullEnv() {
   return { ...process.env, PATH: `${process.env.PATH}${path.delimiter}/usr/sbin` };
 }
 
@@ -70,7 +91,7 @@ function run(script, args) {
   const bin = path.join(root, "node_modules/.bin");
   const child = spawn(pinned, [path.resolve(root, script), ...args], {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
-    env: { ...nginxEnv(), PATH: `${path.dirname(pinned)}${path.delimiter}${bin}${path.delimiter}${nginxEnv().PATH}` },
+    env: { ...fullEnv(), PATH: `${path.dirname(pinned)}${path.delimiter}${bin}${path.delimiter}${fullEnv().PATH}` },
   });
   process.on("SIGINT", () => {}); // the terminal sent it to the whole group
   for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));

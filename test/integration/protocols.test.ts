@@ -1,0 +1,233 @@
+/** Real programs speak their protocols through an accelerator, an edge and a pod, as users would; nothing is terminated between. */
+import { execFile } from "node:child_process";
+import { readFileSync, watch } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { BatchWriteCommand } from "@aws-sdk/lib-dynamodb";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import WebSocket from "ws";
+import { openPod } from "../../local/controls.ts";
+import { Dialogue } from "../fixtures/dialogue.ts";
+import {
+  type Certificates,
+  makeCertificates,
+  type Server,
+  startPostgres,
+  startSshd,
+  startWeb,
+  userName,
+} from "../fixtures/servers.ts";
+import { eventually } from "../local/harness.ts";
+import { domain, homeRegion, World } from "./world.ts";
+
+const run = promisify(execFile);
+const exact = `real.${domain}`;
+const parent = "apps.real-tenant.example";
+const below = `grafana.${parent}`;
+const tlsPort = 8443;
+
+let world: World;
+let sshd: Server & { key: string };
+let postgres: Server;
+let web: Server;
+let certificates: Certificates;
+let ports: Record<string, number>;
+/** The pod of all servers, and addresses that may come and go beside it. */
+let pod: string;
+
+beforeAll(async () => {
+  world = await World.start({ edgesPerGroup: 1, names: ["other"] });
+  certificates = await makeCertificates(path.join(world.dir, "certificates"), [exact, `*.${parent}`]);
+  [sshd, postgres, web] = await Promise.all([
+    startSshd(path.join(world.dir, "sshd")),
+    startPostgres(),
+    startWeb(certificates),
+  ]);
+  const context = {
+    geography: world.cloud.context.geography,
+    network: world.cloud.context.network,
+    pods: world.cloud.pods,
+  };
+  const region = homeRegion;
+  const target = (server: Server) => ({ region, targetHost: "127.0.0.1", targetPort: server.port });
+  ({ address: pod } = await openPod({ ...target(web), port: 3080 }, context));
+  await openPod({ ...target(sshd), port: 3023, address: pod }, context);
+  await openPod({ ...target(postgres), port: 3036, address: pod }, context);
+  await world.put(record([pod]));
+  const view = await world.settled("real", "Admitted");
+  ports = view!.ports;
+}, 120_000);
+afterAll(async () => {
+  await Promise.all([sshd, postgres, web].map((server) => server?.stop()));
+  await world?.stop();
+});
+
+/** An address in the pods' range where nobody is. */
+const spareAddress = (index: number) => world.cloud.context.geography.podAddress(homeRegion, 150 + index);
+const record = (addresses: string[]) =>
+  world.record("real", {
+    hostnames: [exact],
+    wildcard: `*.${parent}`,
+    protocols: { tls: 3080, ssh: 3023, postgres: 3036 },
+    backends: { [homeRegion]: addresses },
+  });
+
+const sshArgs = (city: string) => [
+  ...["-i", sshd.key, "-b", world.from(city), "-p", String(ports.ssh)],
+  ...["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"],
+  `${userName}@${world.accelerator.address}`,
+];
+const psqlArgs = () => [
+  `host=${world.accelerator.address} port=${ports.postgres} user=tenant dbname=postgres sslmode=disable`,
+  ...["--no-psqlrc", "--tuples-only", "--no-align"],
+];
+const curl = async (name: string, ...args: string[]) => {
+  const { stdout } = await run("curl", [
+    ...[
+      "--silent",
+      "--show-error",
+      "--max-time",
+      "10",
+      "--interface",
+      world.from("tokyo"),
+      "--cacert",
+      certificates.ca,
+    ],
+    ...["--resolve", `${name}:${tlsPort}:${world.accelerator.address}`, ...args, `https://${name}:${tlsPort}/`],
+  ]);
+  return JSON.parse(stdout) as { client: string; protocol: string; servername: string };
+};
+const asAdmin = () => ["--cert", certificates.client.cert, "--key", certificates.client.key];
+const webSocket = async () => {
+  const socket = new WebSocket(`wss://${exact}:${tlsPort}/socket`, {
+    ca: readFileSync(certificates.ca),
+    cert: readFileSync(certificates.client.cert),
+    key: readFileSync(certificates.client.key),
+    localAddress: world.from("paris"),
+    lookup: (_name, _options, done) => done(null, world.accelerator.address, 4),
+  });
+  await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+  return socket;
+};
+const echo = (socket: WebSocket, text: string) =>
+  new Promise<string>((resolve, reject) => {
+    socket.once("message", (message) => resolve(String(message)));
+    socket.once("close", () => reject(new Error("the WebSocket was closed")));
+    socket.send(text);
+  });
+
+describe("OpenSSH", () => {
+  it("logs in through a raw slot and runs a command", async () => {
+    const { stdout } = await run("ssh", [...sshArgs("sydney"), "echo $((6 * 7))"], { timeout: 15_000 });
+    expect(stdout).toBe("42\n");
+  });
+
+  it("copies a megabyte there unharmed", async () => {
+    const script = `head -c 1000000 /dev/zero | tr '\\0' x | ssh ${sshArgs("paris").join(" ")} sha256sum`;
+    const { stdout } = await run("sh", ["-c", script], { timeout: 15_000 });
+    const { stdout: here } = await run("sh", ["-c", "head -c 1000000 /dev/zero | tr '\\0' x | sha256sum"]);
+    expect(stdout).toBe(here);
+  });
+});
+
+describe("psql", () => {
+  it("queries PostgreSQL through a raw slot", async () => {
+    const { stdout } = await run("psql", [...psqlArgs(), "--command", "select 6 * 7"], { timeout: 15_000 });
+    expect(stdout).toBe("42\n");
+  });
+});
+
+describe("curl", () => {
+  it.each([
+    ["by its exact name", exact],
+    ["below a wildcard", below],
+  ])("speaks HTTP/2 %s with a client certificate that the tenant's own server sees", async (_, name) => {
+    expect(await curl(name, "--http2", ...asAdmin())).toEqual({
+      client: "kube-admin",
+      protocol: "h2",
+      servername: name,
+    });
+  });
+
+  it("speaks HTTP/1.1 too", async () => {
+    expect(await curl(exact, "--http1.1", ...asAdmin())).toMatchObject({ client: "kube-admin", protocol: "http/1.1" });
+  });
+
+  it("is turned away by the tenant's server, not by the edge, without a certificate", async () => {
+    await expect(curl(exact, "--http2")).rejects.toThrow(/alert|certificate required/);
+  });
+});
+
+describe("openssl s_client", () => {
+  it.each([
+    ["an exact name", exact],
+    ["a name below a wildcard", below],
+  ])("verifies the tenant's own certificate for %s", async (_, name) => {
+    const { stdout } = await run(
+      "sh",
+      [
+        "-c",
+        'exec openssl s_client -connect "$1" -servername "$2" -verify_hostname "$2" -CAfile "$3" </dev/null',
+        "sh",
+      ].concat(`${world.accelerator.address}:${tlsPort}`, name, certificates.ca),
+      { timeout: 15_000 },
+    );
+    expect(stdout).toContain("Verify return code: 0 (ok)");
+    expect(stdout).toContain(`Verified peername: `);
+  });
+});
+
+describe("open sessions of every kind", () => {
+  it("go on through 1,000 route changes of other tenants and of their own spare backends", async () => {
+    const shell = new Dialogue("ssh", ["-tt", ...sshArgs("seattle"), "cat"]);
+    const database = new Dialogue("psql", psqlArgs());
+    const socket = await webSocket();
+    const changed = countChanges();
+    try {
+      await shell.ask("first", "first\r\nfirst");
+      await database.ask("create temporary table kept (n int); insert into kept values (7);", "INSERT 0 1");
+      expect(await echo(socket, "first")).toBe("first");
+      const others = Array.from({ length: 500 }, (_, index) => `other-${index}`);
+      await putAll(others, pod);
+      for (let spare = 1; spare <= 5; spare++) await world.put(record([pod, spareAddress(spare)].toReversed()));
+      await eventually(changed, (count) => count >= 500, 60_000);
+      await putAll(others, spareAddress(50));
+      await world.put(record([pod]));
+      await eventually(changed, (count) => count >= 1000, 60_000);
+      await shell.ask("last", "last\r\nlast");
+      await database.ask("select n from kept;", "7");
+      expect(await echo(socket, "last")).toBe("last");
+    } finally {
+      shell.stop();
+      database.stop();
+      socket.terminate();
+    }
+  }, 180_000);
+
+  /** How many route files one edge has replaced since. */
+  function countChanges(): () => number {
+    let count = 0;
+    const { dir } = world.cloud.endpoints().edges[0]!;
+    const kinds = ["n", "p"].map((kind) =>
+      watch(path.join(dir, "run/routes", kind), (event, name) => {
+        if (event === "rename" && name !== null && !name.endsWith("~")) count++;
+      }),
+    );
+    return () => {
+      if (count >= 1000) for (const watcher of kinds) watcher.close();
+      return count;
+    };
+  }
+
+  async function putAll(tenants: string[], backend: string): Promise<void> {
+    const TableName = world.cloud.endpoints().tables.tenants;
+    for (let at = 0; at < tenants.length; at += 25) {
+      const Items = tenants
+        .slice(at, at + 25)
+        .map((tenantId) => world.record(tenantId, { backends: { [homeRegion]: [backend] } }));
+      await world.tables.send(
+        new BatchWriteCommand({ RequestItems: { [TableName]: Items.map((Item) => ({ PutRequest: { Item } })) } }),
+      );
+    }
+  }
+});
