@@ -34,6 +34,7 @@ export class Figures {
   readonly #bench: string;
   readonly #profile: string;
   readonly #figures: Figure[] = [];
+  #matrix: string[] | undefined;
 
   constructor(bench: string, profile: string) {
     this.#bench = bench;
@@ -53,6 +54,11 @@ export class Figures {
     this.say(`${figure}, p99`, percentile(values, 0.99), unit, values.length, targets.p99);
   }
 
+  /** A table of its own in the document, in place of one line a figure. */
+  matrix(header: string[], rows: string[][]): void {
+    this.#matrix = [header, header.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`);
+  }
+
   /** Puts the table in the place of the one of the last run. */
   write(about: string): void {
     const text = existsSync(file) ? readFileSync(file, "utf8") : heading;
@@ -67,9 +73,7 @@ export class Figures {
       "",
       `${about} ${machine}.`,
       "",
-      "| figure | value | n | target |",
-      "|---|---|---|---|",
-      ...rows,
+      ...(this.#matrix ?? ["| figure | value | n | target |", "|---|---|---|---|", ...rows]),
       to,
     ].join("\n");
     const at = text.indexOf(from);

@@ -1,10 +1,27 @@
-/** `npm run bench [name] [--seconds N] [--profile none|aws] [--tenants N]`: prints figures as JSON lines, and writes docs/benchmarks.md. */
+/** `npm run bench [name] [--seconds N] [--profile none|aws] [--tenants N] [--peer NAME]`: prints figures as JSON lines, and writes docs/benchmarks.md. */
 import { parseArgs } from "node:util";
+import { apply } from "./apply.ts";
+import { churn } from "./churn.ts";
+import { datapath } from "./datapath.ts";
+import { Figures } from "./figures.ts";
 import { onboarding } from "./onboarding.ts";
 import { propagation } from "./propagation.ts";
 import { publish } from "./publish.ts";
 
-const benches = { propagation, onboarding, publish };
+interface Options {
+  seconds: number;
+  tenants: number;
+  profile: "none" | "aws";
+  peer: string | undefined;
+}
+const benches = {
+  propagation,
+  onboarding,
+  publish,
+  datapath: ({ profile, peer }: Options) => datapath(new Figures("datapath", profile), peer),
+  churn: ({ profile, seconds, peer }: Options) => churn(new Figures("churn", profile), seconds, peer),
+  apply: ({ profile }: Options) => apply(new Figures("apply", profile)),
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -12,6 +29,7 @@ const { values, positionals } = parseArgs({
     seconds: { type: "string", default: "60" },
     tenants: { type: "string", default: "10000" },
     profile: { type: "string", default: "none" },
+    peer: { type: "string" },
   },
 });
 const asked = positionals.length > 0 ? positionals : Object.keys(benches);
@@ -22,8 +40,14 @@ if (unknown !== undefined) fail(`there is no bench ${unknown}: use one of ${Obje
 if (!(seconds > 0 && tenants > 100)) fail("--seconds is above 0, and --tenants above 100");
 if (profile !== "none" && profile !== "aws") fail("--profile is none or aws");
 
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
 for (const name of asked)
-  await benches[name as keyof typeof benches]({ seconds, tenants, profile: profile as "none" | "aws" });
+  await benches[name as keyof typeof benches]({
+    seconds,
+    tenants,
+    profile: profile as "none" | "aws",
+    peer: values.peer,
+  });
 
 function fail(message: string): never {
   console.error(message);

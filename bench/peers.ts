@@ -6,14 +6,21 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nginxHere } from "../local/edges/edge.ts";
 import { StandaloneEdge, structureOn } from "../local/edges/standalone.ts";
-import { kill } from "../local/processes.ts";
+import { isAlive, kill } from "../local/processes.ts";
+import { freePort } from "../test/fixtures/sockets.ts";
 
 export interface Peer {
   name: string;
   host: string;
   port: number;
-  /** Whose CPU time is the peer's. */
+  /** Whose CPU time and memory are the peer's. */
   pids: () => number[];
+  /** It routes by wildcard too. */
+  wildcards: boolean;
+  /** Leads names to other backends, `address:port`; returns once that is under way. */
+  change?: (routes: Map<string, string>) => Promise<void>;
+  /** A change is a reload. */
+  reloads?: true;
   stop: () => Promise<void>;
 }
 
@@ -40,17 +47,37 @@ export const landfall: StartPeer = async ({ names, wildcards = [], backend }) =>
   for (const name of names) edge.write(`n/${name}`, `+${backend}\n`);
   for (const parent of wildcards) edge.write(`w/${parent}`, `+${backend}\n`);
   const master = edge.nginx.pid()!;
-  return { name: "Landfall's edge", host, port, pids: () => family(master), stop: () => edge.stop() };
+  endWith(() => family(master));
+  return {
+    name: "Landfall's edge",
+    host,
+    port,
+    pids: () => family(master),
+    wildcards: true,
+    change: async (routes) => {
+      for (const [name, to] of routes) edge.write(`n/${name}`, `+${to}\n`);
+    },
+    stop: () => edge.stop(),
+  };
 };
 
 /** nginx with one map from names to addresses: what a generated configuration would be. */
 export const nginxMap: StartPeer = async ({ names, wildcards = [], backend }) => {
   const port = await freePort();
-  const rows = [...names.map((name) => `${name} ${backend};`), ...wildcards.map((name) => `*.${name} ${backend};`)];
-  const conf = `map_hash_max_size 1048576; map_hash_bucket_size 512;
-    map $ssl_preread_server_name $backend { hostnames;\n${rows.join("\n")}\n}
+  const routes = new Map(names.map((name) => [name, backend]));
+  const conf = () => {
+    const rows = [...routes].map(([name, to]) => `${name} ${to};`);
+    const wild = wildcards.map((name) => `*.${name} ${backend};`);
+    return `map_hash_max_size 1048576; map_hash_bucket_size 512;
+    map $ssl_preread_server_name $backend { hostnames;\n${[...rows, ...wild].join("\n")}\n}
     server { listen ${host}:${port} so_keepalive=60s:30s:4; ssl_preread on; proxy_pass $backend; }`;
-  return startNginx("nginx, a map", port, conf);
+  };
+  const { peer, reload } = await startNginx("nginx, a map", port, conf());
+  const change = async (changed: Map<string, string>) => {
+    for (const [name, to] of changed) routes.set(name, to);
+    await reload(conf());
+  };
+  return { ...peer, wildcards: true, reloads: true, change };
 };
 
 /** nginx with an upstream block for each tenant. */
@@ -62,34 +89,47 @@ export const nginxUpstreams: StartPeer = async ({ names, backend }) => {
     map $ssl_preread_server_name $backend { hostnames;\n${rows.join("\n")}\n}
     ${blocks.join("\n")}
     server { listen ${host}:${port} so_keepalive=60s:30s:4; ssl_preread on; proxy_pass $backend; }`;
-  return startNginx("nginx, an upstream a tenant", port, conf);
+  return (await startNginx("nginx, an upstream a tenant", port, conf)).peer;
 };
 
-async function startNginx(name: string, port: number, servers: string): Promise<Peer> {
+async function startNginx(name: string, port: number, servers: string) {
   const dir = scratch();
   const modules = nginxHere()
     .modules.map((module) => `load_module ${module};`)
     .join("\n");
-  writeFileSync(
-    path.join(dir, "nginx.conf"),
-    `${modules}\nworker_processes 1; pid ${dir}/pid; error_log ${dir}/error.log crit; daemon off;
+  const text = (
+    servers: string,
+  ) => `${modules}\nworker_processes 1; pid ${dir}/pid; error_log ${dir}/error.log crit; daemon off;
     worker_rlimit_nofile 16384; events { worker_connections 8192; }
-    stream { access_log off; preread_buffer_size 16k; proxy_buffer_size 64k; preread_timeout 3s; proxy_connect_timeout 2s; proxy_timeout 24h; proxy_socket_keepalive on; tcp_nodelay on; ${servers} }`,
-  );
-  const child = spawn("nginx", ["-p", dir, "-e", path.join(dir, "error.log"), "-c", path.join(dir, "nginx.conf")], {
-    stdio: "ignore",
-  });
-  return ready({ name, host, port, pids: () => family(child.pid!), stop: () => end(child, dir) }, child);
+    stream {
+      access_log off; preread_buffer_size 16k; preread_timeout 3s; proxy_buffer_size 64k; proxy_connect_timeout 2s;
+      proxy_timeout 24h; proxy_socket_keepalive on; tcp_nodelay on;
+      ${servers}
+    }`;
+  const file = path.join(dir, "nginx.conf");
+  writeFileSync(file, text(servers));
+  const child = spawn("nginx", ["-p", dir, "-e", path.join(dir, "error.log"), "-c", file], { stdio: "ignore" });
+  const stop = () => end(child, dir);
+  const peer = await ready({ name, host, port, pids: () => family(child.pid!), wildcards: false, stop }, child);
+  const reload = async (servers: string) => {
+    writeFileSync(file, text(servers));
+    const before = family(child.pid!);
+    child.kill("SIGHUP"); // sent again when it is lost, as it is while the master begins
+    for (let waited = 0; family(child.pid!).every((pid) => before.includes(pid)); waited += 2) {
+      await sleep(2);
+      if (waited > 0 && waited % 2000 === 0) child.kill("SIGHUP");
+    }
+  };
+  return { peer, reload };
 }
 
 /** HAProxy with a map that its runtime API can change. */
 export const haproxy: StartPeer = async ({ names, wildcards = [], backend }) => {
   const dir = scratch();
   const port = await freePort();
-  const [address = "", backendPort = ""] = backend.split(":");
   mkdirSync(dir, { recursive: true });
-  writeFileSync(path.join(dir, "names.map"), names.map((name) => `${name} ${address}\n`).join(""));
-  writeFileSync(path.join(dir, "wild.map"), wildcards.map((name) => `.${name} ${address}\n`).join(""));
+  writeFileSync(path.join(dir, "names.map"), names.map((name) => `${name} ${backend}\n`).join(""));
+  writeFileSync(path.join(dir, "wild.map"), wildcards.map((name) => `.${name} ${backend}\n`).join(""));
   writeFileSync(
     path.join(dir, "haproxy.cfg"),
     `global
@@ -107,29 +147,46 @@ frontend tls
   tcp-request content set-var(sess.to) req.ssl_sni,lower,map_str(${dir}/names.map)
   tcp-request content set-var(sess.to) req.ssl_sni,lower,map_end(${dir}/wild.map) if !{ var(sess.to) -m found }
   tcp-request content accept if { req.ssl_hello_type 1 } { var(sess.to) -m found }
-  tcp-request content reject if { req.ssl_hello_type 1 }
+  tcp-request content reject
   default_backend any
 backend any
-  tcp-request content set-dst var(sess.to)
-  server any 0.0.0.0:${backendPort}
+  tcp-request content set-dst var(sess.to),field(1,:)
+  tcp-request content set-dst-port var(sess.to),field(2,:)
+  server any 0.0.0.0:0
 `,
   );
-  const child = spawn("haproxy", ["-db", "-f", path.join(dir, "haproxy.cfg")], {
-    stdio: ["ignore", "ignore", "inherit"],
-  });
-  return ready(
-    { name: "HAProxy, runtime maps", host, port, pids: () => family(child.pid!), stop: () => end(child, dir) },
-    child,
-  );
+  const child = spawn("haproxy", ["-db", "-f", path.join(dir, "haproxy.cfg")], { stdio: "ignore" });
+  const stop = () => end(child, dir);
+  const change = async (routes: Map<string, string>) => {
+    for (const [name, to] of routes) await tell(path.join(dir, "api.sock"), `set map ${dir}/names.map ${name} ${to}\n`);
+  };
+  const facts = { name: "HAProxy, runtime maps", host, port, wildcards: true, change, stop };
+  return ready({ ...facts, pids: () => family(child.pid!) }, child);
 };
+
+/** Says a line to a socket, and waits until it was taken. */
+const tell = (file: string, line: string) =>
+  new Promise<void>((resolve, reject) => {
+    const socket = net.connect(file, () => socket.write(line));
+    socket.on("error", reject).on("close", () => resolve());
+    socket.resume();
+  });
 
 /** No proxy at all. */
 export const direct: StartPeer = async ({ backend }) => {
   const [address = "", port = ""] = backend.split(":");
-  return { name: "direct", host: address, port: Number(port), pids: () => [], stop: async () => {} };
+  return { name: "direct", host: address, port: Number(port), pids: () => [], wildcards: false, stop: async () => {} };
 };
 
+/** Ends what a bench that is cut short leaves: it must not wait for anything then. */
+export function endWith(pids: () => number[]): void {
+  process.on("exit", () => {
+    for (const pid of pids()) kill(pid);
+  });
+}
+
 async function ready(peer: Peer, child: ChildProcess): Promise<Peer> {
+  endWith(peer.pids);
   for (const until = Date.now() + 60_000; Date.now() < until; await sleep(20)) {
     if (child.exitCode !== null) throw new Error(`${peer.name} ended with ${child.exitCode}`);
     if (await accepts(peer)) return peer;
@@ -151,19 +208,18 @@ async function end(child: ChildProcess, dir: string): Promise<void> {
   rmSync(dir, { recursive: true, force: true });
 }
 
-/** A process and its children. */
-function family(pid: number): number[] {
+/** A process and its children; none when it ended. */
+export function family(pid: number): number[] {
+  if (!isAlive(pid)) return [];
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
   return [pid, ...(children === "" ? [] : children.split(" ").map(Number))];
 }
 
-export async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, host, resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** CPU time that a process has had, µs. */
 export const cpuOf = (pid: number) => Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[0]) / 1000;
+
+/** Memory that a process has, its share of what it has with others, MB. */
+export function memoryOf(pid: number): number {
+  const pss = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"));
+  return Number(pss?.[1]) / 1024;
+}

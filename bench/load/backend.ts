@@ -1,9 +1,10 @@
 /** A backend as cheap as can be: answers whatever comes with one byte a chunk. Tells its port, ends with its parent. */
 import net from "node:net";
 
+const answer = process.argv[2] ?? ".";
 const server = net.createServer({ noDelay: true }, (socket) => {
   socket.on("error", () => {}); // a client that is gone
-  socket.on("data", () => socket.write("."));
+  socket.on("data", () => socket.write(answer));
 });
 server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }, () =>
   process.send!((server.address() as net.AddressInfo).port),

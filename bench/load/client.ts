@@ -7,18 +7,25 @@ export type Order =
   /** `count` connections, `parallel` at a time, each with another of the names; each until the first byte is back. */
   | { kind: "connect"; host: string; port: number; names: string[]; count: number; parallel: number }
   /** One byte there and back, `count` times over one connection. */
-  | { kind: "echo"; host: string; port: number; name: string; count: number };
+  | { kind: "echo"; host: string; port: number; name: string; count: number }
+  /** One connection after the other until one is answered with this byte. */
+  | { kind: "until"; host: string; port: number; name: string; answer: string }
+  /** `count` sessions open for `seconds`, each replaced by a new one after `lifeSeconds`. Fails those that end by themselves. */
+  | { kind: "hold"; host: string; port: number; names: string[]; count: number; seconds: number; lifeSeconds: number };
 
 export interface Outcome {
   /** Each connection's, or echo's, time in µs. */
   times: number[];
+  /** Connections that were refused or closed before an answer. */
   failed: number;
+  /** Sessions that ended by themselves after they had been open. */
+  lost?: number;
   seconds: number;
 }
 
 process.on("message", (order: Order) => {
-  const work = order.kind === "connect" ? connections(order) : echoes(order);
-  work.then(
+  const work = { connect: connections, echo: echoes, until, hold }[order.kind] as (order: Order) => Promise<Outcome>;
+  work(order).then(
     (outcome) => process.send!(outcome),
     (error: Error) => {
       console.error(error);
@@ -79,4 +86,69 @@ async function echoes({ host, port, name, count }: Order & { kind: "echo" }): Pr
   }
   socket.destroy();
   return { times, failed: 0, seconds: (performance.now() - start) / 1000 };
+}
+
+async function until({ host, port, name, answer }: Order & { kind: "until" }): Promise<Outcome> {
+  const hello = clientHello({ name });
+  const began = performance.now();
+  const ask = () =>
+    new Promise<string>((resolve) => {
+      const socket = net.connect({ host, port, noDelay: true }, () => socket.write(hello));
+      const end = (text: string) => {
+        socket.destroy();
+        resolve(text);
+      };
+      socket.once("data", (chunk) => end(String(chunk)));
+      socket.once("error", () => end(""));
+      socket.once("close", () => end(""));
+    });
+  for (let tries = 0; (await ask()) !== answer; tries++)
+    if (tries > 100_000) throw new Error(`${name} never answers ${answer}`);
+  return { times: [], failed: 0, seconds: (performance.now() - began) / 1000 };
+}
+
+/** From several addresses of loopback, as users are: an edge limits what one may hold. */
+const sources = 16;
+
+async function hold({ host, port, names, count, seconds, lifeSeconds }: Order & { kind: "hold" }): Promise<Outcome> {
+  const hellos = names.map((name) => clientHello({ name }));
+  const open: { socket: net.Socket; since: number }[] = [];
+  const times: number[] = [];
+  let [next, failed, lost] = [0, 0, 0];
+  const add = async () => {
+    const at = next++;
+    const began = performance.now();
+    const localAddress = `127.0.0.${2 + (at % sources)}`;
+    const socket = net.connect({ host, port, localAddress, noDelay: true }, () =>
+      socket.write(hellos[(at * 7919) % hellos.length]!),
+    );
+    const session = { socket, since: 0 };
+    const answered = new Promise<boolean>((resolve) => {
+      socket.once("data", () => resolve(true));
+      socket.once("close", () => resolve(false));
+    });
+    socket.on("error", () => {}); // close follows
+    if (!(await answered)) return void failed++;
+    times.push((performance.now() - began) * 1000);
+    session.since = performance.now();
+    open.push(session);
+    socket.once("close", () => {
+      if (open.includes(session)) lost++;
+    });
+  };
+  const began = performance.now();
+  while (open.length < count) await Promise.all(Array.from({ length: Math.min(50, count - open.length) }, add));
+  const perTick = count / lifeSeconds / 20;
+  let owed = 0;
+  while (performance.now() - began < seconds * 1000) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    for (owed += perTick; owed >= 1; owed--) {
+      open.shift()?.socket.end();
+      await add();
+    }
+    for (const { socket } of open.slice(0, 20)) socket.write("k");
+  }
+  const settled = { times, failed, lost, seconds: (performance.now() - began) / 1000 };
+  for (const { socket } of open.splice(0)) socket.destroy();
+  return settled;
 }

@@ -1,6 +1,7 @@
 /** nginx with the structure and route files, and no agent: what tests and benches of the data path start. */
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { writeAtomically } from "../../edge/agent/files.ts";
 import { Nginx } from "../../edge/agent/nginx/nginx.ts";
 import { renderNginx } from "../../edge/agent/nginx/render.ts";
 import { edgeSettings } from "../../edge/user-data.ts";
@@ -64,7 +65,7 @@ export class StandaloneEdge {
 
   /** A route file: `n/<name>`, `w/<parent>` or `p/<port>`. */
   write(file: string, content: string): void {
-    writeFileSync(path.join(this.routes, file), content, { mode: 0o644 });
+    writeAtomically(path.join(this.routes, file), content);
   }
 
   async stop(): Promise<void> {

@@ -1,0 +1,165 @@
+/** Sessions that stay open while backends change all the time: what is lost, what is reloaded, what memory grows to. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { structureOn } from "../local/edges/standalone.ts";
+import { Region, removeDir, tlsRoute } from "../test/fixtures/region.ts";
+import { type Figures, percentile } from "./figures.ts";
+import { type Backend, Client, startBackend } from "./load/processes.ts";
+import { family, memoryOf, nginxMap } from "./peers.ts";
+
+const sessions = 2000;
+/** Each is replaced by a new one after so long. Real ones last for hours, and would hold old workers for hours. */
+const lifeSeconds = 100;
+const changesPerSecond = 20;
+const tenants = 1000;
+/** What a controller that must reload would do: many changes, one reload. */
+const reloadEveryMs = 5000;
+const sampleMs = 1000;
+const settleSeconds = 20;
+
+const nameOf = (index: number) => `t${index}.tenants.example.com`;
+const names = Array.from({ length: tenants }, (_, index) => nameOf(index));
+
+/** What is under test: where it listens, how some names are led elsewhere, who its processes are. */
+interface Subject {
+  name: string;
+  host: string;
+  port: number;
+  lead(names: string[], backend: string): Promise<void>;
+  pids(): number[];
+  /** The agent's, where there is one. */
+  agent?: () => number | undefined;
+  stop(): Promise<void>;
+}
+
+export async function churn(figures: Figures, seconds: number, only?: string): Promise<void> {
+  for (const start of [landfall, reloading]) {
+    const [a, b] = await Promise.all([startBackend("a"), startBackend("b")]);
+    const subject = await start(a);
+    try {
+      if (only === undefined || subject.name.includes(only)) await run(figures, subject, [a, b], seconds);
+    } finally {
+      await subject.stop();
+      a.stop();
+      b.stop();
+    }
+  }
+  figures.write(
+    `${sessions.toLocaleString("en")} sessions, each replaced after ${lifeSeconds} s; ${changesPerSecond} backend changes a second ` +
+      `over ${tenants.toLocaleString("en")} tenants for ${seconds} s; one after the other. The peer reloads every ${reloadEveryMs / 1000} s. ` +
+      "Memory is each process's proportional share, summed over nginx's.",
+  );
+}
+
+async function run(figures: Figures, subject: Subject, backends: Backend[], seconds: number): Promise<void> {
+  const client = new Client();
+  const { host, port, name } = subject;
+  const held = client.ask({
+    kind: "hold",
+    host,
+    port,
+    names,
+    count: sessions,
+    seconds: settleSeconds + seconds,
+    lifeSeconds,
+  });
+  await sleep(settleSeconds * 1000);
+  const memory: number[] = [];
+  const agent: number[] = [];
+  const workers = new Set<number>();
+  let changes = 0;
+  let sampled = 0;
+  const began = performance.now();
+  for (let now = 0; now < seconds * 1000; now = performance.now() - began) {
+    if (now >= sampled) {
+      const pids = subject.pids();
+      for (const pid of pids.slice(1)) workers.add(pid);
+      memory.push(pids.reduce((sum, pid) => sum + memoryOf(pid), 0));
+      const agentPid = subject.agent?.();
+      if (agentPid !== undefined) agent.push(memoryOf(agentPid));
+      sampled += sampleMs;
+    }
+    const due = Math.floor((now / 1000) * changesPerSecond) - changes;
+    const led = Array.from({ length: due }, (_, index) => names[((changes + index) * 37) % tenants]!);
+    if (due > 0) await subject.lead(led, backends[Math.floor(changes / tenants) % 2 === 0 ? 1 : 0]!.address);
+    changes += due;
+    await sleep(200);
+  }
+  const { lost = 0, failed, times } = await held;
+  client.stop();
+  const ours = name === "Landfall's edge";
+  const start = percentile(memory.slice(0, 10), 0.5);
+  const end = percentile(memory.slice(-10), 0.5);
+  figures.say(`${name}: sessions lost`, lost, "", sessions, ours ? "0" : undefined);
+  figures.say(`${name}: new sessions refused`, failed, "", times.length, ours ? "0" : undefined);
+  figures.say(`${name}: changes`, changes, "", 1);
+  figures.say(`${name}: reloads`, workers.size - 1, "", 1, ours ? "0" : undefined);
+  figures.say(`${name}: memory at first`, start, "MB", 10);
+  figures.say(`${name}: memory at last`, end, "MB", 10);
+  figures.say(`${name}: memory at last ÷ at first`, end / start, "x", 10, ours ? "0.95–1.05" : undefined);
+  figures.say(`${name}: memory, most`, Math.max(...memory), "MB", memory.length);
+  if (agent.length > 0)
+    figures.say(`${name}: agent's memory, most`, Math.max(...agent), "MB", agent.length, "≤ 120 MB");
+  figures.spread(`${name}: new session → first byte`, times, "µs");
+}
+
+/** The whole edge: changes are published as signed snapshots, and its agent pulls them. */
+async function landfall(first: Backend): Promise<Subject> {
+  const dir = mkdtempSync("/dev/shm/landfall-bench-");
+  execFileSync("chmod", ["755", dir]);
+  const host = "127.96.1.1";
+  const port = 8443;
+  const region = await Region.start({
+    ...structureOn({ edgeTlsPort: port, portBase: 10_000, portCount: 200 }),
+    healthPort: 8080,
+  });
+  const routes = names.map((name, index) => tlsRoute(20_000 + index, `t${index}`, name, first.address));
+  region.publish(routes);
+  const edge = await region.edge(dir, host);
+  edge.start();
+  process.on("exit", () => edge.powerOff("stopped"));
+  for (const until = Date.now() + 30_000; region.reports.at(-1)?.serving !== true; await sleep(50))
+    if (Date.now() > until) throw new Error("the edge does not serve within 30 s");
+  return {
+    name: "Landfall's edge",
+    host,
+    port,
+    lead: async (led, backend) => {
+      for (const name of led) {
+        const index = names.indexOf(name);
+        routes[index] = tlsRoute(20_000 + index, `t${index}`, name, backend);
+      }
+      region.publish(routes);
+    },
+    pids: () => family(edge.pid!),
+    agent: () => edge.agentPid,
+    stop: async () => {
+      await edge.stop();
+      await region.stop();
+      removeDir(dir);
+    },
+  };
+}
+
+/** nginx with a map that is written anew, and reloaded, for all changes of some seconds at once. */
+async function reloading(first: Backend): Promise<Subject> {
+  const peer = await nginxMap({ names, backend: first.address });
+  const waiting = new Map<string, string>();
+  const timer = setInterval(() => {
+    if (waiting.size === 0) return;
+    void peer.change!(new Map(waiting));
+    waiting.clear();
+  }, reloadEveryMs);
+  return {
+    ...peer,
+    name: "nginx, a map reloaded",
+    lead: async (led, backend) => {
+      for (const name of led) waiting.set(name, backend);
+    },
+    stop: async () => {
+      clearInterval(timer);
+      await peer.stop();
+    },
+  };
+}

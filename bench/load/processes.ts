@@ -1,0 +1,41 @@
+/** The processes that make load, as the benches talk to them. */
+import { type ChildProcess, fork } from "node:child_process";
+import path from "node:path";
+import type { Order, Outcome } from "./client.ts";
+
+const start = (file: string, ...args: string[]) =>
+  fork(path.join(import.meta.dirname, file), args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+const told = <T>(child: ChildProcess) =>
+  new Promise<T>((resolve, reject) => {
+    child.once("message", (message) => resolve(message as T));
+    child.once("exit", (code) => reject(new Error(`a load process ended with ${code}`)));
+  });
+
+export interface Backend {
+  address: string;
+  stop(): void;
+}
+
+/** Answers with `answer`, one byte. */
+export async function startBackend(answer = "."): Promise<Backend> {
+  const child = start("backend.ts", answer);
+  const port = await told<number>(child);
+  child.removeAllListeners("exit");
+  return { address: `127.0.0.1:${port}`, stop: () => child.disconnect() };
+}
+
+export class Client {
+  readonly #child = start("client.ts");
+
+  ask(order: Order): Promise<Outcome> {
+    this.#child.removeAllListeners("exit");
+    const answer = told<Outcome>(this.#child);
+    this.#child.send(order);
+    return answer;
+  }
+
+  stop(): void {
+    this.#child.removeAllListeners("exit");
+    this.#child.disconnect();
+  }
+}
