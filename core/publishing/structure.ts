@@ -100,6 +100,7 @@ function faultOf(edge: EdgeRow, state: StructureState, facts: StructureFacts): s
   if (!isRecent(edge, now)) return stage !== "all" && waited ? `${who} fell silent with it` : undefined;
   if (edge.structure !== wanted && edge.nack?.reason.startsWith(structureRefused)) return `${who} ${edge.nack.reason}`;
   if (edge.structure !== wanted) return waited ? `${who} did not apply it` : undefined;
+  if (edge.drain !== undefined) return undefined; // it refuses users because it was asked to
   if (!edge.serving) return `${who} does not serve with it`;
   return degraded.includes(edge.edgeId) && !unwell.includes(edge.edgeId) ? `${who} is degraded with it` : undefined;
 }

@@ -77,9 +77,15 @@ describe("advanceStructure", () => {
     });
   });
 
-  it("is not moved by an S3 that does not answer, nor by an edge that was degraded before", () => {
+  it("is not moved by an S3 that does not answer, nor by an edge that drains or was degraded before", () => {
     const trouble = having("new", "a").map((one) => ({ ...one, nack: { generation: 0, reason: "S3 answered 503" } }));
     expect(advanceStructure({ ...facts, state: canary, live, edges: trouble })).toMatchObject({ stage: "region" });
+    const draining = having("new", "a").map((one) =>
+      one.edgeId === "a"
+        ? { ...one, serving: false, drain: { phase: "leaving" as const, since: now, sessions: 3 } }
+        : one,
+    );
+    expect(advanceStructure({ ...facts, state: canary, live, edges: draining })).toMatchObject({ stage: "region" });
     const unwell = { ...canary, unwell: ["a"] };
     expect(
       advanceStructure({ ...facts, state: unwell, live, edges: having("new", "a"), degraded: ["a"] }),

@@ -1,6 +1,9 @@
+import { rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { EC2Client, StartInstancesCommand, StopInstancesCommand } from "@aws-sdk/client-ec2";
 import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Session } from "../../local/demo/user.ts";
 import { isAlive } from "../../local/processes.ts";
 import { eventually } from "../local/harness.ts";
 import { World } from "./world.ts";
@@ -48,6 +51,23 @@ describe("failover", () => {
     await eventually(weights, (now) => now[edge] === 0);
     await signal("eu-west-3", "healthy", edge);
     await eventually(weights, (now) => now[edge] === 128);
+  });
+
+  it("takes an edge's weight away while it drains, cuts nobody off before its time, and shows how far it is", async () => {
+    const [edgeId = ""] = await edgesIn("ap-northeast-1");
+    const { dir, id } = world.cloud.endpoints().edges.find((edge) => edge.id === edgeId)!;
+    const { address } = world.cloud.context.services.compute.edges.find(({ config }) => config.id === id)!.config;
+    const { session } = await Session.open(world.edgeTls("acme", address), world.from("tokyo"));
+    const asked = path.join(dir, "state/drain");
+    writeFileSync(asked, "");
+    const drainOf = async () => (await world.edges()).find((edge) => edge.edgeId === edgeId)?.drain;
+    await eventually(drainOf, (drain) => drain?.phase === "leaving" && drain.sessions >= 1, 15_000);
+    await eventually(weights, (now) => now[edgeId] === 0);
+    await session.key();
+    await eventually(drainOf, (drain) => drain?.phase === "drained", 30_000);
+    await expect(session.key()).rejects.toThrow();
+    rmSync(asked);
+    await eventually(weights, (now) => now[edgeId] === 128, 15_000);
   });
 
   it("writes nothing in monitor mode, and does it once enforced", async () => {
