@@ -193,7 +193,7 @@ export class Agent {
     // On disk before it is served and acknowledged: what was acknowledged is what a restart serves.
     this.#store.saveManifest(text, structure, new Set([...manifest.routes, wanted]));
     this.#readSessions(); // by the routes that they took
-    this.routes.apply(buckets, context);
+    await this.routes.apply(buckets, context);
     this.#renderedFor = structure;
     if (this.#applied === undefined) this.routes.sweep();
     this.backends.watch(this.routes.backends, Date.now());

@@ -68,28 +68,28 @@ describe("RoutesDir", () => {
   const names = () => readdirSync(path.join(dir, "n")).sort();
   const apply = (routes: RoutesDir, ...list: Route[]) => routes.apply(new Map([[0, { routes: list }]]), context);
 
-  it("writes what is new, removes what is gone, and leaves the rest untouched", () => {
+  it("writes what is new, removes what is gone, and leaves the rest untouched", async () => {
     const routes = new RoutesDir(dir);
-    apply(routes, tlsRoute(), tlsRoute({ slot: 101, hostnames: ["b.example.com", "c.example.com"] }));
+    await apply(routes, tlsRoute(), tlsRoute({ slot: 101, hostnames: ["b.example.com", "c.example.com"] }));
     expect(names()).toEqual(["a.example.com", "b.example.com", "c.example.com"]);
-    apply(routes, tlsRoute({ slot: 101, hostnames: ["c.example.com"] }));
+    await apply(routes, tlsRoute({ slot: 101, hostnames: ["c.example.com"] }));
     expect(names()).toEqual(["c.example.com"]);
   });
 
-  it("keeps a name that moved from one slot to another, in any order of routes", () => {
+  it("keeps a name that moved from one slot to another, in any order of routes", async () => {
     const routes = new RoutesDir(dir);
-    apply(routes, tlsRoute({ slot: 101 }));
-    apply(routes, tlsRoute({ slot: 100, backends: { "us-west-2": ["10.9.9.9:1"] } }));
+    await apply(routes, tlsRoute({ slot: 101 }));
+    await apply(routes, tlsRoute({ slot: 100, backends: { "us-west-2": ["10.9.9.9:1"] } }));
     expect(readFileSync(path.join(dir, "n/a.example.com"), "utf8")).toBe("+10.9.9.9:1\n");
-    apply(routes, tlsRoute({ slot: 102 }));
+    await apply(routes, tlsRoute({ slot: 102 }));
     expect(names()).toEqual(["a.example.com"]);
   });
 
-  it("keeps the last good state of a route that it refuses, applies the others, and says why", () => {
+  it("keeps the last good state of a route that it refuses, applies the others, and says why", async () => {
     const routes = new RoutesDir(dir);
-    apply(routes, tlsRoute());
+    await apply(routes, tlsRoute());
     const before = readFileSync(path.join(dir, "n/a.example.com"), "utf8");
-    apply(
+    await apply(
       routes,
       tlsRoute({ backends: { "us-west-2": ["8.8.8.8:53"] } }),
       tlsRoute({ slot: 101, hostnames: ["b.example.com"] }),
@@ -99,21 +99,21 @@ describe("RoutesDir", () => {
     expect(routes.rejected).toEqual([{ tenantId: "acme", slot: 100, reason: expect.stringContaining("8.8.8.8:53") }]);
   });
 
-  it("keeps a refused route's last good state over a restart too", () => {
-    apply(new RoutesDir(dir), tlsRoute());
+  it("keeps a refused route's last good state over a restart too", async () => {
+    await apply(new RoutesDir(dir), tlsRoute());
     const restarted = new RoutesDir(dir);
-    apply(restarted, tlsRoute({ backends: { "us-west-2": ["8.8.8.8:53"] } }));
+    await apply(restarted, tlsRoute({ backends: { "us-west-2": ["8.8.8.8:53"] } }));
     restarted.sweep();
     expect(names()).toEqual(["a.example.com"]);
   });
 
-  it("sweeps what an earlier run left, half-written files at once", () => {
+  it("sweeps what an earlier run left, half-written files at once", async () => {
     new RoutesDir(dir);
     writeFileSync(path.join(dir, "n/old.example.com"), "+10.0.0.1:1\n");
     writeFileSync(path.join(dir, "n/half.example.com~"), "+10.");
     const routes = new RoutesDir(dir);
     expect(names()).toEqual(["old.example.com"]);
-    apply(routes, tlsRoute());
+    await apply(routes, tlsRoute());
     routes.sweep();
     expect(names()).toEqual(["a.example.com"]);
   });

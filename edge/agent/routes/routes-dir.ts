@@ -19,6 +19,7 @@ export interface Rejected {
 }
 
 const kinds = ["n", "w", "p"];
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 export class RoutesDir {
   readonly #dir: string;
@@ -31,6 +32,8 @@ export class RoutesDir {
   /** What is on disk. */
   readonly #contents = new Map<string, string>();
   readonly #rejected = new Map<number, Rejected[]>();
+  /** Backends whose health changed since the last snapshot began to be applied. */
+  readonly #changed = new Set<string>();
 
   /** Takes over what an earlier run left, and sweeps its half-written files. */
   constructor(dir: string, isUp: (backend: string) => boolean = () => true) {
@@ -78,15 +81,21 @@ export class RoutesDir {
 
   /**
    * Serves these buckets from now on. A route that does not pass keeps its last good state. What is new is written before
-   * what is gone is removed, and nothing is noted before both are done: half a failure is done again as a whole.
+   * what is gone is removed, and nothing is noted before both are done: half a failure is done again as a whole. Others get
+   * their turn after each bucket: tens of thousands of files take seconds.
    */
-  apply(buckets: Map<number, LooseBucket>, context: RouteContext): void {
-    const made = [...buckets].map(([bucket, { routes }]) => ({ bucket, ...this.#servedOf(bucket, routes, context) }));
+  async apply(buckets: Map<number, LooseBucket>, context: RouteContext): Promise<void> {
+    this.#changed.clear();
+    const made: { bucket: number; after: Map<number, ServedRoute>; rejected: Rejected[] }[] = [];
     const stale: { owner: ServedRoute; file: string }[] = [];
-    for (const { bucket, after } of made) {
+    for (const [bucket, { routes }] of buckets) {
+      const served = this.#servedOf(bucket, routes, context);
+      made.push({ bucket, ...served });
+      const { after } = served;
       for (const route of after.values()) this.#write(route.files, route);
       for (const [slot, owner] of this.#buckets.get(bucket) ?? [])
         for (const file of owner.files) if (!after.get(slot)?.files.includes(file)) stale.push({ owner, file });
+      await turn();
     }
     for (const { owner, file } of stale) if (this.#owners.get(file)?.slot === owner.slot) this.#remove(file);
     for (const { bucket, after, rejected } of made) {
@@ -95,11 +104,14 @@ export class RoutesDir {
       this.#buckets.set(bucket, after);
       this.#rejected.set(bucket, rejected);
     }
+    this.refresh(this.#changed);
   }
 
   /** Writes the routes of these backends anew: their health changed. */
   refresh(backends: Iterable<string>): void {
-    const routes = new Set([...backends].flatMap((backend) => [...(this.#users.get(backend) ?? [])]));
+    const changed = [...backends];
+    for (const backend of changed) this.#changed.add(backend);
+    const routes = new Set(changed.flatMap((backend) => [...(this.#users.get(backend) ?? [])]));
     for (const route of routes)
       this.#write(
         route.files.filter((file) => this.#owners.get(file) === route),
