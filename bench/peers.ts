@@ -44,8 +44,8 @@ export const landfall: StartPeer = async ({ names, wildcards = [], backend }) =>
   const port = await freePort();
   const structure = structureOn({ edgeTlsPort: port, portBase: await freePort(), portCount: 1 });
   const edge = await StandaloneEdge.start({ dir, address: host, structure });
-  for (const name of names) edge.write(`n/${name}`, `+${backend}\n`);
-  for (const parent of wildcards) edge.write(`w/${parent}`, `+${backend}\n`);
+  for (const name of names) edge.write(`n/${name}`, `7 acme\n+${backend}\n`);
+  for (const parent of wildcards) edge.write(`w/${parent}`, `7 acme\n+${backend}\n`);
   const master = edge.nginx.pid()!;
   endWith(() => family(master));
   return {
@@ -55,7 +55,7 @@ export const landfall: StartPeer = async ({ names, wildcards = [], backend }) =>
     pids: () => family(master),
     wildcards: true,
     change: async (routes) => {
-      for (const [name, to] of routes) edge.write(`n/${name}`, `+${to}\n`);
+      for (const [name, to] of routes) edge.write(`n/${name}`, `7 acme\n+${to}\n`);
     },
     stop: () => edge.stop(),
   };

@@ -23,6 +23,9 @@ baseurl=https://nginx.org/packages/amzn/2023/$basearch/
 gpgcheck=1
 gpgkey=https://nginx.org/keys/nginx_signing.key
 enabled=1
+# Before the distribution's own nginx: modules fit one build only.
+priority=9
+module_hotfixes=true
 `;
 
 /**
@@ -35,6 +38,9 @@ net.ipv4.tcp_keepalive_time = 60
 net.ipv4.tcp_keepalive_intvl = 30
 net.ipv4.tcp_keepalive_probes = 4
 `;
+
+/** cloud-init runs a command once: what needs the network is tried until it works. */
+const until = (command: string) => `until ${command}; do sleep 5; done`;
 
 export function userData(settings: EdgeSettings, service: string): string {
   const file = (path: string, content: string) => ({ path, content, permissions: "0644" });
@@ -49,10 +55,11 @@ export function userData(settings: EdgeSettings, service: string): string {
       ],
       runcmd: [
         "useradd --system --shell /usr/sbin/nologin landfall",
-        "dnf install -y nginx nginx-module-njs nodejs24",
+        until("dnf install -y nginx nginx-module-njs nodejs24 iproute util-linux"),
         "systemctl disable --now nginx",
         "sysctl --system",
-        `mkdir -p /opt/landfall && aws s3 cp ${agent} /opt/landfall/agent.mjs --region ${settings.region}`,
+        "mkdir -p /opt/landfall",
+        until(`aws s3 cp ${agent} /opt/landfall/agent.mjs --region ${settings.region}`),
         "systemctl daemon-reload && systemctl enable --now landfall-agent",
       ],
     },

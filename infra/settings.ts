@@ -91,6 +91,7 @@ function structureOf(
     portBase: cell.portBase,
     portCount: cell.portCount,
     proxyProtocol: fleet.proxyProtocol,
+    routeFormat: 1,
     router: read("router.js"),
     sessions: fleet.sessions,
   })}\n`;

@@ -22,7 +22,6 @@ export const rejectedMost = 100;
 
 /** Sessions of one removed route on one edge. Times are the edge's clock, milliseconds since 1970. */
 export const ClosingSessions = z.object({
-  /** -1, and a route file's name as the tenant, when the edge does not know any more whose they are. */
   slot: z.number().int(),
   tenantId: z.string(),
   open: z.number().int(),

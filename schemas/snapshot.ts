@@ -37,6 +37,8 @@ export const Structure = z.object({
   healthPort: Port,
   portBase: Port,
   portCount: z.number().int(),
+  /** The form of route files that the router reads (edge/agent/routes/content.ts). An agent that writes another refuses it. */
+  routeFormat: z.literal(1),
   /** Backends are told the client's address by PROXY protocol, version 1. */
   proxyProtocol: z.boolean(),
   sessions: z.object({

@@ -7,6 +7,7 @@ import { parseKeys } from "../../schemas/signed.ts";
 import type { Manifest } from "../../schemas/snapshot.ts";
 import { Backends } from "./backends/backends.ts";
 import { lookFrom } from "./backends/connect.ts";
+import { clock } from "./clock.ts";
 import { Nginx } from "./nginx/nginx.ts";
 import { Structures } from "./nginx/structures.ts";
 import { LooseBucket, RoutesDir } from "./routes/routes-dir.ts";
@@ -52,7 +53,7 @@ export class Agent {
   #bootedAt = 0;
   #appliedAt = 0;
   #accepts = false;
-  #reported = { at: 0, text: "" };
+  #reported = { at: Number.NEGATIVE_INFINITY, told: 0, text: "" };
   readonly #trouble = new Map<string, string>();
 
   constructor({ settings, identity, log, leaving = () => false }: AgentOptions) {
@@ -70,6 +71,7 @@ export class Agent {
       file: path.join(settings.runDir, "backends.json"),
       look: lookFrom(identity.listenAddress),
       onChange: (changed) => this.#healthChanged(changed),
+      onTrouble: (error) => log.warn({ err: error }, "can't keep which backends are down"),
     });
     this.routes = new RoutesDir(path.join(settings.runDir, "routes"), this.backends.isUp);
     this.#sockets = new Sockets(identity.listenAddress, settings.sockets);
@@ -99,15 +101,20 @@ export class Agent {
     return { appliedAt: this.#appliedAt, heardAt: this.#source.heardAt };
   }
 
-  /** Clients' connections, with what each carried so far. */
-  connections = async (): Promise<Live[]> => {
+  /** Clients' connections, with what each carried so far; undefined when the kernel's list is not to be had. */
+  async connections(): Promise<Live[] | undefined> {
     const ports = this.#ports();
-    return ports === undefined ? [] : this.#sockets.live(ports, { bytes: true });
-  };
+    if (ports === undefined) return [];
+    let live: Live[] | undefined;
+    await this.#guard("connections", async () => {
+      live = await this.#sockets.live(ports, { bytes: true });
+    });
+    return live;
+  }
 
   /** Serves the last good snapshot from disk, whatever AWS does. */
   async boot(): Promise<void> {
-    this.#bootedAt = Date.now();
+    this.#bootedAt = clock();
     const text = this.#store.manifest();
     if (text === undefined) return;
     try {
@@ -118,13 +125,17 @@ export class Agent {
     }
   }
 
-  /** Four times a second: fetch, verify, apply, look at nginx, report. Never throws: the next round is 250 ms away. */
+  /** Four times a second: fetch, verify, apply, report. Never throws: the next round is 250 ms away. */
   async round(now: number): Promise<void> {
     if (this.#applied === undefined && now - this.#bootedAt >= bootAgainMs) await this.boot();
     await this.#guard("pull", () => this.#pull(now));
+    await this.#guard("report", () => this.#report(now));
+  }
+
+  /** As often, and whether or not AWS answers: is nginx well, and who came? */
+  async look(): Promise<void> {
     await this.#guard("nginx", () => this.#checkNginx());
     await this.#guard("sessions", () => this.#readSessions());
-    await this.#guard("report", () => this.#report(now));
   }
 
   /** Once a second: closes sessions that are to end. Takes as long as the kernel's list of connections is. */
@@ -143,7 +154,7 @@ export class Agent {
 
   /** nginx said that it could not connect a user. */
   failed(backend: string): void {
-    this.backends.failed(backend, Date.now());
+    this.backends.failed(backend, clock());
   }
 
   #ports(): Ports | undefined {
@@ -182,30 +193,31 @@ export class Agent {
       return found;
     };
     const wanted = manifest.structure.overrides[this.#identity.edgeId] ?? manifest.structure.default;
-    const everything = wanted !== this.#renderedFor; // its table of regions and ranges decides on every route
+    this.#store.keepOnly(
+      new Set([...namesIn(manifest), ...(this.#applied === undefined ? [] : namesIn(this.#applied))]),
+    );
+    const fault = await this.#structures.moveTo(wanted, object);
+    const { hash: structure, context } = this.#structures.current!;
+    const everything = structure !== this.#renderedFor; // its table of regions and ranges decides on every route
     const changed = manifest.routes.flatMap((hash, bucket) =>
       !everything && hash === this.#applied?.routes[bucket] ? [] : [{ bucket, hash }],
     );
     const buckets = new Map<number, LooseBucket>();
     for (const { bucket, hash } of changed) buckets.set(bucket, LooseBucket.parse(JSON.parse(await object(hash))));
-    const fault = await this.#structures.moveTo(wanted, object);
-    const { hash: structure, context } = this.#structures.current!;
     // On disk before it is served and acknowledged: what was acknowledged is what a restart serves.
-    this.#store.saveManifest(text, structure, new Set([...manifest.routes, wanted]));
-    this.#readSessions(); // by the routes that they took
+    this.#store.saveManifest(text, structure);
     await this.routes.apply(buckets, context);
     this.#renderedFor = structure;
-    if (this.#applied === undefined) this.routes.sweep();
-    this.backends.watch(this.routes.backends, Date.now());
+    this.backends.watch(this.routes.backends, clock());
     this.#applied = manifest;
-    this.#appliedAt = Date.now();
+    this.#appliedAt = clock();
     this.#log.info({ generation: manifest.generation, buckets: changed.length }, "applied");
     if (fault !== undefined) throw new StructureError(fault, manifest.generation);
   }
 
   #readSessions(): void {
     if (this.#applied === undefined) return; // nobody's yet: it is not known who owns which route
-    const now = Date.now();
+    const now = clock();
     for (const backend of this.sessions.read(now)) this.backends.used(backend, now);
   }
 
@@ -242,13 +254,20 @@ export class Agent {
     // What only counts down or up is told with the next report, not in one of its own.
     const news = [state, drain?.phase, closing?.map(({ slot, closed, fault }) => [slot, closed, fault])];
     const text = JSON.stringify(news);
-    if (text === this.#reported.text && Math.abs(now - this.#reported.at) < reportEveryMs) return;
-    const at = Math.max(now, this.#reported.at + 1); // a clock that is set back must not make this look old
+    if (text === this.#reported.text && now - this.#reported.at < reportEveryMs) return;
+    const at = Math.max(Date.now(), this.#reported.told + 1); // a clock that is set back must not make this look old
     const detail = { ...state, closing: closing?.slice(0, closingMost), drain, at };
     await this.#cloud.putEvent(detailTypes.edgeReport, detail);
-    this.#reported = { at, text };
+    this.#reported = { at: now, told: at, text };
   }
 }
+
+/** The objects that a manifest names. */
+const namesIn = ({ routes, structure }: Manifest) => [
+  ...routes,
+  structure.default,
+  ...Object.values(structure.overrides),
+];
 
 /** The manifest's structure can't be used here; its routes are served all the same. */
 class StructureError extends Error {

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 
 /** Marks a file that is not whole yet; no hostname has this character. */
 export const unfinished = "~";
@@ -6,14 +6,19 @@ export const unfinished = "~";
 /** Whole or not at all: written beside, then renamed over. `durable` waits for the disk first. */
 export function writeAtomically(file: string, text: string, { durable = false } = {}): void {
   const beside = `${file}${unfinished}`;
-  const fd = openSync(beside, "w", 0o644);
   try {
-    writeSync(fd, text);
-    if (durable) fsyncSync(fd);
-  } finally {
-    closeSync(fd);
+    const fd = openSync(beside, "w", 0o644);
+    try {
+      writeFileSync(fd, text); // unlike writeSync, never a part of it: a full disk is an error
+      if (durable) fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(beside, file);
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw error;
   }
-  renameSync(beside, file);
 }
 
 export function readIfThere(file: string): string | undefined {

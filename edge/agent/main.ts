@@ -1,8 +1,9 @@
-/** The edge agent: four rounds a second, sessions tended once a second, backends checked when they are due. */
+/** The edge agent: four rounds a second with AWS, and as many with nginx; sessions tended once a second, backends checked when they are due. */
 import { setTimeout as sleep } from "node:timers/promises";
 import pino from "pino";
 import { Agent } from "./agent.ts";
 import { hearFailures } from "./backends/failures.ts";
+import { clock } from "./clock.ts";
 import { InstanceMetadata } from "./metadata.ts";
 import { Metrics } from "./metrics.ts";
 import { edgeServer } from "./server.ts";
@@ -44,17 +45,24 @@ const server = edgeServer(() => agent.serving && !stopping.signal.aborted, metri
 /** Does `work` over and over, `everyMs` from one beginning to the next, until the agent is to stop. */
 async function repeat(everyMs: number, spreadMs: number, work: (now: number) => Promise<void> | void): Promise<void> {
   while (!stopping.signal.aborted) {
-    const started = Date.now();
+    const started = clock();
     await work(started);
-    const rest = everyMs - (Date.now() - started) + (Math.random() - 0.5) * 2 * spreadMs;
+    const rest = everyMs - (clock() - started) + (Math.random() - 0.5) * 2 * spreadMs;
     await sleep(Math.max(10, rest), undefined, { signal: stopping.signal }).catch(() => {}); // cut short by the end
   }
 }
 
+let listening: number | undefined;
 let deaf: (() => void) | undefined;
 function listen(): void {
   const port = agent.structure?.healthPort;
   if (port === undefined) return;
+  if (port !== listening) {
+    if (server.listening) server.close();
+    deaf?.();
+    deaf = undefined;
+    listening = port;
+  }
   if (!server.listening) server.listen(port, listenAddress);
   const failed = (error: Error) => {
     log.error({ err: error }, "can't hear of failed connections");
@@ -73,12 +81,14 @@ async function watchLifecycle(): Promise<void> {
   }
 }
 
+if (onInstance) await watchLifecycle(); // one that is to be terminated takes nobody, from the start
 await agent.boot();
 await Promise.all([
   repeat(roundMs, jitterMs, async (now) => {
     await agent.round(now);
     listen();
   }),
+  repeat(roundMs, jitterMs, () => agent.look()),
   repeat(tendMs, jitterMs, (now) => agent.tend(now)),
   repeat(checkMs, 0, (now) => agent.check(now)),
   ...(onInstance ? [repeat(lifecycleMs, jitterMs, watchLifecycle)] : []),

@@ -1,15 +1,17 @@
 /** The edge in Prometheus' form. Everything is counted elsewhere; a scrape reads it off. */
 import { Counter, Gauge, Registry } from "prom-client";
 import type { Agent } from "./agent.ts";
+import { clock } from "./clock.ts";
 
-/** Answers a scrape. Tenants that had no session since the agent began have no lines. */
+/** Answers scrapes. Tenants have lines once they have had a session that the agent knows of. */
 export class Metrics {
   readonly #agent: Agent;
   readonly #registry = new Registry();
-  readonly #began = Date.now();
+  readonly #began = clock();
   /** Bytes never go down, although a session's last count may come a moment after it is gone. */
   readonly #most = new Map<string, { received: number; sent: number }>();
   readonly #metrics;
+  #running: Promise<string> | undefined;
 
   constructor(agent: Agent, labels: { edge: string; region: string; cell: string }) {
     this.#agent = agent;
@@ -46,11 +48,19 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
-  async scrape(): Promise<string> {
+  /** One at a time: whoever comes meanwhile gets the same answer. */
+  scrape(): Promise<string> {
+    this.#running ??= this.#scrape().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  async #scrape(): Promise<string> {
     const { routes, backends, sessions, times, generation, serving } = this.#agent;
     const m = this.#metrics;
     this.#registry.resetMetrics();
-    const now = Date.now();
+    const now = clock();
     m.serving.set(serving ? 1 : 0);
     m.draining.set(sessions.drain.phase === "none" ? 0 : 1);
     m.generation.set(generation);
@@ -75,6 +85,7 @@ export class Metrics {
     const { sessions } = this.#agent;
     const m = this.#metrics;
     const live = await this.#agent.connections();
+    if (live === undefined) return; // without the kernel's list: the rest is worth having
     m.connections.set(live.length);
     const open = new Map<string, { sessions: number; received: number; sent: number }>();
     let unknown = 0;

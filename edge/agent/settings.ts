@@ -28,6 +28,9 @@ export const EdgeSettings = z.strictObject({
 });
 export type EdgeSettings = z.infer<typeof EdgeSettings>;
 
+/** Characters of a reason that a report takes: an event has 256 KiB for all of it. */
+export const reasonMost = 300;
+
 /** The instance itself: its id, the address it listens on and connects from (undefined: every address). */
 export interface Identity {
   edgeId: string;

@@ -70,7 +70,7 @@ export class LocalEdge {
   #spawn(): void {
     const { dir, id, address, agentBundle, environment } = this.config;
     const log = openSync(path.join(dir, "agent.log"), "a");
-    const agent = spawn(process.execPath, ["--max-semi-space-size=2", "--max-old-space-size=64", agentBundle], {
+    const agent = spawn(process.execPath, ["--max-semi-space-size=2", "--max-old-space-size=256", agentBundle], {
       cwd: dir,
       env: {
         ...environment,

@@ -19,6 +19,7 @@ export const structureOn = (parts: Pick<Structure, "edgeTlsPort" | "portBase" | 
   backendRanges: ["127.0.0.0/8"],
   healthPort: 8080,
   proxyProtocol: false,
+  routeFormat: 1,
   sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 1 },
   ...parts,
 });

@@ -42,9 +42,19 @@ afterEach(async () => {
   removeDir(dir);
 });
 
-const start = async () => {
-  edge = await region.edge(dir, address);
+const start = async (changes: Parameters<Region["edge"]>[2] = {}) => {
+  edge = await region.edge(dir, address, changes);
   edge.start();
+};
+const workers = () => readFileSync(`/proc/${edge.pid}/task/${edge.pid}/children`, "utf8").trim();
+/** kill -9, and until another agent is there. */
+const killAgent = async () => {
+  const pid = edge.agentPid!;
+  kill(pid);
+  await eventually(
+    () => edge.agentPid,
+    (now) => now !== undefined && now !== pid,
+  );
 };
 const reported = (holds: (report: EdgeReport) => boolean, withinMs = 10_000) =>
   eventually(
@@ -89,14 +99,14 @@ describe("an edge", () => {
     await start();
     await applied();
     await edge.stop();
-    region.gone = true;
+    region.trouble = "refuses";
     edge.start();
     await eventually(
       () => hello("a.example.com").catch(() => ""),
       (answer) => answer === "A",
     );
     await eventually(health, (status) => status === 200);
-    region.gone = false;
+    region.trouble = undefined;
     region.publish([tlsRoute(20000, "acme", "a.example.com", b.address)]);
     await applied();
     expect(await hello("a.example.com")).toBe("B");
@@ -134,6 +144,37 @@ describe("an edge", () => {
   });
   const missing = Array.from({ length: 64 }, () => "0".repeat(64));
 
+  it("looks after nginx while AWS takes its calls and never answers", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    region.trouble = "hangs";
+    await sleep(1000);
+    const [worker, master] = [Number(workers()), edge.pid!];
+    kill(master);
+    kill(worker);
+    await eventually(
+      () => hello("a.example.com").catch(() => ""),
+      (answer) => answer === "A",
+    );
+    expect(edge.pid).not.toBe(master);
+  });
+
+  it("does not reload nginx for a new agent, and leaves no worker behind", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    const before = workers();
+    const session = await open(clientHello({ name: "a.example.com" }));
+    for (let i = 0; i < 3; i++) {
+      await killAgent();
+      await eventually(health, (status) => status === 200);
+    }
+    expect(workers()).toBe(before);
+    expect(await echoes(session)).toBe(true);
+    session.destroy();
+  });
+
   it("killed at any instant under changes never leaves half a route, and ends up with all of them", async () => {
     const names = Array.from({ length: 30 }, (_, index) => `t${index}.example.com`);
     const routes = (backend: Backend) =>
@@ -141,13 +182,16 @@ describe("an edge", () => {
     region.publish(routes(a));
     await start();
     await applied();
-    const contents = new Set([`+${a.address}\n`, `+${b.address}\n`]);
+    const contents = [a, b].map(({ address }) => new RegExp(`^\\d+ t\\d+\\n[+-]${address}\\n$`));
     const folder = path.join(dir, "run/routes/n");
     for (let round = 0; round < 25; round++) {
       region.publish(routes(round % 2 === 0 ? b : a));
       await sleep(Math.random() * 400);
       if (edge.agentPid !== undefined) kill(edge.agentPid); // it may be about to be started again
-      for (const name of names) expect(contents).toContain(readFileSync(path.join(folder, name), "utf8"));
+      for (const name of names) {
+        const text = readFileSync(path.join(folder, name), "utf8");
+        expect(contents.some((content) => content.test(text)) ? "whole" : text).toBe("whole");
+      }
       expect(["A", "B"]).toContain(await hello(names[round % names.length]!));
       await eventually(
         () => edge.agentPid,
@@ -193,7 +237,7 @@ describe("backends", () => {
     const file = path.join(dir, "run/routes/n/a.example.com");
     await eventually(
       () => readFileSync(file, "utf8"),
-      (text) => text === `-${dead}\n`,
+      (text) => text === `20000 acme\n-${dead}\n`,
     );
     expect(value(await metrics(), "landfall_backend_down", dead)).toBe(1);
     expect(await health()).toBe(200);
@@ -249,12 +293,7 @@ describe("sessions", () => {
     await start();
     await applied();
     const session = await open(clientHello({ name: "a.example.com" }));
-    const first = edge.agentPid!;
-    kill(first);
-    await eventually(
-      () => edge.agentPid,
-      (pid) => pid !== undefined && pid !== first,
-    );
+    await killAgent();
     await eventually(
       async () => value(await metrics().catch(() => ""), "landfall_connections{"),
       (count) => count === 1,
@@ -264,6 +303,23 @@ describe("sessions", () => {
       ({ closing }) => closing?.some(({ tenantId, closed }) => tenantId === "acme" && closed === 1) ?? false,
     );
     expect(session.destroyed).toBe(true);
+  });
+
+  it("stay their tenant's when its name moved to another, and the agent was killed since", async () => {
+    region.publish(both());
+    await start();
+    await applied();
+    const session = await open(clientHello({ name: "a.example.com" }));
+    region.publish([tlsRoute(20001, "globex", "a.example.com", a.address)]);
+    await applied();
+    const moved = await open(clientHello({ name: "a.example.com" }));
+    await killAgent();
+    await reported(
+      ({ closing }) => closing?.some(({ tenantId, closed }) => tenantId === "acme" && closed === 1) ?? false,
+    );
+    expect(session.destroyed).toBe(true);
+    expect(await echoes(moved)).toBe(true);
+    moved.destroy();
   });
 
   it("are counted a tenant, with their bytes, while they last and when they ended", async () => {
@@ -311,5 +367,15 @@ describe("an edge that is asked to drain", () => {
     removeDir(asked);
     await eventually(health, (status) => status === 200);
     expect(await hello("a.example.com")).toBe("A");
+  });
+
+  it("leaves though it can't see or end sessions, and says the rest of its metrics", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start({ sockets: ["false"] });
+    await applied();
+    writeFileSync(path.join(dir, "state/drain"), "");
+    await reported(({ drain, serving }) => drain?.phase === "leaving" && !serving);
+    expect(await health()).toBe(503);
+    expect(value(await metrics(), "landfall_draining")).toBe(1);
   });
 });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
@@ -14,7 +14,7 @@ import {
   type Sign,
   unknownBackend,
 } from "../../edge/agent/backends/damping.ts";
-import { backendsIn, routeContent } from "../../edge/agent/routes/content.ts";
+import { readContent, routeContent } from "../../edge/agent/routes/content.ts";
 
 const start = 1_000_000_000;
 const shown = (signs: [Sign, number][], from: Backend = unknownBackend) =>
@@ -120,7 +120,8 @@ describe("a backend's health", () => {
 
 describe("a route's file", () => {
   const groups = [["near1", "near2"], ["far1"]];
-  const content = (...down: string[]) => routeContent(groups, (backend) => !down.includes(backend));
+  const owner = { slot: 20000, tenantId: "acme" };
+  const content = (...down: string[]) => routeContent({ ...owner, groups }, (backend) => !down.includes(backend));
 
   it.each([
     [[], "+near1\n+near2\n\n+far1\n", "the nearest region's, all of them"],
@@ -132,8 +133,8 @@ describe("a route's file", () => {
       "with all of them down, the nearest region's all the same",
     ],
     [["far1"], "+near1\n+near2\n\n-far1\n", "untouched by a far one that is down"],
-  ])("with %j down begins with %j: %s", (down, text) => {
-    expect(content(...down)).toBe(text);
+  ])("with %j down goes on with %j: %s", (down, text) => {
+    expect(content(...down)).toBe(`20000 acme\n${text}`);
   });
 
   it("always names every backend once", () => {
@@ -144,7 +145,8 @@ describe("a route's file", () => {
       fc.property(some, fc.func(fc.boolean()), fc.nat(), (backends, isUp, cut) => {
         const at = cut % backends.length;
         const made = [backends.slice(0, at), backends.slice(at)].filter((group) => group.length > 0);
-        expect(backendsIn(routeContent(made, isUp)).sort()).toEqual(backends.toSorted());
+        const read = readContent(routeContent({ ...owner, groups: made }, isUp))!;
+        expect({ ...read, groups: read.groups.flat().sort() }).toEqual({ ...owner, groups: backends.toSorted() });
       }),
     );
   });
@@ -154,6 +156,7 @@ describe("Backends", () => {
   let dir: string;
   let looks: string[];
   let changes: string[][];
+  let troubles: unknown[];
   let answers: Map<string, "connected" | "refused" | "silent">;
   const make = (budget = 500) =>
     new Backends({
@@ -163,6 +166,7 @@ describe("Backends", () => {
         return answers.get(backend) ?? "connected";
       },
       onChange: (changed) => changes.push(changed),
+      onTrouble: (error) => troubles.push(error),
       budget,
     });
   /** `seconds` of ticks, ten a second, of a clock of its own. */
@@ -173,7 +177,7 @@ describe("Backends", () => {
 
   beforeEach(() => {
     dir = mkdtempSync(path.join(os.tmpdir(), "landfall-backends-"));
-    [looks, changes, answers] = [[], [], new Map()];
+    [looks, changes, troubles, answers] = [[], [], [], new Map()];
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
@@ -217,6 +221,33 @@ describe("Backends", () => {
     expect(changes.map((changed) => changed.toSorted())).toEqual([["a", "b"]]);
     expect(backends.down).toEqual(["a", "b"]);
     expect([make().isUp("a"), make().isUp("c"), make().isUp("unknown")]).toEqual([false, true, true]);
+  });
+
+  it.each(["", "null", '[["a",{"up":fal', '[["a"]]'])("begins with nothing known when what it kept is %j", (text) => {
+    writeFileSync(path.join(dir, "backends.json"), text);
+    expect(make().isUp("a")).toBe(true);
+  });
+
+  it("goes on when what it knows can't be kept, and says so", async () => {
+    const backends = make();
+    backends.watch(["a"], start);
+    rmSync(dir, { recursive: true });
+    backends.failed("a", start);
+    await settle();
+    expect([backends.isUp("a"), changes, troubles.length]).toEqual([false, [["a"]], 1]);
+  });
+
+  it("holds nothing against a backend that this edge could not look at", async () => {
+    const backends = new Backends({
+      file: path.join(dir, "backends.json"),
+      look: async () => undefined,
+      onChange: (changed) => changes.push(changed),
+      onTrouble: (error) => troubles.push(error),
+    });
+    backends.watch(["a"], start);
+    run(backends, 5);
+    await settle();
+    expect([backends.isUp("a"), changes]).toEqual([true, []]);
   });
 
   it("takes down at once what failed a user, and forgets what no route names any more", async () => {

@@ -29,13 +29,13 @@ beforeAll(async () => {
   chmodSync(dir, 0o755);
   const structure = structureOn({ edgeTlsPort: port, portBase: raw, portCount: 1 });
   edge = await StandaloneEdge.start({ dir, structure: { ...structure, healthPort: await freePort() }, connections });
-  edge.write(`n/${known}`, `+${good.address}\n`);
-  edge.write("w/example.com", `+${good.address}\n`);
+  edge.write(`n/${known}`, `7 acme\n+${good.address}\n`);
+  edge.write("w/example.com", `7 acme\n+${good.address}\n`);
   for (const file of ["outside", "../outside", "n~", "n/x~y", "n/under_score", "n/space d"])
-    edge.write(file, `+${forbidden.address}\n`);
+    edge.write(file, `7 acme\n+${forbidden.address}\n`);
   mkdirSync(path.join(edge.routes, "n/deeper"));
-  edge.write("n/deeper/inside", `+${forbidden.address}\n`);
-  writeFileSync("/tmp/landfall-hostile-outside", `+${forbidden.address}\n`);
+  edge.write("n/deeper/inside", `7 acme\n+${forbidden.address}\n`);
+  writeFileSync("/tmp/landfall-hostile-outside", `7 acme\n+${forbidden.address}\n`);
 });
 afterAll(async () => {
   await edge?.stop();

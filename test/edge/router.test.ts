@@ -30,13 +30,13 @@ beforeAll(async () => {
   raw = await freePort();
   const structure = structureOn({ edgeTlsPort: tls, portBase: raw, portCount: 1 });
   edge = await StandaloneEdge.start({ dir: scratch(), structure: { ...structure, healthPort: await freePort() } });
-  edge.write("n/a.example.com", `+${a.address}\n`);
-  edge.write("w/example.com", `+${b.address}\n`);
-  edge.write("n/six.example.com", `+${six.address}\n`);
-  edge.write("n/dead.example.com", `+127.0.0.1:${await freePort()}\n`);
-  edge.write("n/two.example.com", `+${a.address}\n+${b.address}\n\n-${six.address}\n`);
-  edge.write("n/down.example.com", `-${b.address}\n\n-${a.address}\n`);
-  edge.write(`p/${raw}`, `+${b.address}\n`);
+  edge.write("n/a.example.com", `7 acme\n+${a.address}\n`);
+  edge.write("w/example.com", `7 acme\n+${b.address}\n`);
+  edge.write("n/six.example.com", `7 acme\n+${six.address}\n`);
+  edge.write("n/dead.example.com", `7 acme\n+127.0.0.1:${await freePort()}\n`);
+  edge.write("n/two.example.com", `7 acme\n+${a.address}\n+${b.address}\n\n-${six.address}\n`);
+  edge.write("n/down.example.com", `7 acme\n-${b.address}\n\n-${a.address}\n`);
+  edge.write(`p/${raw}`, `7 acme\n+${b.address}\n`);
 });
 afterAll(async () => {
   await edge?.stop();
@@ -69,9 +69,9 @@ describe("a server name", () => {
   });
 
   it("leads elsewhere with the next connection, once its file is another", async () => {
-    edge.write("n/moves.example.com", `+${a.address}\n`);
+    edge.write("n/moves.example.com", `7 acme\n+${a.address}\n`);
     const before = await hello("moves.example.com");
-    edge.write("n/moves.example.com", `+${b.address}\n`);
+    edge.write("n/moves.example.com", `7 acme\n+${b.address}\n`);
     expect([before, await hello("moves.example.com")]).toEqual(["A", "B"]);
   });
 });
@@ -101,20 +101,23 @@ describe("a connection", () => {
   it("is written down with its route, backend and client, before it is used", async () => {
     const socket = connect({ port: tls });
     await new Promise((resolve) => socket.once("connect", resolve));
-    const client = `${socket.localAddress} ${socket.localPort} ${tls}`;
+    const client = ` ${socket.localAddress} ${socket.localPort} ${tls}`;
     socket.write(clientHello({ name: "x.example.com" }));
     expect(await firstAnswer(socket)).toBe("B");
     const lines = log("sessions/opened").split("\n");
-    expect(lines.filter((line) => line.includes(client))).toEqual([`w/example.com ${b.address} ${client}`]);
+    const [line = "", ...more] = lines.filter((one) => one.endsWith(client));
+    expect([more, line.replace(/ \d+( \S+ \d+ \d+)$/, "$1")]).toEqual([[], `7 acme ${b.address}${client}`]);
     socket.destroy();
     const ended = await eventually(
       () =>
         log("logs/ended.log")
           .split("\n")
-          .find((line) => line.startsWith(client)),
+          .find((one) => one.includes(`${client} `)),
       (line) => line !== undefined,
     );
-    const [received, sent] = ended!.split(" ").slice(4);
+    const [slot, tenant, connection] = ended!.split(" ");
+    expect([slot, tenant, connection]).toEqual(["7", "acme", line.split(" ")[3]]);
+    const [received, sent] = ended!.split(" ").slice(7);
     expect([Number(received), Number(sent)]).toEqual([clientHello({ name: "x.example.com" }).length, "Bbye".length]);
   });
 
@@ -139,7 +142,7 @@ describe("a connection", () => {
     const deaf = hearFailures({ address: "127.0.0.1", port }, (backend) => heard.push(backend), console.error);
     try {
       expect(await hello("dead.example.com")).toBe("closed");
-      const dead = readFileSync(path.join(edge.routes, "n/dead.example.com"), "utf8").trim().slice(1);
+      const dead = readFileSync(path.join(edge.routes, "n/dead.example.com"), "utf8").split("+")[1]!.trim();
       await eventually(
         () => heard,
         (backends) => backends.length === 1 && backends[0] === dead,
@@ -160,7 +163,7 @@ describe("PROXY protocol", () => {
       structure: { ...structure, proxyProtocol: true, healthPort: await freePort() },
     });
     try {
-      other.write("n/a.example.com", `+${a.address}\n`);
+      other.write("n/a.example.com", `7 acme\n+${a.address}\n`);
       const before = a.received.length;
       const sent = clientHello({ name: "a.example.com" });
       expect(await visit(sent, { port, from: "127.0.0.9" })).toBe("A");

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -48,6 +48,10 @@ describe("routeFiles", () => {
     ["a backend that ends the directive", { backends: { "us-west-2": ["10.0.0.1:80;"] } }],
     ["a backend by name", { backends: { "us-west-2": ["example.com:80"] } }],
     ["a port above 65535", { backends: { "us-west-2": ["10.0.0.1:99999"] } }],
+    ["an address in a form that programs read differently", { backends: { "us-west-2": ["012.0.0.1:80"] } }],
+    ["an address of two parts", { backends: { "us-west-2": ["10.1:80"] } }],
+    ["port 0", { backends: { "us-west-2": ["10.0.0.1:0"] } }],
+    ["a tenant's id with a space", { tenantId: "acme globex" }],
     ["no backend", { backends: {} }],
     ["a name that walks out of the folder", { hostnames: ["../../etc/passwd"] }],
     ["a name in upper case", { hostnames: ["A.example.com"] }],
@@ -80,7 +84,7 @@ describe("RoutesDir", () => {
     const routes = new RoutesDir(dir);
     await apply(routes, tlsRoute({ slot: 101 }));
     await apply(routes, tlsRoute({ slot: 100, backends: { "us-west-2": ["10.9.9.9:1"] } }));
-    expect(readFileSync(path.join(dir, "n/a.example.com"), "utf8")).toBe("+10.9.9.9:1\n");
+    expect(readFileSync(path.join(dir, "n/a.example.com"), "utf8")).toBe("100 acme\n+10.9.9.9:1\n");
     await apply(routes, tlsRoute({ slot: 102 }));
     expect(names()).toEqual(["a.example.com"]);
   });
@@ -103,7 +107,6 @@ describe("RoutesDir", () => {
     await apply(new RoutesDir(dir), tlsRoute());
     const restarted = new RoutesDir(dir);
     await apply(restarted, tlsRoute({ backends: { "us-west-2": ["8.8.8.8:53"] } }));
-    restarted.sweep();
     expect(names()).toEqual(["a.example.com"]);
   });
 
@@ -114,7 +117,56 @@ describe("RoutesDir", () => {
     const routes = new RoutesDir(dir);
     expect(names()).toEqual(["old.example.com"]);
     await apply(routes, tlsRoute());
-    routes.sweep();
     expect(names()).toEqual(["a.example.com"]);
+  });
+
+  const nameOf = (file: string) => readFileSync(path.join(dir, file), "utf8").split("\n")[0];
+  const refused = (route: Route): Route => ({ ...route, backends: { "us-west-2": ["8.8.8.8:53"] } });
+  const raw = (slot: number, tenantId: string) =>
+    tlsRoute({ slot, tenantId, protocol: "ssh", port: 10000 + slot, hostnames: [] });
+
+  it("does not keep a slot's last good state for another tenant, though its route is refused", async () => {
+    const routes = new RoutesDir(dir);
+    await apply(routes, raw(5, "acme"));
+    await apply(routes, refused(raw(5, "globex")));
+    expect(readdirSync(path.join(dir, "p"))).toEqual([]);
+    expect([routes.serves(5, "acme"), routes.serves(5, "globex")]).toEqual([false, false]);
+    await apply(routes, raw(5, "acme"));
+    const restarted = new RoutesDir(dir);
+    await apply(restarted, refused(raw(5, "globex")));
+    expect(readdirSync(path.join(dir, "p"))).toEqual([]);
+  });
+
+  it("gives a name that moved to its new tenant, though its old one's route is refused", async () => {
+    const routes = new RoutesDir(dir);
+    await apply(routes, tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["x.example.com", "kept.example.com"] }));
+    const globex = tlsRoute({ slot: 100, tenantId: "globex", hostnames: ["x.example.com"] });
+    await apply(routes, globex, refused(tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["kept.example.com"] })));
+    expect([nameOf("n/x.example.com"), nameOf("n/kept.example.com")]).toEqual(["100 globex", "101 acme"]);
+  });
+
+  it("leaves nothing behind of a snapshot that was given up halfway for another", async () => {
+    const routes = new RoutesDir(dir);
+    await apply(routes, tlsRoute());
+    rmSync(path.join(dir, "w"), { recursive: true }); // as good as a full disk: what is written there fails
+    const halfway = tlsRoute({ slot: 101, hostnames: ["ghost.example.com"], wildcard: "*.acme.com" });
+    await expect(apply(routes, tlsRoute(), halfway)).rejects.toThrow("ENOENT");
+    mkdirSync(path.join(dir, "w"));
+    await apply(routes, tlsRoute());
+    expect(names()).toEqual(["a.example.com"]);
+  });
+
+  it("writes a route anew when its backends' health changes, in the middle of a snapshot too", async () => {
+    const down = new Set<string>();
+    const routes = new RoutesDir(dir, (backend) => !down.has(backend));
+    const applied = apply(routes, tlsRoute({ backends: { "us-west-2": ["10.0.0.1:1", "10.0.0.2:1"] } }));
+    down.add("10.0.0.1:1");
+    routes.refresh(down);
+    await applied;
+    const content = () => readFileSync(path.join(dir, "n/a.example.com"), "utf8");
+    expect(content()).toBe("100 acme\n+10.0.0.2:1\n\n-10.0.0.1:1\n");
+    down.clear();
+    routes.refresh(["10.0.0.1:1"]);
+    expect(content()).toBe("100 acme\n+10.0.0.1:1\n+10.0.0.2:1\n");
   });
 });

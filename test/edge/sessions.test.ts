@@ -97,46 +97,59 @@ describe("advanceDrain", () => {
 });
 
 describe("SessionTable", () => {
-  const owners = new Map([
-    ["n/a.example.com", { slot: 20000, tenantId: "acme" }],
-    ["p/10001", { slot: 1, tenantId: "globex" }],
-  ]);
-  const ownerOf = (file: string) => owners.get(file);
-  const open = (table: SessionTable, ...lines: string[]) => table.opened(lines, ownerOf, 5);
-  const acme = "n/a.example.com 10.0.0.5:3080 1.2.3.4 5000 8443";
+  const open = (table: SessionTable, ...lines: string[]) => table.opened(lines, 5);
+  const acme = "20000 acme 10.0.0.5:3080 17 1.2.3.4 5000 8443";
+  const globex = "1 globex 10.0.0.6:22 19 1.2.3.4 5000 10001";
+  const owners = (table: SessionTable) => [...table.counts()].sort();
 
   it("knows whose a session is, which backends were chosen, and what it carried once it ended", () => {
     const table = new SessionTable();
-    expect(open(table, acme, "p/10001 10.0.0.6:22 1.2.3.4 5000 10001")).toEqual(
-      new Set(["10.0.0.5:3080", "10.0.0.6:22"]),
-    );
-    expect(table.ownerOf("1.2.3.4 5000 8443")?.tenantId).toBe("acme");
-    expect(table.ownerOf("1.2.3.4 5000 10001")?.tenantId).toBe("globex");
-    table.ended(["1.2.3.4 5000 8443 200 300 4000 1.5"]);
+    expect(open(table, acme, globex)).toEqual(new Set(["10.0.0.5:3080", "10.0.0.6:22"]));
+    expect(table.ownerOf("1.2.3.4 5000 8443")).toEqual({ slot: 20000, tenantId: "acme" });
+    expect(table.ownerOf("1.2.3.4 5000 10001")).toEqual({ slot: 1, tenantId: "globex" });
+    table.ended(["20000 acme 17 1.2.3.4 5000 8443 200 300 4000 1.5"]);
     expect(table.ownerOf("1.2.3.4 5000 8443")).toBeUndefined();
+    expect(table.keysOf(["1 globex", "20000 acme"])).toEqual(
+      new Map([
+        ["1 globex", ["1.2.3.4 5000 10001"]],
+        ["20000 acme", []],
+      ]),
+    );
     expect(new Map(table.carried()).get("acme")).toEqual({ opened: 1, ended: 1, failed: 0, received: 300, sent: 4000 });
   });
 
-  it("takes a session whose route nobody has for what it is: nobody's", () => {
+  it("is not misled by a client that comes again from the same port before the first session's last line", () => {
     const table = new SessionTable();
-    open(table, "n/gone.example.com 10.0.0.5:1 1.2.3.4 6000 8443");
-    expect(table.ownerOf("1.2.3.4 6000 8443")).toEqual({ slot: -1, tenantId: "n/gone.example.com" });
+    open(table, acme, "20000 acme 10.0.0.5:3080 21 1.2.3.4 5000 8443");
+    table.ended(["20000 acme 17 1.2.3.4 5000 8443 200 1 1 0.1"]);
+    expect(owners(table)).toEqual([["20000 acme", 1]]);
+    expect(new Map(table.carried()).get("acme")).toMatchObject({ opened: 2, ended: 1 });
+    table.ended(["20000 acme 21 1.2.3.4 5000 8443 502 0 0 0.1"]);
+    expect(owners(table)).toEqual([]);
+    expect(new Map(table.carried()).get("acme")).toMatchObject({ ended: 2, failed: 1 });
   });
 
   it("passes over lines that are none", () => {
     const table = new SessionTable();
-    expect(open(table, "", "x", "n/a.example.com 10.0.0.5:3080 1.2.3.4", `${acme} more`)).toEqual(new Set());
+    expect(open(table, "", "x", "20000 acme 10.0.0.5:3080 17 1.2.3.4", `${acme} more`)).toEqual(new Set());
     table.ended(["", "1.2.3.4 5000", "x y z"]);
-    expect(table.owners()).toEqual([]);
+    expect(owners(table)).toEqual([]);
   });
 
-  it("comes back from its own lines and those that it had not read, the newest last", () => {
+  it("comes back from its own lines and those that it had not read, without counting them again", () => {
     const table = new SessionTable();
     open(table, acme);
     const next = new SessionTable();
-    next.restore(table.lines(), ["p/10001 10.0.0.6:22 1.2.3.4 7000 10001"], ownerOf);
-    expect(next.owners().sort()).toEqual(["1 globex", "20000 acme"]);
-    expect(next.carried()).toEqual([]);
+    next.restore([...table.lines(), globex]);
+    expect(owners(next)).toEqual([
+      ["1 globex", 1],
+      ["20000 acme", 1],
+    ]);
+    expect(next.carried().map(([tenant, { opened }]) => [tenant, opened])).toEqual([
+      ["acme", 0],
+      ["globex", 0],
+    ]);
+    expect(next.openedAt).toBe(0);
   });
 
   it("forgets a session that the kernel has not had for three looks", () => {
@@ -144,9 +157,9 @@ describe("SessionTable", () => {
     open(table, acme);
     const live = { key: "1.2.3.4 5000 8443", received: 0, sent: 0 };
     for (const seen of [[], [], [live], [], []]) table.compare(seen);
-    expect(table.owners()).toEqual(["20000 acme"]);
+    expect(owners(table)).toEqual([["20000 acme", 1]]);
     table.compare([]);
-    expect(table.owners()).toEqual([]);
+    expect(owners(table)).toEqual([]);
   });
 });
 

@@ -1,8 +1,8 @@
 // From server name or port to a backend, at connect. Works on njs 0.7.9 and later; paths are relative to nginx's working
 // directory, the routes' folder, which is 2 µs cheaper than absolute ones. An empty answer closes the connection.
 //
-// A route file: first the backends to choose from, one a line, then after an empty line the others, nearest first.
-// '+' is healthy, '-' is not: "+10.0.0.5:3080\n+10.0.0.6:3080\n\n-[fd00::7]:3080\n".
+// A route file: its slot and tenant; the backends to choose from, one a line; after an empty line the others, nearest
+// first. '+' is healthy, '-' is not: "20000 acme\n+10.0.0.5:3080\n+10.0.0.6:3080\n\n-[fd00::7]:3080\n".
 import fs from "fs";
 
 var quietly = { throwIfNoEntry: false };
@@ -12,27 +12,30 @@ function read(file) {
   return fs.statSync(file, quietly) ? fs.readFileSync(file, "utf8") : "";
 }
 
-// One of the first lines, by chance: njs keeps no state between sessions, and neither nginx's own count of connections nor
-// a client's port is even.
-function pick(route) {
-  var end = route.indexOf("\n");
+// One of the lines that begin at `from`, by chance: njs keeps no state between sessions, and neither nginx's own count of
+// connections nor a client's port is even.
+function pick(route, from) {
+  var end = route.indexOf("\n", from);
   if (route[end + 1] != "+" && route[end + 1] != "-") {
-    return route.slice(1, end);
+    return route.slice(from + 1, end);
   }
   var rest = route.indexOf("\n\n");
-  var lines = (rest < 0 ? route.slice(0, -1) : route.slice(0, rest)).split("\n");
+  var lines = route.slice(from, rest < 0 ? route.length - 1 : rest).split("\n");
   return lines[Math.floor(Math.random() * lines.length)].slice(1);
 }
 
 // Chooses, and tells the agent whose session this is: from outside, a session does not show its server name. The session
 // goes on when there is no room to write that down.
-function open(s, file, route) {
-  var backend = pick(route);
+function open(s, route) {
+  var head = route.indexOf("\n");
+  var owner = route.slice(0, head);
+  var backend = pick(route, head + 1);
   var v = s.variables;
+  v.owner = owner;
   try {
     fs.appendFileSync(
       "../sessions/opened",
-      file + " " + backend + " " + v.remote_addr + " " + v.remote_port + " " + v.server_port + "\n",
+      owner + " " + backend + " " + v.connection + " " + v.remote_addr + " " + v.remote_port + " " + v.server_port + "\n",
     );
   } catch (e) {}
   return backend;
@@ -46,14 +49,12 @@ function byName(s) {
   }
   name = name.toLowerCase();
   try {
-    var file = "n/" + name;
-    var route = read(file);
+    var route = read("n/" + name);
     var dot = name.indexOf(".");
     if (!route && dot > 0) {
-      file = "w/" + name.slice(dot + 1);
-      route = read(file);
+      route = read("w/" + name.slice(dot + 1));
     }
-    return route ? open(s, file, route) : "";
+    return route ? open(s, route) : "";
   } catch (e) {
     return "";
   }
@@ -61,9 +62,8 @@ function byName(s) {
 
 function byPort(s) {
   try {
-    var file = "p/" + s.variables.server_port;
-    var route = read(file);
-    return route ? open(s, file, route) : "";
+    var route = read("p/" + s.variables.server_port);
+    return route ? open(s, route) : "";
   } catch (e) {
     return "";
   }

@@ -1,4 +1,6 @@
 /** The health of every backend that a route names, by checks within a budget and by what befell users. */
+import * as z from "zod";
+import { clock } from "../clock.ts";
 import { readIfThere, writeAtomically } from "../files.ts";
 import type { Look } from "./connect.ts";
 import { type Backend, checkEveryMs, hotEveryMs, observe, type Sign, unknownBackend } from "./damping.ts";
@@ -9,9 +11,14 @@ export interface BackendsOptions {
   look: Look;
   /** These changed: routes that name them are to be written anew. */
   onChange: (backends: string[]) => void;
+  onTrouble: (error: unknown) => void;
   /** Checks a second, at most. */
   budget?: number;
 }
+
+const Down = z.array(
+  z.tuple([z.string(), z.object({ up: z.boolean(), against: z.number(), fellAt: z.number(), falls: z.number() })]),
+);
 
 /** A tenth of the budget is for the idle ones, however many are hot. */
 const idleShare = 0.1;
@@ -82,8 +89,9 @@ export class Backends {
       begun++;
       this.#enqueue(backend, now);
       void this.#options.look(backend).then((sign) => {
+        if (sign === undefined) return; // this edge could not look
         this.checks[sign]++;
-        this.#note(backend, sign, Date.now());
+        this.#note(backend, sign, clock());
       });
     }
     return begun;
@@ -111,7 +119,11 @@ export class Backends {
     const changed = [...this.#changed];
     this.#changed.clear();
     this.#options.onChange(changed);
-    writeAtomically(this.#options.file, JSON.stringify([...this.#known].filter(([, { up }]) => !up)));
+    try {
+      writeAtomically(this.#options.file, JSON.stringify([...this.#known].filter(([, { up }]) => !up)));
+    } catch (error) {
+      this.#options.onTrouble(error); // the next run will have to find out again
+    }
   }
 }
 
@@ -125,6 +137,9 @@ function dueIn(queue: Map<string, number>, now: number): number {
 }
 
 function readDown(file: string): [string, Backend][] {
-  const text = readIfThere(file);
-  return text === undefined ? [] : (JSON.parse(text) as [string, Backend][]); // written whole or not at all, by us
+  try {
+    return Down.parse(JSON.parse(readIfThere(file) ?? "[]"));
+  } catch {
+    return []; // not what we wrote: what is not known counts as up
+  }
 }

@@ -17,6 +17,7 @@ export class Nginx {
   readonly #command: string[];
   readonly #errors: string;
   #structure: string | undefined;
+  #busy = false;
 
   /** `command` is nginx, and what it is to be run through. */
   constructor(dir: string, command: string[]) {
@@ -61,8 +62,21 @@ export class Nginx {
    * @throws with nginx's own words when the structure is no good; the old one then still serves
    */
   async use(id: string, conf: string, router: string): Promise<void> {
+    this.#busy = true;
+    try {
+      await this.#use(id, conf, router);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #use(id: string, conf: string, router: string): Promise<void> {
     const file = (name: string) => path.join(this.#dir, name);
     const before = readIfThere(file("nginx.conf"));
+    if (before === conf && this.pid() !== undefined && (await this.probe())?.structure === id) {
+      this.#structure = id; // an earlier agent's: a reload would only leave old workers behind
+      return;
+    }
     writeFileSync(file(`router-${id}.js`), router, { mode: 0o644 });
     writeFileSync(file("nginx.conf~"), conf, { mode: 0o644 });
     await this.#exec("-t", "-c", file("nginx.conf~"));
@@ -81,9 +95,10 @@ export class Nginx {
       if (name.startsWith("router-") && name !== `router-${id}.js`) rmSync(file(name));
   }
 
-  /** Starts nginx again on the structure it has, after it died. */
+  /** Starts nginx again on the structure it has, after it died; not while it is moved to another. */
   async restart(): Promise<void> {
-    if (this.#structure !== undefined && this.pid() === undefined) await this.#startOrReload(this.#structure);
+    if (this.#busy || this.#structure === undefined || this.pid() !== undefined) return;
+    await this.#startOrReload(this.#structure);
   }
 
   signal(signal: NodeJS.Signals): boolean {

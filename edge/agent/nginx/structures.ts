@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { structureRefused } from "../../../schemas/events.ts";
 import { Structure } from "../../../schemas/snapshot.ts";
+import { clock } from "../clock.ts";
 import type { RouteContext } from "../routes/route-files.ts";
 import type { EdgeSettings, Identity } from "../settings.ts";
 import type { Store } from "../snapshot/store.ts";
@@ -44,7 +45,7 @@ export class Structures {
    */
   async moveTo(wanted: string, object: (hash: string) => Promise<string>): Promise<string | undefined> {
     if (wanted === this.#current?.hash) return undefined;
-    if (this.#bad?.hash === wanted && Date.now() < this.#bad.until) return this.#bad.fault;
+    if (this.#bad?.hash === wanted && clock() < this.#bad.until) return this.#bad.fault;
     let text: string | undefined;
     try {
       text = await object(wanted);
@@ -57,7 +58,7 @@ export class Structures {
       const why = error instanceof Error ? error.message : String(error);
       if (text === undefined) return `the structure is not to be had: ${why}`;
       const fault = `${structureRefused}${why}`;
-      this.#bad = { hash: wanted, fault, until: Date.now() + retryMs };
+      this.#bad = { hash: wanted, fault, until: clock() + retryMs };
       return fault;
     }
   }

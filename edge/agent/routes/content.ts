@@ -1,19 +1,27 @@
 /** A route file's text, and back. The format is the router's (edge/structure/router.js). Pure. */
+import type { ServedRoute } from "./route-files.ts";
 
 /**
- * The healthy backends of the nearest group that has any, an empty line, the others. When none is healthy the nearest group
- * comes first: missing health is no reason to turn users away.
- * @param groups backends a region, nearest first; none empty
+ * Whose it is; the healthy backends of the nearest group that has any; an empty line; the others. When none is healthy the
+ * nearest group comes first: missing health is no reason to turn users away.
  */
-export function routeContent(groups: string[][], isUp: (backend: string) => boolean): string {
+export function routeContent(
+  { slot, tenantId, groups }: Pick<ServedRoute, "slot" | "tenantId" | "groups">,
+  isUp: (backend: string) => boolean,
+): string {
   const nearest = groups.find((group) => group.some(isUp)) ?? groups[0]!;
   const healthy = nearest.filter(isUp);
   const first = healthy.length > 0 ? healthy : nearest;
   const rest = groups.flat().filter((backend) => !first.includes(backend));
   const lines = (backends: string[]) => backends.map((backend) => `${isUp(backend) ? "+" : "-"}${backend}\n`).join("");
-  return rest.length === 0 ? lines(first) : `${lines(first)}\n${lines(rest)}`;
+  const head = `${slot} ${tenantId}\n${lines(first)}`;
+  return rest.length === 0 ? head : `${head}\n${lines(rest)}`;
 }
 
-/** The backends in a route file, for want of their regions in the order that it gives them. */
-export const backendsIn = (content: string): string[] =>
-  content.split("\n").flatMap((line) => (/^[+-]./.test(line) ? [line.slice(1)] : []));
+/** What a route file says; for want of their regions, the backends are one group. Undefined when it is none. */
+export function readContent(content: string): Pick<ServedRoute, "slot" | "tenantId" | "groups"> | undefined {
+  const [, slot, tenantId] = /^(\d+) (\S+)\n/.exec(content) ?? [];
+  const backends = content.split("\n").flatMap((line) => (/^[+-]./.test(line) ? [line.slice(1)] : []));
+  if (slot === undefined || tenantId === undefined || backends.length === 0) return undefined;
+  return { slot: Number(slot), tenantId, groups: [backends] };
+}

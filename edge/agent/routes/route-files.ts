@@ -1,7 +1,7 @@
 /** Routes as the files that the router reads. Pure: nothing written. */
 import ipaddr from "ipaddr.js";
 import { Route } from "../../../schemas/snapshot.ts";
-import { Hostname, Wildcard } from "../../../schemas/tenant.ts";
+import { Hostname, IpAddress, TenantId, Wildcard } from "../../../schemas/tenant.ts";
 
 export interface RouteContext {
   /** Regions by distance from here, nearest first. */
@@ -21,7 +21,7 @@ export interface ServedRoute {
 
 export type RouteFiles = { ok: true; route: ServedRoute } | { ok: false; slot: number; reason: string };
 
-const backendPattern = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):([0-9]{1,5})$/;
+const backendPattern = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):([1-9][0-9]{0,4})$/;
 
 /** The files of one route, or why this edge will not serve it. Checked again here: an edge trusts no writer. */
 export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
@@ -29,6 +29,8 @@ export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
   const slot = Number((input as { slot?: unknown } | null)?.slot ?? -1);
   if (!parsed.success) return { ok: false, slot, reason: "the route is malformed" };
   const route = parsed.data;
+  if (TenantId.safeParse(route.tenantId).data !== route.tenantId)
+    return { ok: false, slot, reason: "the tenant's id is not valid" };
   const groups = groupsOf(route, context.nearest);
   const outside = groups.flat().find((backend) => !isAllowed(backend, context.backendRanges));
   if (outside !== undefined) return { ok: false, slot, reason: `backend ${outside} is outside the allowed ranges` };
@@ -50,7 +52,8 @@ function groupsOf(route: Route, nearest: string[]): string[][] {
 function isAllowed(backend: string, ranges: string[]): boolean {
   const match = backendPattern.exec(backend);
   const text = match?.[1] ?? match?.[2];
-  if (text === undefined || !ipaddr.isValid(text) || Number(match?.[3]) > 65535) return false;
+  // In its one form: what is octal to one reader is decimal to another.
+  if (text === undefined || IpAddress.safeParse(text).data !== text || Number(match?.[3]) > 65535) return false;
   const address = ipaddr.parse(text);
   return ranges.some((range) => {
     const [base, bits] = ipaddr.parseCIDR(range);

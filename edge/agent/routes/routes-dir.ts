@@ -3,7 +3,8 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import * as z from "zod";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
-import { backendsIn, routeContent } from "./content.ts";
+import { reasonMost } from "../settings.ts";
+import { readContent, routeContent } from "./content.ts";
 import { type RouteContext, routeFiles, type ServedRoute } from "./route-files.ts";
 
 /** A bucket as far as it must be whole: each route in it is judged on its own. */
@@ -32,6 +33,8 @@ export class RoutesDir {
   /** What is on disk. */
   readonly #contents = new Map<string, string>();
   readonly #rejected = new Map<number, Rejected[]>();
+  /** A snapshot was not applied as a whole, or none was yet: files may be there that no route has. */
+  #torn = true;
   /** Backends whose health changed since the last snapshot began to be applied. */
   readonly #changed = new Set<string>();
 
@@ -62,11 +65,6 @@ export class RoutesDir {
     return this.#users.keys();
   }
 
-  /** Whose route file this is. */
-  ownerOf(file: string): { slot: number; tenantId: string } | undefined {
-    return this.#owners.get(file);
-  }
-
   /** Is this tenant served at this slot? */
   serves(slot: number, tenantId: string): boolean {
     for (const routes of this.#buckets.values()) if (routes.get(slot)?.tenantId === tenantId) return true;
@@ -85,14 +83,18 @@ export class RoutesDir {
    * their turn after each bucket: tens of thousands of files take seconds.
    */
   async apply(buckets: Map<number, LooseBucket>, context: RouteContext): Promise<void> {
+    const torn = this.#torn;
+    this.#torn = true;
     this.#changed.clear();
     const made: { bucket: number; after: Map<number, ServedRoute>; rejected: Rejected[] }[] = [];
     const stale: { owner: ServedRoute; file: string }[] = [];
     for (const [bucket, { routes }] of buckets) {
       const served = this.#servedOf(bucket, routes, context);
       made.push({ bucket, ...served });
-      const { after } = served;
-      for (const route of after.values()) this.#write(route.files, route);
+      const { after, kept } = served;
+      // What was kept of a refused route first: a name that it had, and that is another's by now, is the other's.
+      for (const keeps of [true, false])
+        for (const route of after.values()) if (kept.has(route) === keeps) this.#write(route.files, route);
       for (const [slot, owner] of this.#buckets.get(bucket) ?? [])
         for (const file of owner.files) if (!after.get(slot)?.files.includes(file)) stale.push({ owner, file });
       await turn();
@@ -105,6 +107,8 @@ export class RoutesDir {
       this.#rejected.set(bucket, rejected);
     }
     this.refresh(this.#changed);
+    this.#torn = false;
+    if (torn) this.#sweep();
   }
 
   /** Writes the routes of these backends anew: their health changed. */
@@ -123,30 +127,44 @@ export class RoutesDir {
     const before = this.#buckets.get(bucket);
     const after = new Map<number, ServedRoute>();
     const rejected: Rejected[] = [];
+    const kept = new Set<ServedRoute>();
     for (const route of routes) {
       const made = routeFiles(route, context);
-      if (!made.ok) rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason });
-      const served = made.ok ? made.route : (before?.get(made.slot) ?? this.#leftBy(route));
-      if (served !== undefined) after.set(served.slot, served);
+      if (made.ok) {
+        after.set(made.route.slot, made.route);
+        continue;
+      }
+      rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason.slice(0, reasonMost) });
+      const last = before?.get(made.slot) ?? this.#leftBy(route);
+      if (last?.tenantId !== route.tenantId) continue; // the slot was another's
+      kept.add(last);
+      after.set(made.slot, last);
     }
-    return { after, rejected };
+    return { after, kept, rejected };
   }
 
   /** What an earlier run left on disk for a route that is refused now: its last good state. */
-  #leftBy({ slot, tenantId, hostnames, wildcard, port }: LooseBucket["routes"][number]): ServedRoute | undefined {
+  #leftBy({ slot, hostnames, wildcard, port }: LooseBucket["routes"][number]): ServedRoute | undefined {
     const names = [
       ...(Array.isArray(hostnames) ? hostnames.map((name) => `n/${String(name)}`) : []),
       ...(typeof wildcard === "string" ? [`w/${wildcard.slice(2)}`] : []),
       ...(typeof port === "number" ? [`p/${port}`] : []),
     ];
-    const files = names.filter((file) => this.#contents.has(file) && !this.#owners.has(file));
-    const backends = files.length === 0 ? [] : backendsIn(this.#contents.get(files[0]!)!);
-    return backends.length === 0 ? undefined : { slot, tenantId, files, groups: [backends] };
+    const left = names.flatMap((file) => {
+      const content = this.#owners.has(file) ? undefined : readContent(this.#contents.get(file) ?? "");
+      return content?.slot === slot ? [{ file, ...content }] : [];
+    });
+    const [first] = left;
+    if (first === undefined) return undefined;
+    const files = left.flatMap(({ file, tenantId }) => (tenantId === first.tenantId ? [file] : []));
+    return { slot, tenantId: first.tenantId, files, groups: first.groups };
   }
 
-  /** Removes what no route owns: left by an earlier run. To be called once all buckets are applied. */
-  sweep(): void {
-    for (const file of [...this.#contents.keys()]) if (!this.#owners.has(file)) this.#remove(file);
+  /** Removes what no route has: left by an earlier run, or by a snapshot that was given up halfway. */
+  #sweep(): void {
+    const routes = [...this.#buckets.values()].flatMap((bucket) => [...bucket.values()]);
+    const owned = new Set(routes.flatMap(({ files }) => files));
+    for (const file of [...this.#contents.keys()]) if (!owned.has(file)) this.#remove(file);
   }
 
   #count(route: ServedRoute, serves: boolean): void {
@@ -158,7 +176,7 @@ export class RoutesDir {
   }
 
   #write(files: string[], owner: ServedRoute): void {
-    const content = routeContent(owner.groups, this.#isUp);
+    const content = routeContent(owner, this.#isUp);
     for (const file of files) {
       this.#owners.set(file, owner);
       if (this.#contents.get(file) === content) continue;

@@ -6,12 +6,11 @@ import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { type Closing, planClosing } from "./closing.ts";
 import { advanceDrain, type Drain } from "./drain.ts";
 import type { Ports, Sockets } from "./sockets.ts";
-import { type Owner, ownerOf, SessionTable } from "./table.ts";
+import { ownerOf, SessionTable } from "./table.ts";
 import { Tail } from "./tail.ts";
 
 /** What the routes folder tells of routes. */
 export interface RouteOwners {
-  ownerOf(file: string): Owner | undefined;
   serves(slot: number, tenantId: string): boolean;
   tenants(): Set<string>;
 }
@@ -75,20 +74,20 @@ export class Sessions {
   }
 
   /**
-   * Takes in what was written since. To be called before routes change, so that a session is known by the route that it took.
+   * Takes in what was written since.
    * @returns the backends that users were sent to
    */
   read(now: number): Set<string> {
     if (!this.#restored) this.#restore();
     const ended = this.#ended.read(); // first: whatever ended had been opened before
-    const backends = this.table.opened(this.#opened.read(), (file) => this.#routes.ownerOf(file), now);
+    const backends = this.table.opened(this.#opened.read(), now);
     this.table.ended(ended);
     if (this.#opened.size > openedMost) this.#rotateOpened();
     if (this.#ended.size > endedMost) {
-      renameSync(this.#endedFile, `${this.#endedFile}.1`);
+      rmSync(this.#endedFile);
       this.#ended.replaced();
-      this.#reopenLogs();
     }
+    if (!this.#ended.isThere) this.#reopenLogs(); // again, should the last time have been lost
     return backends;
   }
 
@@ -96,8 +95,18 @@ export class Sessions {
   #restore(): void {
     this.#restored = true;
     const lines = (name: string) => (readIfThere(this.#file(name)) ?? "").split("\n");
-    const opened = [...lines("opened.1"), ...this.#opened.read()];
-    this.table.restore(lines("known"), opened, (file) => this.#routes.ownerOf(file));
+    for (const known of [lines("known"), lines("opened.1"), this.#opened.read()]) this.table.restore(known);
+    this.#save(); // opened.1 may be gone before the next time
+  }
+
+  #save(): void {
+    writeAtomically(
+      this.#file("known"),
+      this.table
+        .lines()
+        .map((line) => `${line}\n`)
+        .join(""),
+    );
   }
 
   /** At any instant the files on disk have every session: an agent that is killed here finds them again. */
@@ -106,32 +115,35 @@ export class Sessions {
     linkSync(this.#file("opened"), this.#file("opened.1"));
     this.#newOpened();
     this.#opened.replaced();
-    this.table.opened(this.#opened.read(), (file) => this.#routes.ownerOf(file), Date.now());
-    writeAtomically(this.#file("known"), `${this.table.lines().join("\n")}\n`);
+    this.table.opened(this.#opened.read(), this.table.openedAt);
+    this.#save();
   }
 
-  /** Once a second: closes what is to be closed. */
+  /** Once a second: closes what is to be closed. To leave, it takes no more than to be asked. */
   async tend(ports: Ports, times: SessionTimes, drainAsked: boolean, now: number): Promise<void> {
-    if (now - this.#comparedAt >= compareEveryMs) {
-      this.table.compare(await this.#sockets.live(ports));
-      this.table.prune(this.#routes.tenants());
-      this.#comparedAt = now;
-    }
-    await this.#closeGone(ports, times.graceSeconds * 1000, now);
+    if (drainAsked && this.#drain.phase === "none") this.#drain = { phase: "leaving", since: now };
     await this.#tendDrain(ports, times, drainAsked, now);
+    await this.#closeGone(ports, times.graceSeconds * 1000, now);
+    if (now - this.#comparedAt < compareEveryMs) return;
+    this.table.compare(await this.#sockets.live(ports));
+    this.table.prune(this.#routes.tenants());
+    this.#comparedAt = now;
   }
 
   async #closeGone(ports: Ports, graceMs: number, now: number): Promise<void> {
     const serves = (key: string) => this.#routes.serves(ownerOf(key).slot, ownerOf(key).tenantId);
-    const { closing, due } = planClosing(this.#closing, { open: this.table.owners(), serves, graceMs, now });
+    const { closing, due } = planClosing(this.#closing, { open: this.table.counts().keys(), serves, graceMs, now });
     this.#closing = closing;
     for (const [owner, { at }] of this.#closed)
       if (now - at > showMs && !closing.has(owner)) this.#closed.delete(owner);
     const ready = due.filter((owner) => now - (this.#closed.get(owner)?.at ?? 0) >= againMs);
-    for (const owner of ready) {
-      const { ended, left } = await this.#end(this.table.keysOf(owner), ports);
-      this.closedBy.removed += ended;
-      this.#closed.set(owner, { at: now, sessions: (this.#closed.get(owner)?.sessions ?? 0) + ended, left });
+    if (ready.length === 0) return;
+    const keys = this.table.keysOf(ready);
+    const { ended, left } = await this.#end([...keys.values()].flat(), ports);
+    this.closedBy.removed += ended.size;
+    for (const [owner, its] of keys) {
+      const sessions = (this.#closed.get(owner)?.sessions ?? 0) + its.filter((key) => ended.has(key)).length;
+      this.#closed.set(owner, { at: now, sessions, left: its.filter((key) => left.has(key)).length });
     }
   }
 
@@ -151,32 +163,33 @@ export class Sessions {
     this.#drain = state;
     if (close === 0) return;
     const { ended } = await this.#end(keys.slice(0, close), ports);
-    this.closedBy.drain += ended;
-    this.#open -= ended;
+    this.closedBy.drain += ended.size;
+    this.#open -= ended.size;
   }
 
   /** Ends those of these sessions that are open, and looks whether they are gone. */
-  async #end(keys: string[], ports: Ports): Promise<{ ended: number; left: number }> {
-    const open = await this.#openOf(keys, ports);
-    await this.#sockets.end(open);
-    const left = (await this.#openOf(open, ports)).length;
-    return { ended: open.length - left, left };
+  async #end(keys: string[], ports: Ports): Promise<{ ended: Set<string>; left: Set<string> }> {
+    const open = await this.#openOf(new Set(keys), ports);
+    await this.#sockets.end([...open]);
+    const left = await this.#openOf(open, ports);
+    return { ended: new Set([...open].filter((key) => !left.has(key))), left };
   }
 
-  async #openOf(keys: string[], ports: Ports): Promise<string[]> {
-    const live = new Set((await this.#sockets.live(ports)).map(({ key }) => key));
-    return keys.filter((key) => live.has(key));
+  async #openOf(keys: Set<string>, ports: Ports): Promise<Set<string>> {
+    const live = await this.#sockets.live(ports);
+    return new Set(live.flatMap(({ key }) => (keys.has(key) ? [key] : [])));
   }
 
   /** For the edge's report: whose sessions wait to be closed or were closed lately, and how far the drain is. */
   report(graceMs: number): Pick<EdgeReport, "closing" | "drain"> {
     const owners = [...new Set([...this.#closing.keys(), ...this.#closed.keys()])].sort();
+    const counts = owners.length === 0 ? new Map<string, number>() : this.table.counts();
     const closing = owners.map((owner) => {
       const closed = this.#closed.get(owner);
       const since = this.#closing.get(owner) ?? (closed?.at ?? 0) - graceMs;
       return {
         ...ownerOf(owner),
-        open: closed?.left ?? this.table.keysOf(owner).length,
+        open: closed?.left ?? counts.get(owner) ?? 0,
         closesAt: since + graceMs,
         closed: closed?.sessions ?? 0,
         ...(closed?.left ? { fault: `${closed.left} can't be closed: the agent needs CAP_NET_ADMIN` } : {}),

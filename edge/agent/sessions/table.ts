@@ -1,7 +1,6 @@
 /** Whose session is whose, and what tenants' sessions carried: from the lines that the router and nginx write. */
 import { type Live, sessionKey } from "./sockets.ts";
 
-/** A slot and its tenant; a file's name in the tenant's place when nobody owns the route any more. */
 export interface Owner {
   slot: number;
   tenantId: string;
@@ -10,7 +9,7 @@ export interface Owner {
 export interface Carried {
   opened: number;
   ended: number;
-  /** Ended before a backend took it. */
+  /** Ended because no backend took them. */
   failed: number;
   /** Bytes from clients and to them, of sessions that ended. */
   received: number;
@@ -19,6 +18,8 @@ export interface Carried {
 
 interface Session {
   owner: string;
+  /** nginx's number of the connection: a client may come again from the same port before the first one's last line. */
+  connection: string;
   /** Looks at the kernel's list that did not find it. */
   missed: number;
 }
@@ -31,18 +32,6 @@ export const ownerOf = (key: string): Owner => {
 
 /** Looks that may miss a session: its last line takes up to a second to be written. */
 const missedMost = 2;
-const nobodysSlot = -1;
-
-type OwnerOfFile = (file: string) => Owner | undefined;
-
-function* openings(lines: string[], ownerOfFile: OwnerOfFile) {
-  for (const line of lines) {
-    const [file, backend, address, port, serverPort, more] = line.split(" ");
-    if (file === undefined || backend === undefined || serverPort === undefined || more !== undefined) continue;
-    const owner = ownerOfFile(file) ?? { slot: nobodysSlot, tenantId: file };
-    yield { owner, backend, key: sessionKey(address!, port!, serverPort) };
-  }
-}
 
 export class SessionTable {
   readonly #sessions = new Map<string, Session>();
@@ -50,46 +39,46 @@ export class SessionTable {
   openedAt = 0;
 
   /**
-   * The router's lines: `file backend address port serverPort`.
+   * The router's lines: `slot tenant backend connection address port serverPort`.
    * @returns the backends that were chosen
    */
-  opened(lines: string[], ownerOfFile: OwnerOfFile, now: number): Set<string> {
+  opened(lines: string[], now: number): Set<string> {
     const backends = new Set<string>();
-    for (const { owner, key, backend } of openings(lines, ownerOfFile)) {
-      this.#sessions.set(key, { owner: ownerKey(owner), missed: 0 });
-      this.#of(owner.tenantId).opened++;
+    for (const line of lines) {
+      const fields = line.split(" ");
+      if (fields.length !== 7) continue;
+      const [, tenantId, backend] = fields as [string, string, string];
+      this.#add(fields);
+      this.#of(tenantId).opened++;
       this.openedAt = now;
       backends.add(backend);
     }
     return backends;
   }
 
-  /** An earlier run's sessions: from its own lines, and from lines of the router that it may not have read. */
-  restore(known: string[], opened: string[], ownerOfFile: OwnerOfFile): void {
-    for (const line of known) {
-      const [address, port, serverPort, slot, tenantId] = line.split(" ");
-      if (tenantId === undefined) continue;
-      const owner = ownerKey({ slot: Number(slot), tenantId });
-      this.#sessions.set(sessionKey(address!, port!, serverPort!), { owner, missed: 0 });
-    }
-    for (const { owner, key } of openings(opened, ownerOfFile))
-      this.#sessions.set(key, { owner: ownerKey(owner), missed: 0 });
-  }
-
-  /** nginx's lines: `address port serverPort status received sent seconds`. */
+  /** nginx's lines: `slot tenant connection address port serverPort status received sent seconds`. */
   ended(lines: string[]): void {
     for (const line of lines) {
-      const [address, port, serverPort, status, received, sent, seconds] = line.split(" ");
-      if (seconds === undefined) continue;
+      const fields = line.split(" ");
+      if (fields.length !== 10) continue;
+      const [, tenantId, connection, address, port, serverPort, status, received, sent] = fields as string[];
       const key = sessionKey(address!, port!, serverPort!);
-      const session = this.#sessions.get(key);
-      if (session === undefined) continue;
-      this.#sessions.delete(key);
-      const carried = this.#of(ownerOf(session.owner).tenantId);
+      if (this.#sessions.get(key)?.connection === connection) this.#sessions.delete(key);
+      const carried = this.#of(tenantId!);
       carried.ended++;
       if (status === "502") carried.failed++;
       carried.received += Number(received);
       carried.sent += Number(sent);
+    }
+  }
+
+  /** An earlier run's sessions, by lines of the router; the latest last. They are not counted as opened again. */
+  restore(lines: string[]): void {
+    for (const line of lines) {
+      const fields = line.split(" ");
+      if (fields.length !== 7) continue;
+      this.#add(fields);
+      this.#of(fields[1]!);
     }
   }
 
@@ -104,7 +93,7 @@ export class SessionTable {
 
   /** Forgets what tenants carried who are served no more and have no session. */
   prune(served: Set<string>): void {
-    const open = new Set(this.owners().map((owner) => ownerOf(owner).tenantId));
+    const open = new Set([...this.counts().keys()].map((owner) => ownerOf(owner).tenantId));
     for (const tenantId of this.#carried.keys())
       if (!open.has(tenantId) && !served.has(tenantId)) this.#carried.delete(tenantId);
   }
@@ -114,21 +103,33 @@ export class SessionTable {
     return session === undefined ? undefined : ownerOf(session.owner);
   }
 
-  owners(): string[] {
-    return [...new Set([...this.#sessions.values()].map(({ owner }) => owner))];
+  /** Owner → how many sessions it has open. */
+  counts(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { owner } of this.#sessions.values()) counts.set(owner, (counts.get(owner) ?? 0) + 1);
+    return counts;
   }
 
-  keysOf(owner: string): string[] {
-    return [...this.#sessions].flatMap(([key, session]) => (session.owner === owner ? [key] : []));
+  /** The sessions of these, by owner. */
+  keysOf(owners: Iterable<string>): Map<string, string[]> {
+    const keys = new Map([...owners].map((owner) => [owner, [] as string[]]));
+    for (const [key, { owner }] of this.#sessions) keys.get(owner)?.push(key);
+    return keys;
   }
 
   carried(): [string, Carried][] {
     return [...this.#carried];
   }
 
-  /** What a later run needs to go on: a line for each session. */
+  /** What a later run needs to go on: for each session the line that it was opened with. */
   lines(): string[] {
-    return [...this.#sessions].map(([key, { owner }]) => `${key} ${owner}`);
+    return [...this.#sessions].map(([key, { owner, connection }]) => `${owner} - ${connection} ${key}`);
+  }
+
+  #add(fields: string[]): void {
+    const [slot, tenantId, , connection = "", address = "", port = "", serverPort = ""] = fields;
+    const owner = `${slot} ${tenantId}`;
+    this.#sessions.set(sessionKey(address, port, serverPort), { owner, connection, missed: 0 });
   }
 
   #of(tenantId: string): Carried {

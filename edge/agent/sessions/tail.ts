@@ -1,7 +1,7 @@
 /** Lines that others append to a file, each read once, over changes of the file under its name. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
-const chunkBytes = 256 * 1024;
+const buffer = Buffer.allocUnsafe(256 * 1024);
 
 interface Open {
   fd: number;
@@ -26,6 +26,11 @@ export class Tail {
   /** Bytes of the current file. */
   get size(): number {
     return this.#current === undefined ? 0 : fstatSync(this.#current.fd).size;
+  }
+
+  /** Was there a file when it was last looked for? */
+  get isThere(): boolean {
+    return this.#current !== undefined;
   }
 
   read(): string[] {
@@ -66,9 +71,8 @@ function open(file: string): Open | undefined {
 }
 
 function take(open: Open, lines: string[]): void {
-  const buffer = Buffer.allocUnsafe(chunkBytes);
   for (;;) {
-    const read = readSync(open.fd, buffer, 0, chunkBytes, open.offset);
+    const read = readSync(open.fd, buffer, 0, buffer.length, open.offset);
     if (read === 0) return;
     open.offset += read;
     const pieces = (open.rest + buffer.toString("latin1", 0, read)).split("\n");

@@ -26,9 +26,8 @@ export class EdgeCloud {
   /** `notModified` when the object still has `etag`, undefined when there is none. At most `limit` bytes. */
   async getObject(bucket: string, key: string, limit: number, etag?: string) {
     const base = this.#endpoint ?? `https://s3.${this.#region}.amazonaws.com`;
-    const answer = await (await this.#client("s3")).fetch(`${base}/${bucket}/${key}`, {
+    const answer = await this.#send("s3", `${base}/${bucket}/${key}`, {
       headers: etag === undefined ? {} : { "if-none-match": etag },
-      signal: AbortSignal.timeout(requestMs),
     });
     if (answer.status === 304) return "notModified" as const;
     if (answer.status === 404) return void (await answer.body?.cancel());
@@ -40,15 +39,20 @@ export class EdgeCloud {
   async putEvent(detailType: string, detail: object): Promise<void> {
     const base = this.#endpoint ?? `https://events.${this.#region}.amazonaws.com`;
     const entry = { Source: sources.edge, DetailType: detailType, Detail: JSON.stringify(detail) };
-    const answer = await (await this.#client("events")).fetch(`${base}/`, {
+    const answer = await this.#send("events", `${base}/`, {
       method: "POST",
       headers: { "content-type": "application/x-amz-json-1.1", "x-amz-target": "AWSEvents.PutEvents" },
       body: JSON.stringify({ Entries: [entry] }),
-      signal: AbortSignal.timeout(requestMs),
     });
     const text = await answer.text();
     if (!answer.ok || (JSON.parse(text) as { FailedEntryCount?: number }).FailedEntryCount !== 0)
       throw new Error(`EventBridge answered ${answer.status}: ${text.slice(0, 200)}`);
+  }
+
+  /** Signed first: a time-out that goes through `new Request` is forgotten with the next garbage collection. */
+  async #send(service: string, url: string, init: RequestInit): Promise<Response> {
+    const request = await (await this.#client(service)).sign(url, init);
+    return fetch(request, { signal: AbortSignal.timeout(requestMs) });
   }
 
   async #client(service: string): Promise<AwsClient> {
@@ -59,7 +63,6 @@ export class EdgeCloud {
       ...(sessionToken === undefined ? {} : { sessionToken }),
       service,
       region: this.#region,
-      retries: 0, // the loop comes round again in 250 ms
     });
   }
 
@@ -67,8 +70,12 @@ export class EdgeCloud {
     const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = process.env;
     if (accessKeyId !== undefined && secretAccessKey !== undefined) return { accessKeyId, secretAccessKey };
     const expires = this.#credentials?.expiration?.getTime() ?? 0;
-    if (this.#credentials === undefined || expires - Date.now() < renewMs)
+    if (this.#credentials !== undefined && expires - Date.now() > renewMs) return this.#credentials;
+    try {
       this.#credentials = await fromInstanceMetadata({ timeout: 2000, maxRetries: 2 })();
+    } catch (error) {
+      if (this.#credentials === undefined || expires < Date.now()) throw error; // what is still good is used
+    }
     return this.#credentials;
   }
 }

@@ -2,6 +2,8 @@
 import type { EdgeReport } from "../../../schemas/events.ts";
 import { sha256 } from "../../../schemas/signed.ts";
 import { manifestKey, objectKey } from "../../../schemas/snapshot.ts";
+import { clock } from "../clock.ts";
+import { reasonMost } from "../settings.ts";
 import { type EdgeCloud, TooLargeError } from "./aws.ts";
 import type { Store } from "./store.ts";
 import { RefusedError } from "./verify.ts";
@@ -37,7 +39,7 @@ export class SnapshotSource {
    */
   async pull(now: number, apply: (text: string) => Promise<void>): Promise<void> {
     const answer = await this.#manifest();
-    this.heardAt = Date.now();
+    this.heardAt = clock();
     if (answer === undefined || answer === "notModified") return;
     if (answer.etag === this.#failed.etag && now < this.#failed.until) return;
     try {
@@ -65,7 +67,7 @@ export class SnapshotSource {
 
   #refused(error: unknown): void {
     const { message = String(error), generation = 0 } = error as { message?: string; generation?: number };
-    this.nack = { generation, reason: message };
+    this.nack = { generation, reason: message.slice(0, reasonMost) };
   }
 
   /** From disk when it is there; undefined when the bucket has none. */

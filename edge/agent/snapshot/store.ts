@@ -34,14 +34,16 @@ export class Store {
     return hash === undefined || text === undefined ? undefined : { hash, text };
   }
 
-  /**
-   * Saved after its objects, so that a manifest on disk always has them; then what nothing names is removed. `structure` is
-   * the one that serves, `named` what the manifest names.
-   */
-  saveManifest(text: string, structure: string, named: Set<string>): void {
+  /** Saved after its objects, so that a manifest on disk always has them. `structure` is the one that serves. */
+  saveManifest(text: string, structure: string): void {
     if (readIfThere(path.join(this.#dir, "structure")) !== structure)
       writeAtomically(path.join(this.#dir, "structure"), structure, { durable: true });
     writeAtomically(path.join(this.#dir, "manifest.json"), text, { durable: true });
+  }
+
+  /** Removes objects that nothing names, before new ones need their room; never the structure that served last. */
+  keepOnly(named: Set<string>): void {
+    const structure = readIfThere(path.join(this.#dir, "structure"));
     for (const name of readdirSync(path.join(this.#dir, "objects")))
       if ((!named.has(name) && name !== structure) || name.endsWith(unfinished))
         rmSync(path.join(this.#dir, "objects", name));
