@@ -154,6 +154,20 @@ describe("a connection", () => {
   });
 });
 
+describe("the agent's question", () => {
+  it("is answered by a worker that can't read the routes with that it can't", async () => {
+    const ready = path.join(edge.routes, "ready");
+    chmodSync(ready, 0o000);
+    try {
+      const answer = await edge.nginx.probe();
+      if (process.getuid?.() === 0) expect(answer).toMatchObject({ ready: "unreadable" });
+    } finally {
+      chmodSync(ready, 0o644);
+    }
+    expect(await edge.nginx.probe()).toMatchObject({ ready: "ready", notes: true });
+  });
+});
+
 describe("PROXY protocol", () => {
   it("tells backends the client's address when the fleet asks for it", async () => {
     const port = await freePort();
