@@ -17,6 +17,8 @@ const tenants = 1000;
 const reloadEveryMs = 5000;
 const sampleMs = 1000;
 const settleSeconds = 20;
+const warmSeconds = 60;
+const warmLifeSeconds = 10;
 
 const nameOf = (index: number) => `t${index}.tenants.example.com`;
 const names = Array.from({ length: tenants }, (_, index) => nameOf(index));
@@ -46,7 +48,7 @@ export async function churn(figures: Figures, seconds: number, only?: string): P
     }
   }
   figures.write(
-    `${sessions.toLocaleString("en")} sessions, each replaced after ${lifeSeconds} s; ${changesPerSecond} backend changes a second ` +
+    `After a minute in which every session was replaced six times: ${sessions.toLocaleString("en")} sessions, each replaced after ${lifeSeconds} s; ${changesPerSecond} backend changes a second ` +
       `over ${tenants.toLocaleString("en")} tenants for ${seconds} s; one after the other. The peer reloads every ${reloadEveryMs / 1000} s. ` +
       "Memory is each process's proportional share, summed over nginx's.",
   );
@@ -55,6 +57,9 @@ export async function churn(figures: Figures, seconds: number, only?: string): P
 async function run(figures: Figures, subject: Subject, backends: Backend[], seconds: number): Promise<void> {
   const client = new Client();
   const { host, port, name } = subject;
+  // Memory that comes and goes with sessions finds its size first, before anything changes.
+  const warm = { count: sessions, seconds: warmSeconds, lifeSeconds: warmLifeSeconds };
+  await client.ask({ kind: "hold", host, port, names, ...warm });
   const held = client.ask({
     kind: "hold",
     host,

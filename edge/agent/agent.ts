@@ -55,6 +55,8 @@ export class Agent {
   #accepts = false;
   #reported = { at: Number.NEGATIVE_INFINITY, told: 0, text: "" };
   readonly #trouble = new Map<string, string>();
+  /** Backends whose health changed and whose routes do not say so yet. */
+  readonly #unwritten = new Set<string>();
 
   constructor({ settings, identity, log, leaving = () => false }: AgentOptions) {
     this.#settings = settings;
@@ -136,6 +138,7 @@ export class Agent {
   async look(): Promise<void> {
     await this.#guard("nginx", () => this.#checkNginx());
     await this.#guard("sessions", () => this.#readSessions());
+    await this.#guard("health", () => this.#writeHealth());
   }
 
   /** Once a second: closes sessions that are to end. Takes as long as the kernel's list of connections is. */
@@ -222,8 +225,16 @@ export class Agent {
   }
 
   #healthChanged(changed: string[]): void {
-    this.#log.info({ changed, down: this.backends.down.length }, "backends changed");
-    void this.#guard("health", () => this.routes.refresh(changed));
+    this.#log.info({ changed: changed.slice(0, 20), count: changed.length }, "backends changed");
+    for (const backend of changed) this.#unwritten.add(backend);
+    void this.#guard("health", () => this.#writeHealth());
+  }
+
+  /** What can't be written, as on a full disk, is tried again. */
+  #writeHealth(): void {
+    if (this.#unwritten.size === 0) return;
+    this.routes.refresh(this.#unwritten);
+    this.#unwritten.clear();
   }
 
   async #checkNginx(): Promise<void> {

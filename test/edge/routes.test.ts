@@ -137,6 +137,30 @@ describe("RoutesDir", () => {
     expect(readdirSync(path.join(dir, "p"))).toEqual([]);
   });
 
+  it("leaves a slot to its next tenant, whichever bucket comes first", async () => {
+    for (const order of [
+      [0, 1],
+      [1, 0],
+    ]) {
+      const routes = new RoutesDir(dir);
+      const bucket = (...list: Route[]) => ({ routes: list });
+      await routes.apply(
+        new Map([
+          [0, bucket(raw(5, "acme"))],
+          [1, bucket()],
+        ]),
+        context,
+      );
+      const next = [bucket(), bucket(raw(5, "globex"))];
+      await routes.apply(new Map(order.map((at) => [at, next[at]!])), context);
+      expect([nameOf("p/10005"), routes.serves(5, "globex"), routes.serves(5, "acme")]).toEqual([
+        "5 globex",
+        true,
+        false,
+      ]);
+    }
+  });
+
   it("gives a name that moved to its new tenant, though its old one's route is refused", async () => {
     const routes = new RoutesDir(dir);
     await apply(routes, tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["x.example.com", "kept.example.com"] }));

@@ -26,6 +26,8 @@ export class RoutesDir {
   readonly #dir: string;
   readonly #isUp: (backend: string) => boolean;
   readonly #buckets = new Map<number, Map<number, ServedRoute>>();
+  /** Who is served at a slot. */
+  readonly #tenants = new Map<number, string>();
   /** Whose a file is: a name that moved is not deleted by the one that lost it. */
   readonly #owners = new Map<string, ServedRoute>();
   /** The routes that a backend serves. */
@@ -67,14 +69,11 @@ export class RoutesDir {
 
   /** Is this tenant served at this slot? */
   serves(slot: number, tenantId: string): boolean {
-    for (const routes of this.#buckets.values()) if (routes.get(slot)?.tenantId === tenantId) return true;
-    return false;
+    return this.#tenants.get(slot) === tenantId;
   }
 
   tenants(): Set<string> {
-    return new Set(
-      [...this.#buckets.values()].flatMap((routes) => [...routes.values()].map(({ tenantId }) => tenantId)),
-    );
+    return new Set(this.#tenants.values());
   }
 
   /**
@@ -99,9 +98,10 @@ export class RoutesDir {
         for (const file of owner.files) if (!after.get(slot)?.files.includes(file)) stale.push({ owner, file });
       await turn();
     }
-    for (const { owner, file } of stale) if (this.#owners.get(file)?.slot === owner.slot) this.#remove(file);
-    for (const { bucket, after, rejected } of made) {
+    for (const { owner, file } of stale) if (this.#owners.get(file) === owner) this.#remove(file);
+    for (const { bucket } of made)
       for (const route of this.#buckets.get(bucket)?.values() ?? []) this.#count(route, false);
+    for (const { bucket, after, rejected } of made) {
       for (const route of after.values()) this.#count(route, true);
       this.#buckets.set(bucket, after);
       this.#rejected.set(bucket, rejected);
@@ -168,6 +168,8 @@ export class RoutesDir {
   }
 
   #count(route: ServedRoute, serves: boolean): void {
+    if (serves) this.#tenants.set(route.slot, route.tenantId);
+    else this.#tenants.delete(route.slot);
     for (const backend of route.groups.flat()) {
       const users = this.#users.get(backend) ?? new Set();
       if (serves) this.#users.set(backend, users.add(route));
