@@ -39,7 +39,10 @@ function installPackages() {
 /** `--edge` is what an edge runs on, `--clients` the programs whose protocols the tests speak, `--peers` what benches compare with. */
 function install(what) {
   const needs = {
-    edge: { packages: ["nginx", "libnginx-mod-stream", "libnginx-mod-stream-js", "iproute2"], here: hasEdge },
+    edge: {
+      packages: ["nginx", "libnginx-mod-stream", "libnginx-mod-stream-js", "iproute2", "libjemalloc2"],
+      here: hasEdge,
+    },
     clients: {
       packages: ["openssh-server", "openssh-client", "curl", "openssl", "postgresql"],
       here: () => ["sshd", "ssh", "curl", "openssl", "psql"].every(hasCommand) && existsSync("/usr/lib/postgresql"),

@@ -108,8 +108,10 @@ async function startNginx(name: string, port: number, servers: string) {
     }`;
   const file = path.join(dir, "nginx.conf");
   writeFileSync(file, text(servers));
-  const [command = "nginx"] = nginxHere().command;
-  const child = spawn(command, ["-p", dir, "-e", path.join(dir, "error.log"), "-c", file], { stdio: "ignore" });
+  const [command = "nginx", ...before] = nginxHere().command;
+  const child = spawn(command, [...before, "-p", dir, "-e", path.join(dir, "error.log"), "-c", file], {
+    stdio: "ignore",
+  });
   const stop = () => end(child, dir);
   const peer = await ready({ name, host, port, pids: () => family(child.pid!), wildcards: false, stop }, child);
   const reload = async (servers: string) => {

@@ -1,6 +1,9 @@
 /** What an edge is started with: cloud-init's user data. JSON is YAML, so that it can be read back by a program. */
 import type { EdgeSettings } from "./agent/settings.ts";
 
+/** Where Amazon Linux has it. Where it is not, the loader says so and nginx runs without. */
+const jemalloc = "/usr/lib64/libjemalloc.so.2";
+
 export function edgeSettings(parts: Pick<EdgeSettings, "cell" | "region" | "bucket" | "publicKeys">): EdgeSettings {
   return {
     ...parts,
@@ -9,7 +12,8 @@ export function edgeSettings(parts: Pick<EdgeSettings, "cell" | "region" | "buck
     sockets: ["ss"],
     nginx: {
       // The agent may end connections; nginx, which strangers talk to, may do nothing that any user may not.
-      command: ["setpriv", "--ambient-caps=-all", "--inh-caps=-all", "nginx"],
+      // With glibc's allocator (before 2.38) sessions that come and go leave holes that njs's aligned blocks don't fit again.
+      command: ["setpriv", "--ambient-caps=-all", "--inh-caps=-all", "env", `LD_PRELOAD=${jemalloc}`, "nginx"],
       modules: ["/usr/lib64/nginx/modules/ngx_stream_js_module.so"],
       workers: 2,
       connections: 131_072, // more than the listening ports, twice (IPv4 and IPv6): each worker holds them all
@@ -56,6 +60,7 @@ export function userData(settings: EdgeSettings, service: string): string {
       runcmd: [
         "useradd --system --shell /usr/sbin/nologin landfall",
         until("dnf install -y nginx nginx-module-njs nodejs24 iproute util-linux"),
+        "dnf install -y jemalloc || true",
         "systemctl disable --now nginx",
         "sysctl --system",
         "mkdir -p /opt/landfall",

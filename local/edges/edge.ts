@@ -114,6 +114,8 @@ export class LocalEdge {
   }
 }
 
+const allocators = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map((kind) => `/usr/lib/${kind}/libjemalloc.so.2`);
+
 /**
  * This machine's nginx, with its stream and njs modules. LANDFALL_NGINX and LANDFALL_NGINX_MODULES, a binary and its modules'
  * folder, put another in its place: structures are to run on Debian's and on nginx.org's.
@@ -126,5 +128,10 @@ export function nginxHere(env = process.env): Pick<EdgeSettings["nginx"], "comma
       "nginx's njs module is missing: on Debian, apt-get install nginx libnginx-mod-stream libnginx-mod-stream-js",
     );
   const modules = ["ngx_stream_module.so", "ngx_stream_js_module.so"].map((file) => path.join(folder, file));
-  return { command: [env.LANDFALL_NGINX ?? "nginx"], modules: modules.filter((file) => existsSync(file)) };
+  const allocator = allocators.find((file) => existsSync(file));
+  const through = allocator === undefined ? [] : ["env", `LD_PRELOAD=${allocator}`]; // as edge/user-data.ts does
+  return {
+    command: [...through, env.LANDFALL_NGINX ?? "nginx"],
+    modules: modules.filter((file) => existsSync(file)),
+  };
 }
