@@ -219,7 +219,7 @@ export class Agent {
   }
 
   #readSessions(): void {
-    if (this.#applied === undefined) return; // nobody's yet: it is not known who owns which route
+    if (this.#applied === undefined) return; // it waits on disk until there are routes to compare it with
     const now = clock();
     for (const backend of this.sessions.read(now)) this.backends.used(backend, now);
   }
