@@ -52,6 +52,7 @@ export class Agent {
   #renderedFor: string | undefined;
   #bootedAt = 0;
   #appliedAt = 0;
+  /** nginx accepts, its workers read routes, and there is a good configuration. */
   #accepts = false;
   #reported = { at: Number.NEGATIVE_INFINITY, told: 0, text: "" };
   readonly #trouble = new Map<string, string>();
@@ -78,11 +79,6 @@ export class Agent {
     this.routes = new RoutesDir(path.join(settings.runDir, "routes"), this.backends.isUp);
     this.#sockets = new Sockets(identity.listenAddress, settings.sockets);
     this.sessions = new Sessions(settings.runDir, this.#sockets, this.routes, () => this.nginx.signal("SIGUSR1"));
-  }
-
-  /** nginx accepts, its workers read routes, and there is a good configuration. */
-  get accepts(): boolean {
-    return this.#accepts;
   }
 
   /** Users are to be sent here. */

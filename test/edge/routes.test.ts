@@ -165,8 +165,23 @@ describe("RoutesDir", () => {
     const routes = new RoutesDir(dir);
     await apply(routes, tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["x.example.com", "kept.example.com"] }));
     const globex = tlsRoute({ slot: 100, tenantId: "globex", hostnames: ["x.example.com"] });
-    await apply(routes, globex, refused(tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["kept.example.com"] })));
+    const acme = refused(tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["kept.example.com"] }));
+    await routes.apply(
+      new Map([
+        [1, { routes: [globex] }],
+        [0, { routes: [acme] }],
+      ]),
+      context,
+    ); // tenants have buckets of their own
     expect([nameOf("n/x.example.com"), nameOf("n/kept.example.com")]).toEqual(["100 globex", "101 acme"]);
+    await routes.apply(
+      new Map([
+        [0, { routes: [acme] }],
+        [1, { routes: [globex] }],
+      ]),
+      context,
+    );
+    expect(nameOf("n/x.example.com")).toBe("100 globex");
   });
 
   it("leaves nothing behind of a snapshot that was given up halfway for another", async () => {

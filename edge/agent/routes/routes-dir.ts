@@ -91,18 +91,16 @@ export class RoutesDir {
       const served = this.#servedOf(bucket, routes, context);
       made.push({ bucket, ...served });
       const { after, kept } = served;
-      // What was kept of a refused route first: a name that it had, and that is another's by now, is the other's.
-      for (const keeps of [true, false])
-        for (const route of after.values()) if (kept.has(route) === keeps) this.#write(route.files, route);
+      for (const route of after.values()) this.#write(kept.has(route) ? this.#ownOf(route) : route.files, route);
       for (const [slot, owner] of this.#buckets.get(bucket) ?? [])
         for (const file of owner.files) if (!after.get(slot)?.files.includes(file)) stale.push({ owner, file });
       await turn();
     }
     for (const { owner, file } of stale) if (this.#owners.get(file) === owner) this.#remove(file);
     for (const { bucket } of made)
-      for (const route of this.#buckets.get(bucket)?.values() ?? []) this.#count(route, false);
+      for (const route of this.#buckets.get(bucket)?.values() ?? []) this.#index(route, false);
     for (const { bucket, after, rejected } of made) {
-      for (const route of after.values()) this.#count(route, true);
+      for (const route of after.values()) this.#index(route, true);
       this.#buckets.set(bucket, after);
       this.#rejected.set(bucket, rejected);
     }
@@ -116,11 +114,12 @@ export class RoutesDir {
     const changed = [...backends];
     for (const backend of changed) this.#changed.add(backend);
     const routes = new Set(changed.flatMap((backend) => [...(this.#users.get(backend) ?? [])]));
-    for (const route of routes)
-      this.#write(
-        route.files.filter((file) => this.#owners.get(file) === route),
-        route,
-      );
+    for (const route of routes) this.#write(this.#ownOf(route), route);
+  }
+
+  /** A route's files without those that are another's by now: what was kept of a refused route does not take a name back. */
+  #ownOf(route: ServedRoute): string[] {
+    return route.files.filter((file) => [undefined, route].includes(this.#owners.get(file)));
   }
 
   #servedOf(bucket: number, routes: LooseBucket["routes"], context: RouteContext) {
@@ -167,7 +166,7 @@ export class RoutesDir {
     for (const file of [...this.#contents.keys()]) if (!owned.has(file)) this.#remove(file);
   }
 
-  #count(route: ServedRoute, serves: boolean): void {
+  #index(route: ServedRoute, serves: boolean): void {
     if (serves) this.#tenants.set(route.slot, route.tenantId);
     else this.#tenants.delete(route.slot);
     for (const backend of route.groups.flat()) {
