@@ -7,12 +7,17 @@ import {
 } from "@aws-sdk/client-global-accelerator";
 import type { Change, Observed } from "../core/failover/plan.ts";
 import type { Cell } from "../schemas/fleet.ts";
+import { acceleratorLimits } from "../schemas/limits.ts";
 
 /** One attempt: a write that the SDK repeats after the lease is gone would be a late one. */
 const client = new GlobalAcceleratorClient({
   region: "us-west-2",
   maxAttempts: 1,
-  requestHandler: { connectionTimeout: 2000, requestTimeout: 5000, throwOnRequestTimeout: true },
+  requestHandler: {
+    connectionTimeout: acceleratorLimits.connectMs,
+    requestTimeout: acceleratorLimits.requestMs,
+    throwOnRequestTimeout: true,
+  },
 });
 
 export async function observeAccelerator(listenerArn: string): Promise<Observed> {
@@ -58,8 +63,8 @@ export async function writeChange(cell: Cell, change: Change, idempotencyToken: 
       HealthCheckProtocol: "HTTP",
       HealthCheckPath: "/healthz",
       HealthCheckPort: cell.healthPort,
-      HealthCheckIntervalSeconds: 10,
-      ThresholdCount: 1,
+      HealthCheckIntervalSeconds: acceleratorLimits.healthCheckSeconds,
+      ThresholdCount: acceleratorLimits.healthCheckFailures,
       PortOverrides: [{ ListenerPort: cell.tlsPort, EndpointPort: cell.edgeTlsPort }],
       IdempotencyToken: idempotencyToken,
     }),

@@ -1,5 +1,8 @@
 import { type CancellationReason, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { BatchGetCommand, DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import { clientLimits } from "../schemas/limits.ts";
+
+const { keysPerBatchGet } = clientLimits;
 
 /** The one DynamoDB client. Numbers become JavaScript numbers, whatever their size: the schema at the door judges. */
 export const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
@@ -7,8 +10,6 @@ export const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
   marshallOptions: { removeUndefinedValues: true, convertClassInstanceToMap: true },
   unmarshallOptions: { wrapNumbers: (text: string) => Number(text) },
 });
-
-const keysPerRead = 100;
 
 /**
  * Items by key, read consistently, a hundred a call, in no order; what is not there is absent. Keys that DynamoDB leaves
@@ -18,14 +19,14 @@ const keysPerRead = 100;
 export async function batchGet<Item>(table: string, Keys: Record<string, unknown>[]): Promise<Item[]> {
   const items: Item[] = [];
   for (let rest = Keys; rest.length > 0; ) {
-    const asked = rest.slice(0, keysPerRead);
+    const asked = rest.slice(0, keysPerBatchGet);
     const { Responses, UnprocessedKeys } = await documents.send(
       new BatchGetCommand({ RequestItems: { [table]: { Keys: asked, ConsistentRead: true } } }),
     );
     const left = UnprocessedKeys?.[table]?.Keys ?? [];
     if (left.length === asked.length) throw new ThrottledError("DynamoDB answered none of a batch's keys");
     items.push(...((Responses?.[table] ?? []) as Item[]));
-    rest = [...rest.slice(keysPerRead), ...left];
+    rest = [...rest.slice(keysPerBatchGet), ...left];
   }
   return items;
 }

@@ -1,14 +1,15 @@
 import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
 import { type ControlEvent, sources } from "../schemas/events.ts";
+import { clientLimits } from "../schemas/limits.ts";
 import { environment } from "./settings.ts";
 
 const client = new EventBridgeClient({});
-const entriesPerCall = 10;
+const { eventsPerPut } = clientLimits;
 
 /** Puts the controller's events on the bus, ten a call; a refused entry is an error. */
 export async function putEvents(events: ControlEvent[]): Promise<void> {
-  for (let from = 0; from < events.length; from += entriesPerCall) {
-    const Entries = events.slice(from, from + entriesPerCall).map(({ detailType, detail }) => ({
+  for (let from = 0; from < events.length; from += eventsPerPut) {
+    const Entries = events.slice(from, from + eventsPerPut).map(({ detailType, detail }) => ({
       EventBusName: environment.LANDFALL_BUS,
       Source: sources.control,
       DetailType: detailType,

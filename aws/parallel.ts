@@ -1,5 +1,4 @@
-/** Side by side at most: more only queue at DynamoDB. */
-const concurrency = 16;
+import { clientLimits } from "../schemas/limits.ts";
 
 /** Runs over all items and gives the results in their order. What fails is thrown once every other has had its turn. */
 export async function inParallel<T, R>(items: T[], run: (item: T) => Promise<R>): Promise<R[]> {
@@ -14,7 +13,7 @@ export async function inParallel<T, R>(items: T[], run: (item: T) => Promise<R>)
         failures.push(error);
       }
   };
-  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker));
+  await Promise.all(Array.from({ length: Math.min(clientLimits.parallelCallsMax, items.length) }, worker));
   if (failures.length > 0) throw failures[0];
   return results;
 }

@@ -1,6 +1,7 @@
 import { GetParametersCommand, SSMClient } from "@aws-sdk/client-ssm";
 import * as z from "zod";
 import { Fleet } from "../schemas/fleet.ts";
+import { clientLimits } from "../schemas/limits.ts";
 import { type PublicKeys, parseKeys } from "../schemas/signed.ts";
 
 /** Environment of every function, read once. */
@@ -17,8 +18,6 @@ export const environment = z
 
 const client = new SSMClient({});
 const path = `/landfall/${environment.LANDFALL_STAGE}`;
-/** An operator's freeze counts within seconds; SSM takes 40 reads a second. */
-const keepMs = 5000;
 let kept: { until: number; settings: Promise<Settings> } | undefined;
 
 export interface Settings {
@@ -38,7 +37,7 @@ export function loadSettings(now = Date.now()): Promise<Settings> {
     settings.catch(() => {
       kept = undefined;
     });
-    kept = { until: now + keepMs, settings };
+    kept = { until: now + clientLimits.settingsMaxAgeMs, settings };
   }
   return kept.settings;
 }

@@ -6,6 +6,7 @@ import {
   paginateListObjectsV2,
   S3Client,
 } from "@aws-sdk/client-s3";
+import { clientLimits, snapshotLimits } from "../schemas/limits.ts";
 import { openManifest, type PublicKeys, sha256 } from "../schemas/signed.ts";
 import { type Manifest, manifestKey, objectKey, type RouteBucket, type SignedManifest } from "../schemas/snapshot.ts";
 
@@ -15,8 +16,12 @@ const clientOf = (region: string) => {
     clients.get(region) ??
     new S3Client({
       region,
-      maxAttempts: 2,
-      requestHandler: { connectionTimeout: 1000, requestTimeout: 3000, throwOnRequestTimeout: true },
+      maxAttempts: clientLimits.s3AttemptsMax,
+      requestHandler: {
+        connectionTimeout: clientLimits.s3ConnectMs,
+        requestTimeout: clientLimits.s3RequestMs,
+        throwOnRequestTimeout: true,
+      },
     });
   clients.set(region, client);
   return client;
@@ -34,26 +39,24 @@ const cacheControl = "no-cache";
 
 /** Objects that this process has put, by bucket and hash. */
 const placed = new Set<string>();
-const placedMost = 10_000;
 export const isPlaced = (bucket: Bucket, hash: string) => placed.has(`${bucket.name} ${hash}`);
 
 export async function putObject(bucket: Bucket, hash: string, text: string): Promise<void> {
   await clientOf(bucket.region).send(
     new PutObjectCommand({ Bucket: bucket.name, Key: objectKey(hash), Body: text, ContentType: "application/json" }),
   );
-  if (placed.size >= placedMost) placed.clear();
+  if (placed.size >= snapshotLimits.placedObjectsMax) placed.clear();
   placed.add(`${bucket.name} ${hash}`);
 }
 
 /** Route buckets seen lately, by hash: content never changes under its hash. */
 const seen = new Map<string, RouteBucket>();
-const seenMost = 256;
 
 export function rememberRoutes(hash: string, bucket: RouteBucket): void {
   seen.delete(hash);
   seen.set(hash, bucket);
   const oldest = seen.keys().next().value;
-  if (seen.size > seenMost && oldest !== undefined) seen.delete(oldest);
+  if (seen.size > snapshotLimits.parsedBucketsMax && oldest !== undefined) seen.delete(oldest);
 }
 
 /** A route bucket by its hash, from the first of these that has it; its bytes are checked. */

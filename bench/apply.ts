@@ -1,10 +1,10 @@
-/** From a route's change to the first connection that takes it. */
+/** Measures the time from a route's change to the first connection that uses it. */
 import type { Figures } from "./figures.ts";
 import { Client, startBackend } from "./load/processes.ts";
 import { haproxy, landfall, nginxMap, type Peer } from "./peers.ts";
 
 const changes = 200;
-/** A reload of ten thousand names is no matter of microseconds. */
+/** The number of changes for a peer that reloads: a reload of ten thousand names is slow. */
 const reloads = 20;
 const names = Array.from({ length: 10_000 }, (_, index) => `t${index}.tenants.example.com`);
 
@@ -29,7 +29,7 @@ export async function apply(figures: Figures): Promise<void> {
       figures.spread(`${name}: change → first connection that takes it`, values, "ms");
     figures.write(
       `${names.length.toLocaleString("en")} names, one changed at a time, in turns; one connection after the other until the new ` +
-        "backend answers. nginx's map is written anew and reloaded.",
+        "backend answers. nginx's map is rewritten and reloaded.",
     );
   } finally {
     client.stop();

@@ -1,4 +1,4 @@
-/** Sessions that stay open while backends change all the time: what is lost, what is reloaded, what memory grows to. */
+/** Keeps sessions open while backends change all the time. Measures lost sessions, reloads and memory growth. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,11 +9,11 @@ import { type Backend, Client, startBackend } from "./load/processes.ts";
 import { family, memoryOf, nginxMap } from "./peers.ts";
 
 const sessions = 2000;
-/** Each is replaced by a new one after so long. Real ones last for hours, and would hold old workers for hours. */
+/** Each session is replaced after this time. Real ones last for hours, and would keep old workers alive for hours. */
 const lifeSeconds = 100;
 const changesPerSecond = 20;
 const tenants = 1000;
-/** What a controller that must reload would do: many changes, one reload. */
+/** A controller that must reload would do so once for many changes. */
 const reloadEveryMs = 5000;
 const sampleMs = 1000;
 const settleSeconds = 20;
@@ -23,14 +23,14 @@ const warmLifeSeconds = 10;
 const nameOf = (index: number) => `t${index}.tenants.example.com`;
 const names = Array.from({ length: tenants }, (_, index) => nameOf(index));
 
-/** What is under test: where it listens, how some names are led elsewhere, who its processes are. */
+/** The system under test: where it listens, how names are routed to another backend, and which processes it has. */
 interface Subject {
   name: string;
   host: string;
   port: number;
   lead(names: string[], backend: string): Promise<void>;
   pids(): number[];
-  /** The agent's, where there is one. */
+  /** The agent's pid, if there is an agent. */
   agent?: () => number | undefined;
   stop(): Promise<void>;
 }
@@ -49,15 +49,15 @@ export async function churn(figures: Figures, seconds: number, only?: string): P
   }
   figures.write(
     `After a minute in which every session was replaced six times: ${sessions.toLocaleString("en")} sessions, each replaced after ${lifeSeconds} s; ${changesPerSecond} backend changes a second ` +
-      `over ${tenants.toLocaleString("en")} tenants for ${seconds} s; one after the other. The peer reloads every ${reloadEveryMs / 1000} s. ` +
-      "Memory is each process's proportional share, summed over nginx's.",
+      `over ${tenants.toLocaleString("en")} tenants for ${seconds} s, one system after the other. The peer reloads every ${reloadEveryMs / 1000} s. ` +
+      "Memory is the proportional share (PSS) of each process, summed over nginx's processes.",
   );
 }
 
 async function run(figures: Figures, subject: Subject, backends: Backend[], seconds: number): Promise<void> {
   const client = new Client();
   const { host, port, name } = subject;
-  // Memory that comes and goes with sessions finds its size first, before anything changes.
+  // A warm-up: memory that depends on sessions reaches its size before the first change.
   const warm = { count: sessions, seconds: warmSeconds, lifeSeconds: warmLifeSeconds };
   await client.ask({ kind: "hold", host, port, names, ...warm });
   const held = client.ask({
@@ -100,12 +100,12 @@ async function run(figures: Figures, subject: Subject, backends: Backend[], seco
   figures.say(`${name}: new sessions refused`, failed, "", times.length, ours ? "0" : undefined);
   figures.say(`${name}: changes`, changes, "", 1);
   figures.say(`${name}: reloads`, workers.size - 1, "", 1, ours ? "0" : undefined);
-  figures.say(`${name}: memory at first`, start, "MB", 10);
-  figures.say(`${name}: memory at last`, end, "MB", 10);
-  figures.say(`${name}: memory at last ÷ at first`, end / start, "x", 10, ours ? "0.95–1.05" : undefined);
-  figures.say(`${name}: memory, most`, Math.max(...memory), "MB", memory.length);
+  figures.say(`${name}: memory at the start`, start, "MB", 10);
+  figures.say(`${name}: memory at the end`, end, "MB", 10);
+  figures.say(`${name}: memory at the end ÷ at the start`, end / start, "x", 10, ours ? "0.95–1.05" : undefined);
+  figures.say(`${name}: memory, maximum`, Math.max(...memory), "MB", memory.length);
   if (agent.length > 0)
-    figures.say(`${name}: agent's memory, most`, Math.max(...agent), "MB", agent.length, "≤ 120 MB");
+    figures.say(`${name}: agent's memory, maximum`, Math.max(...agent), "MB", agent.length, "≤ 120 MB");
   figures.spread(`${name}: new session → first byte`, times, "µs");
 }
 
@@ -147,7 +147,7 @@ async function landfall(first: Backend): Promise<Subject> {
   };
 }
 
-/** nginx with a map that is written anew, and reloaded, for all changes of some seconds at once. */
+/** nginx with a map. All changes of some seconds are written together, with one reload. */
 async function reloading(first: Backend): Promise<Subject> {
   const peer = await nginxMap({ names, backend: first.address });
   const waiting = new Map<string, string>();

@@ -1,4 +1,4 @@
-/** What a connection costs through an edge, beside what else could route it: all in the same run, in turns. */
+/** Measures what a connection costs through an edge and through its alternatives, in turns, in the same run. */
 import { type Figures, percentile } from "./figures.ts";
 import { Client, startBackend } from "./load/processes.ts";
 import { cpuOf, direct, haproxy, landfall, nginxMap, nginxUpstreams, type Peer, type Setting } from "./peers.ts";
@@ -9,7 +9,7 @@ const perRound = 2000;
 const parallel = 16;
 const alone = 300;
 const echoes = 500;
-/** The map that costs are divided by has so many names. */
+/** The number of names in the reference map. Costs are divided by the cost through this map. */
 const referenceSize = 10_000;
 
 const parents = ["wild.example.com"];
@@ -29,7 +29,7 @@ interface Measured {
   echo: number[];
 }
 
-/** `only`: a part of the name of the one peer to measure, beside the edge itself. */
+/** `only`: a part of the name of the only peer to measure, beside the edge and `direct`. */
 export async function datapath(figures: Figures, only?: string): Promise<void> {
   const rows: string[][] = [];
   for (const size of sizes) {
@@ -51,10 +51,10 @@ export async function datapath(figures: Figures, only?: string): Promise<void> {
         if (cpu[kind].length === 0) continue;
         const target = name === "Landfall's edge" && size >= referenceSize ? targets[kind] : undefined;
         figures.say(`${what}: CPU, ${kind} name`, median(cpu[kind]), "µs", rounds);
-        figures.say(`${what}: CPU, ${kind} name ÷ the map of ${referenceSize}'s`, ratio(kind), "x", rounds, target);
+        figures.say(`${what}: CPU, ${kind} name ÷ the map of ${referenceSize} names`, ratio(kind), "x", rounds, target);
       }
       if (costs.length > 0 && cpu.unknown.length > 0)
-        figures.say(`${what}: CPU, unknown name ÷ an exact one of the map`, toExact("unknown"), "x", rounds);
+        figures.say(`${what}: CPU, unknown name ÷ exact name of the map`, toExact("unknown"), "x", rounds);
       const short = (value: number, digits = 0) => (Number.isNaN(value) ? "–" : value.toFixed(digits));
       rows.push([
         size.toLocaleString("en"),
@@ -83,7 +83,7 @@ export async function datapath(figures: Figures, only?: string): Promise<void> {
   );
   figures.write(
     `${rounds} rounds in turns, ${perRound} connections each, ${parallel} at a time; first byte and echo with one at a time. ` +
-      "CPU is the proxy's own, of a connection until its first byte is back; ÷ map is the median of each round's ratio to " +
+      "CPU is the proxy's, until a connection's first byte returns; ÷ map is the median of each round's ratio to " +
       `nginx's plain map of ${referenceSize} names. Proxies have one worker, routes are on tmpfs.`,
   );
 }

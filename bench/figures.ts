@@ -1,4 +1,4 @@
-/** What a bench says: one figure a line, as JSON, and the same as a table in docs/benchmarks.md. */
+/** The output of a bench: each figure as a line of JSON, and all figures as a table in docs/benchmarks.md. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -10,19 +10,19 @@ export interface Figure {
   unit: string;
   n: number;
   profile: string;
-  /** What the design asks for, where it asks for something. */
+  /** The design's target, if there is one. */
   target?: string;
 }
 
 const file = path.resolve(import.meta.dirname, "../docs/benchmarks.md");
 const heading = `# Benchmarks
 
-Every figure comes from \`npm run bench [name]\`, on the embedded cloud with real nginx and agents. None was taken on AWS: the
-profile \`aws\` adds what AWS is known or assumed to add (\`local/latency.ts\`). Clients, control plane and edges share the
-machine, so that times are upper bounds and noise is theirs together.
+Every figure comes from \`npm run bench [name]\`, on the embedded cloud with real nginx and agents. None was measured on
+AWS: the profile \`aws\` adds the known or assumed latencies of AWS (\`local/latency.ts\`). Clients, control plane and
+edges share the machine, so times are upper bounds and include the noise of all of them.
 `;
 
-/** The value below which a share of them lies (nearest rank). */
+/** The percentile of the values at `share`, 0 to 1 (nearest rank). */
 export function percentile(values: number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
@@ -54,12 +54,12 @@ export class Figures {
     this.say(`${figure}, p99`, percentile(values, 0.99), unit, values.length, targets.p99);
   }
 
-  /** A table of its own in the document, in place of one line a figure. */
+  /** Sets the table for the document, instead of a table with one line per figure. */
   matrix(header: string[], rows: string[][]): void {
     this.#matrix = [header, header.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`);
   }
 
-  /** Puts the table in the place of the one of the last run. */
+  /** Replaces the last run's table in the document. */
   write(about: string): void {
     const text = existsSync(file) ? readFileSync(file, "utf8") : heading;
     const [from, to] = [`<!-- ${this.#bench} ${this.#profile} -->`, `<!-- /${this.#bench} ${this.#profile} -->`];

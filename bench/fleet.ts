@@ -1,4 +1,4 @@
-/** An embedded cloud with six edges in three regions, for benches: records in, route files out. */
+/** An embedded cloud with six edges in three regions, for benches: writes records, reads route files. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -57,7 +57,7 @@ export class BenchFleet {
   }
 
   id = (index: number) => `tenant-${index}`;
-  /** The file in which an edge has a tenant's tls route. */
+  /** An edge's file for the TLS route of a tenant. */
   routeFile = (tenantId: string) => `n/${tenantId}.${domain}`;
 
   /** A record whose only backend's address ends in `host` (1 to 250). */
@@ -75,7 +75,7 @@ export class BenchFleet {
   put = (record: Record<string, unknown>) =>
     this.#tables.send(new PutCommand({ TableName: this.cloud.endpoints().tables.tenants, Item: record }));
 
-  /** As fast as BatchWriteItem takes them, four calls at a time. */
+  /** Writes records as fast as BatchWriteItem accepts them, four calls at a time. */
   async putAll(from: number, to: number): Promise<void> {
     const TableName = this.cloud.endpoints().tables.tenants;
     let next = from;
@@ -94,7 +94,7 @@ export class BenchFleet {
     return this.cloud.endpoints().edges;
   }
 
-  /** What an edge has in a route file. */
+  /** The content of a route file of an edge; undefined if there is no such file. */
   read(edge: { dir: string }, file: string): string | undefined {
     try {
       return readFileSync(path.join(edge.dir, "run/routes", file), "utf8");

@@ -37,8 +37,8 @@ const unknown = asked.find((name) => !Object.hasOwn(benches, name));
 const [seconds, tenants] = [Number(values.seconds), Number(values.tenants)];
 const { profile } = values;
 if (unknown !== undefined) fail(`there is no bench ${unknown}: use one of ${Object.keys(benches).join(", ")}`);
-if (!(seconds > 0 && tenants > 100)) fail("--seconds is above 0, and --tenants above 100");
-if (profile !== "none" && profile !== "aws") fail("--profile is none or aws");
+if (!(seconds > 0 && tenants > 100)) fail("--seconds must be above 0, and --tenants above 100");
+if (profile !== "none" && profile !== "aws") fail("--profile must be none or aws");
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
 for (const name of asked)

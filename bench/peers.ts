@@ -1,4 +1,4 @@
-/** What an edge is measured against: each routes the same server names to the same backend, on loopback. */
+/** The peers that an edge is compared with. Each routes the same server names to the same backend, on loopback. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
@@ -13,20 +13,20 @@ export interface Peer {
   name: string;
   host: string;
   port: number;
-  /** Whose CPU time and memory are the peer's. */
+  /** The peer's processes, to measure CPU time and memory. */
   pids: () => number[];
-  /** It routes by wildcard too. */
+  /** Whether the peer can route by wildcard. */
   wildcards: boolean;
-  /** Leads names to other backends, `address:port`; returns once that is under way. */
+  /** Routes names to other backends, `address:port`. Returns once the change is under way. */
   change?: (routes: Map<string, string>) => Promise<void>;
-  /** A change is a reload. */
+  /** Set if each change needs a reload. */
   reloads?: true;
   stop: () => Promise<void>;
 }
 
 export interface Setting {
   names: string[];
-  /** Parents of which every name below leads to the backend. */
+  /** Parent domains: every name below them is routed to the backend. */
   wildcards?: string[];
   /** `address:port` */
   backend: string;
@@ -37,7 +37,7 @@ export type StartPeer = (setting: Setting) => Promise<Peer>;
 const host = "127.0.0.1";
 const scratch = () => mkdtempSync("/dev/shm/landfall-bench-");
 
-/** Landfall's edge: njs over small files. */
+/** Landfall's edge: njs reads small files. */
 export const landfall: StartPeer = async ({ names, wildcards = [], backend }) => {
   const dir = scratch();
   execFileSync("chmod", ["755", dir]);
@@ -61,7 +61,7 @@ export const landfall: StartPeer = async ({ names, wildcards = [], backend }) =>
   };
 };
 
-/** nginx with one map from names to addresses: what a generated configuration would be. */
+/** nginx with one map from names to addresses, as in a generated configuration. */
 export const nginxMap: StartPeer = async ({ names, wildcards = [], backend }) => {
   const port = await freePort();
   const routes = new Map(names.map((name) => [name, backend]));
@@ -89,7 +89,7 @@ export const nginxUpstreams: StartPeer = async ({ names, backend }) => {
     map $ssl_preread_server_name $backend { hostnames;\n${rows.join("\n")}\n}
     ${blocks.join("\n")}
     server { listen ${host}:${port} so_keepalive=60s:30s:4; ssl_preread on; proxy_pass $backend; }`;
-  return (await startNginx("nginx, an upstream a tenant", port, conf)).peer;
+  return (await startNginx("nginx, one upstream per tenant", port, conf)).peer;
 };
 
 async function startNginx(name: string, port: number, servers: string) {
@@ -117,7 +117,7 @@ async function startNginx(name: string, port: number, servers: string) {
   const reload = async (servers: string) => {
     writeFileSync(file, text(servers));
     const before = family(child.pid!);
-    child.kill("SIGHUP"); // sent again when it is lost, as it is while the master begins
+    child.kill("SIGHUP"); // sent again if it is lost, which happens while the master starts
     for (let waited = 0; family(child.pid!).every((pid) => before.includes(pid)); waited += 2) {
       await sleep(2);
       if (waited > 0 && waited % 2000 === 0) child.kill("SIGHUP");
@@ -167,7 +167,7 @@ backend any
   return ready({ ...facts, pids: () => family(child.pid!) }, child);
 };
 
-/** Says a line to a socket, and waits until it was taken. */
+/** Writes a line to a socket, and waits until the other side closes it. */
 const tell = (file: string, line: string) =>
   new Promise<void>((resolve, reject) => {
     const socket = net.connect(file, () => socket.write(line));
@@ -181,7 +181,7 @@ export const direct: StartPeer = async ({ backend }) => {
   return { name: "direct", host: address, port: Number(port), pids: () => [], wildcards: false, stop: async () => {} };
 };
 
-/** Ends what a bench that is cut short leaves: it must not wait for anything then. */
+/** Kills what an interrupted bench leaves behind. Nothing can be awaited at that point. */
 export function endWith(pids: () => number[]): void {
   process.on("exit", () => {
     for (const pid of pids()) kill(pid);
@@ -211,17 +211,17 @@ async function end(child: ChildProcess, dir: string): Promise<void> {
   rmSync(dir, { recursive: true, force: true });
 }
 
-/** A process and its children; none when it ended. */
+/** A process and its children; empty if the process has ended. */
 export function family(pid: number): number[] {
   if (!isAlive(pid)) return [];
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
   return [pid, ...(children === "" ? [] : children.split(" ").map(Number))];
 }
 
-/** CPU time that a process has had, µs. */
+/** CPU time that a process has used, µs. */
 export const cpuOf = (pid: number) => Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[0]) / 1000;
 
-/** Memory that a process has, its share of what it has with others, MB. */
+/** The memory of a process, with its proportional share of shared memory (PSS), MB. */
 export function memoryOf(pid: number): number {
   const pss = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"));
   return Number(pss?.[1]) / 1024;

@@ -1,14 +1,15 @@
-/** From a tenant's write until every edge has the route, under a steady stream of changes. */
+/** Measures the time from a tenant's write until every edge has the route, under a steady stream of changes. */
 import { watch } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { edgeLimits } from "../schemas/limits.ts";
 import { Figures } from "./figures.ts";
 import { BenchFleet } from "./fleet.ts";
 
 const tenants = 1000;
 const writesPerSecond = 10;
-/** Agents look four times a second (edge/agent/main.ts); of six that do so each in its own time, the last is at 6/7 of it. */
-const pollMs = 250;
+/** Agents poll four times a second (edge/agent/main.ts). Of six independent agents, the last polls at 6/7 of it. */
+const { pollMs } = edgeLimits;
 
 interface Write {
   text: string;
@@ -25,14 +26,14 @@ export async function propagation({ seconds, profile }: { seconds: number; profi
     await fleet.until("all tenants are served", () =>
       fleet.edges.every((edge) => fleet.read(edge, last) !== undefined),
     );
-    await sleep(5000); // what the burst left to do
+    await sleep(5000); // waits for the burst's remaining work
     const workers = fleet.workers();
     const times = await measure(fleet, seconds);
     const ask = profile === "none" ? { p50: "≤ 500 ms" } : { p50: "≤ 1500 ms", p99: "≤ 3000 ms" };
     figures.spread("tenant write → served by all edges", times, "ms", ask);
     const floor = (pollMs * fleet.edges.length) / (fleet.edges.length + 1);
     const median = times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)]!;
-    figures.say("p50 ÷ the agents' poll alone", median / floor, "x", times.length);
+    figures.say("p50 ÷ the agents' polling delay alone", median / floor, "x", times.length);
     const reloads = fleet.workers().filter((ids, index) => ids !== workers[index]).length;
     figures.say("nginx reloads", reloads, "", fleet.edges.length, "0");
     figures.write(
@@ -43,7 +44,7 @@ export async function propagation({ seconds, profile }: { seconds: number; profi
   }
 }
 
-/** Renames in the edges' route folders tell when a write is served: to poll for them would load what is measured. */
+/** Renames in the edges' route folders show when a write is served. Polling would add load to what is measured. */
 async function measure(fleet: BenchFleet, seconds: number): Promise<number[]> {
   const times: number[] = [];
   const open = new Map<string, Write>();

@@ -1,4 +1,4 @@
-/** What publishing one change costs among a hundred tenants, and among ten thousand. */
+/** Measures the cost of publishing one change among a hundred tenants, and among ten thousand. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Figures, percentile } from "./figures.ts";
 import { BenchFleet } from "./fleet.ts";
@@ -32,7 +32,7 @@ async function onboard(fleet: BenchFleet, from: number, to: number): Promise<voi
       fleet.edges.every((edge) => fleet.read(edge, file) !== undefined),
     );
   }
-  await sleep(8000); // what the burst left to do
+  await sleep(8000); // waits for the burst's remaining work
 }
 
 /** Durations of the invocations that committed one change each. */
@@ -47,7 +47,7 @@ async function measure(fleet: BenchFleet, tenants: number): Promise<number[]> {
     await fleet.until("the change is served", () =>
       fleet.edges.every((edge) => fleet.read(edge, fleet.routeFile(tenantId))?.includes(text)),
     );
-    await sleep(300); // the log's line, and the settling, which is not part of this
+    await sleep(300); // waits for the log line, and for the settling, which is not measured
     durations.push(Math.max(...fleet.durations("publish-cell").slice(before)));
   }
   return durations;

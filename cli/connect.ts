@@ -1,6 +1,6 @@
 /** Which Landfall the command talks to: the one that `npm run dev` keeps on this machine, or a deployed stage. */
 import { existsSync, readFileSync } from "node:fs";
-import { type Endpoints, endpointsFile } from "../local/endpoints.ts";
+import { type Endpoints, endpointsFile } from "../schemas/local.ts";
 
 /** What a person did wrong or has to do; printed without a stack. */
 export class UsageError extends Error {

@@ -1,7 +1,7 @@
 /** `landfall local …`: what only the embedded cloud has. */
 
 import net from "node:net";
-import type { Pod, PodRequest } from "../local/controls.ts";
+import type { Pod, PodRequest } from "../schemas/local.ts";
 import { localEndpoints, UsageError } from "./connect.ts";
 
 export interface PodOptions {

@@ -1,6 +1,6 @@
 /** `landfall status`: cells, edges, and what the accelerator does with them. */
 import pc from "picocolors";
-import { roomIn } from "../core/admission/place.ts";
+import { roomIn } from "../core/slots/placement.ts";
 import type { ClosingSessions, DrainProgress } from "../schemas/events.ts";
 import { newTable } from "./table.ts";
 

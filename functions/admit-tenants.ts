@@ -1,10 +1,12 @@
 /** Admits a batch's tenants: what each record says now becomes claims, slots and routes in the ledger. */
 
 import { applyAdmission, readTenantRows } from "../aws/ledger/admission.ts";
-import { type Batch, beginAttempt, markDirty, type Outcome, saveOutcomes } from "../aws/ledger/batches.ts";
+import { beginAttempt, saveProgress } from "../aws/ledger/batches.ts";
 import { type CellState, readCell } from "../aws/ledger/cells.ts";
+import { markDirty } from "../aws/ledger/dirty-set.ts";
 import { readEdges } from "../aws/ledger/edges.ts";
 import { reserveSlots, returnSlot } from "../aws/ledger/slots.ts";
+import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { readRecords } from "../aws/tenants.ts";
@@ -14,64 +16,55 @@ import {
   type AdmissionPlan,
   admit,
   isSameRefusal,
-  type Reserved,
   refuse,
-  routeBytes,
   slotsWanted,
 } from "../core/admission/admit.ts";
+import { type Processed, progressOf } from "../core/admission/attempt.ts";
 import { claimField, claimInWords } from "../core/admission/claims.ts";
-import { kindOf, type Pool, placeTenants, poolsWanted, roomIn, shareOut } from "../core/admission/place.ts";
-import { bucketOf } from "../core/admission/routes.ts";
 import { absent } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
 import { LedgerBehindError, RowChangedError } from "../core/errors.ts";
-import { bucketBytesAdmitted } from "../core/publishing/gate.ts";
+import type { Batch, Outcome } from "../core/rollout/batch.ts";
+import { bucketOf } from "../core/routes/buckets.ts";
+import { routeBytes } from "../core/routes/routes.ts";
+import { kindOf } from "../core/slots/numbering.ts";
+import { placeTenants, roomIn } from "../core/slots/placement.ts";
+import { type Pool, poolsWanted, type Reserved, shareOut } from "../core/slots/pools.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
+import { snapshotLimits } from "../schemas/limits.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { RolloutInput } from "../schemas/workflows.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 /**
- * What can be admitted is, and goes on to the publisher. `left` are tenants whose row changed under the hand, or whose calls
- * were throttled: the next attempt looks at them alone, with the slots that were reserved for them.
+ * What can be admitted goes on to the publisher. `deferred` counts tenants whose row changed while they were processed, or
+ * whose calls were throttled: the next attempt processes them alone, with the slots that were reserved for them.
  */
 export const handler = shell(RolloutInput, async ({ batchId }) => {
   const { fleet } = await loadSettings();
   const batch = await beginAttempt(batchId);
-  const done = batch.outcomes ?? [];
-  const settled = new Set(done.map(({ tenantId }) => tenantId));
-  const known = await readCells(fleet);
+  const earlier = batch.outcomes ?? [];
+  const done = new Set(earlier.map(({ tenantId }) => tenantId));
+  const cells = await readCells(fleet);
   const facts = await readFacts(
-    batch.tenantIds.filter((tenantId) => !settled.has(tenantId)),
+    batch.tenantIds.filter((tenantId) => !done.has(tenantId)),
     fleet,
-    known,
+    cells,
   );
   const slots = await reserveFor(facts, batch);
-  const results = await inParallel(facts, (fact) => settleOne(fact, slots.get(fact.tenantId)!));
-  const fresh = results.flatMap((result) => (result === "left" ? [] : [result.outcome]));
-  const again = await stillSaying(facts, fresh);
-  const outcomes = [...done, ...fresh.filter(({ tenantId }) => !again.has(tenantId))];
-  const byCell = Map.groupBy(
-    [...done, ...fresh].filter(({ state }) => state !== "none"),
-    ({ cell }) => cell,
-  );
-  const cells = [...byCell.keys()].filter((name) => fresh.some(({ cell, state }) => cell === name && state !== "none"));
-  for (const [cell, tenants] of byCell)
-    if (cells.includes(cell))
-      await markDirty(
-        cell,
-        batch,
-        tenants.map(({ tenantId, slots }) => ({ tenantId, slots })),
-      );
-  const left = facts.filter(({ tenantId }) => !outcomes.some((outcome) => outcome.tenantId === tenantId));
-  const written = new Set(fresh.map(({ tenantId }) => tenantId)); // their slots are their own by now, or their spares
-  const kept = left
-    .filter(({ tenantId }) => !written.has(tenantId))
-    .map(({ tenantId, cell }) => [tenantId, { cell: cell.name, slots: slots.get(tenantId)!.slots }] as const);
-  await saveOutcomes(batch, outcomes, Object.fromEntries(kept), Date.now());
-  logger.info("batch admitted", { batchId, tenants: outcomes.length, left: left.length });
-  return { batchId, cells: cells.sort(), left: left.length };
+  const outcomes = await inParallel(facts, (fact) => processOne(fact, slots.get(fact.tenantId)!));
+  const changed = await changedSince(facts, outcomes);
+  const processed = facts.map(({ tenantId, cell }, index): Processed => {
+    const reservation = { cell: cell.name, slots: slots.get(tenantId)!.slots };
+    return { tenantId, reservation, outcome: outcomes[index]!, changed: changed.has(tenantId) };
+  });
+  const progress = progressOf({ earlier, processed });
+  for (const { cell, tenants } of progress.dirty) await markDirty(cell, batch, tenants);
+  await saveProgress(batch, progress, Date.now());
+  const deferred = progress.deferred.length;
+  logger.info("batch admitted", { batchId, tenants: progress.outcomes.length, deferred });
+  return { batchId, cells: progress.dirty.map(({ cell }) => cell), deferred };
 });
 
 /** @throws LedgerBehindError when a cell is halted */
@@ -86,7 +79,7 @@ async function readCells(fleet: Fleet): Promise<Map<string, { cell: Cell; state:
   return new Map(cells);
 }
 
-/** The ledger's rows first, then the records: whatever changes in between makes the write fail, not the decision. */
+/** Reads the ledger's rows first, then the records: a change in between makes the write fail, not the decision. */
 async function readFacts(
   tenantIds: string[],
   fleet: Fleet,
@@ -95,7 +88,7 @@ async function readFacts(
   const rows = await readTenantRows(tenantIds);
   const inputs = await readRecords(tenantIds);
   const edges = new Set([...cells.values()].flatMap((cell) => cell.edges));
-  const seen = tenantIds.map((tenantId) => {
+  const read = tenantIds.map((tenantId) => {
     const input = inputs.get(tenantId);
     const record = input === undefined ? undefined : validateRecord(input, fleet, edges);
     return { tenantId, row: rows.get(tenantId), hash: hashOf(input), record };
@@ -103,16 +96,16 @@ async function readFacts(
   const rooms = [...cells.values()].map(({ cell, state: { counters } }) => {
     return { cell, room: { raw: roomIn(cell, "raw", counters.raw), tls: roomIn(cell, "tls", counters.tls) } };
   });
-  const placed = placeTenants(seen, rooms);
+  const placed = placeTenants(read, rooms);
   const now = Date.now();
-  const wanted = new Map<string, number>(); // by this batch, of each bucket
-  return seen.map((facts) => {
+  const wanted = new Map<string, number>(); // bytes that earlier tenants of this batch want of each bucket
+  return read.map((facts) => {
     const cell = placed.get(facts.tenantId)!;
     const bucket = bucketOf(facts.tenantId);
     const before = wanted.get(`${cell.name} ${bucket}`) ?? 0;
     if (facts.record?.ok) wanted.set(`${cell.name} ${bucket}`, before + routeBytes(facts.record.record, cell));
     const used = cells.get(cell.name)!.state.commit?.sizes?.[bucket] ?? 0;
-    const bucketRoom = bucketBytesAdmitted - used - before;
+    const bucketRoom = snapshotLimits.bucketBytesMax - snapshotLimits.bucketHeadroomBytes - used - before;
     return { ...facts, cell, platformDomains: fleet.platformDomains, bucketRoom, now };
   });
 }
@@ -121,10 +114,11 @@ const hashOf = (input: unknown) => (input === undefined ? absent : sha256(canoni
 
 interface Slots {
   slots: Record<string, Reserved>;
+  /** Protocols for which the cell has no slot. */
   full: string[];
 }
 
-/** What an earlier attempt reserved, and for the rest one increment a cell and kind. What nobody can use goes back. */
+/** Slots that an earlier attempt reserved, and one increment a cell and kind for the rest. Unused slots are given back. */
 async function reserveFor(facts: AdmissionFacts[], batch: Batch): Promise<Map<string, Slots>> {
   const { reserved, tenantIds } = batch;
   const kept = new Map<string, Record<string, Reserved>>();
@@ -144,8 +138,8 @@ async function reserveFor(facts: AdmissionFacts[], batch: Batch): Promise<Map<st
     const found = facts.find((fact) => fact.cell.name === cell)!;
     pools.push({ cell, kind, slots: await reserveSlots(found.cell, kind, count, from) });
   }
-  const { given, left } = shareOut(wants, pools);
-  for (const { cell, kind, slots } of [...left, ...unwanted(facts, batch, kept)])
+  const { given, unused } = shareOut(wants, pools);
+  for (const { cell, kind, slots } of [...unused, ...unwanted(facts, batch, kept)])
     for (const { slot, free } of slots) if (!free) await returnSlot(cell, kind, slot);
   return new Map(
     wants.map(({ tenantId, protocols }) => {
@@ -156,60 +150,63 @@ async function reserveFor(facts: AdmissionFacts[], batch: Batch): Promise<Map<st
   );
 }
 
-/** What an earlier attempt reserved for tenants that don't want it any more: another execution has admitted them. */
+/** Slots that an earlier attempt reserved for tenants that no longer want them: another execution has admitted them. */
 function unwanted(facts: AdmissionFacts[], { reserved }: Batch, kept: Map<string, Record<string, Reserved>>): Pool[] {
   return facts.flatMap(({ tenantId }) => {
     const before = reserved?.[tenantId];
-    const still = Object.values(kept.get(tenantId) ?? {}).map(({ slot }) => slot);
+    const wanted = Object.values(kept.get(tenantId) ?? {}).map(({ slot }) => slot);
     return Object.entries(before?.slots ?? {})
-      .filter(([, { slot }]) => !still.includes(slot))
+      .filter(([, { slot }]) => !wanted.includes(slot))
       .map(([protocol, slot]) => ({ cell: before!.cell, kind: kindOf(protocol), slots: [slot] }));
   });
 }
 
-type Result = { outcome: Outcome } | "left";
-
-/** Admits one tenant. What goes wrong with it is its own: save for what passes, it becomes its reason. */
-async function settleOne(facts: AdmissionFacts, slots: Slots): Promise<Result> {
+/**
+ * Admits one tenant. An error in it stops no other tenant: one that passes defers the tenant, any other becomes the reason of
+ * a rejection that is tried again.
+ */
+async function processOne(facts: AdmissionFacts, slots: Slots): Promise<Outcome | "deferred"> {
   const { tenantId } = facts;
   try {
-    return { outcome: await tryOne(facts, slots) };
+    return await admitOne(facts, slots);
   } catch (error) {
-    if (error instanceof RowChangedError || isTransient(error)) return leave(tenantId, error);
+    if (error instanceof RowChangedError || isTransient(error)) return defer(tenantId, error);
     logger.error("tenant not admitted", { tenantId: tenantId.slice(0, 100), error: error as Error });
     const reason = `record: Landfall failed on it (${String(error)}) and tries again`;
     try {
-      return { outcome: await write(refuse(facts, "Rejected", [reason], slots.slots, { fault: true }), facts) };
+      return await write(refuse(facts, "Rejected", [reason], slots.slots, { fault: true }), facts);
     } catch (second) {
-      return leave(tenantId, second);
+      return defer(tenantId, second);
     }
   }
 }
 
-function leave(tenantId: string, error: unknown): "left" {
-  logger.warn("tenant left for the next attempt", { tenantId: tenantId.slice(0, 100), error: error as Error });
-  return "left";
+function defer(tenantId: string, error: unknown): "deferred" {
+  logger.warn("tenant deferred to the next attempt", { tenantId: tenantId.slice(0, 100), error: error as Error });
+  return "deferred";
 }
 
 /**
- * Tenants whose record says something else by now: another execution may have looked at the newer one while the row was
- * still the old one, and found nothing to do.
+ * Written tenants whose record has changed since it was read. Another execution may have read the newer record while the row
+ * was still the old one, and found nothing to do.
  */
-async function stillSaying(facts: AdmissionFacts[], outcomes: Outcome[]): Promise<Set<string>> {
-  const written = outcomes.filter(({ state }) => state !== "none").map(({ tenantId }) => tenantId);
-  const now = await readRecords(written);
+async function changedSince(facts: AdmissionFacts[], outcomes: (Outcome | "deferred")[]): Promise<Set<string>> {
+  const written = outcomes.flatMap((outcome) =>
+    outcome === "deferred" || outcome.state === "none" ? [] : [outcome.tenantId],
+  );
+  const records = await readRecords(written);
   const hashes = new Map(facts.map(({ tenantId, hash }) => [tenantId, hash]));
-  return new Set(written.filter((tenantId) => hashOf(now.get(tenantId)) !== hashes.get(tenantId)));
+  return new Set(written.filter((tenantId) => hashOf(records.get(tenantId)) !== hashes.get(tenantId)));
 }
 
-async function tryOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<Outcome> {
+async function admitOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<Outcome> {
   if (full.length > 0) {
     const reason = `CellFull: cell ${facts.cell.name} has no free slot for ${full.join(", ")}`;
     return write(refuse(facts, "Pending", [reason], slots), facts);
   }
   const plan = admit(facts, slots);
   if (plan.kind === "unchanged") return outcomeOf(facts, plan.row);
-  const applied = await applyAdmission(plan, facts.now);
+  const applied = await applyAdmission(plan, facts.row, facts.now);
   if (applied.ok) return outcomeOf(facts, plan.row);
   const reasons = applied.claims.map(
     ({ claim, released }) =>
@@ -220,8 +217,8 @@ async function tryOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<Ou
 }
 
 async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcome> {
-  if (isSameRefusal(plan, facts.row)) return outcomeOf(facts, facts.row); // looked at again, with the same result
-  const written = await applyAdmission(plan, facts.now);
+  if (isSameRefusal(plan, facts.row)) return outcomeOf(facts, facts.row); // the row has this refusal already
+  const written = await applyAdmission(plan, facts.row, facts.now);
   if (!written.ok) throw new RowChangedError(`tenant ${facts.tenantId} could not be refused`);
   return outcomeOf(facts, plan.row);
 }

@@ -1,10 +1,12 @@
 /** One evaluation of a cell's structure: begins, advances or returns its staged rollout. The publisher carries it out. */
 import { readCell, saveStructure } from "../aws/ledger/cells.ts";
-import { readEdges, readSignals } from "../aws/ledger/edges.ts";
+import { readEdges } from "../aws/ledger/edges.ts";
+import { readSignals } from "../aws/ledger/signals.ts";
+import { logger } from "../aws/logger.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { advanceStructure } from "../core/publishing/structure.ts";
 import { PublishInput } from "../schemas/workflows.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(PublishInput, async ({ cell }) => {
   const { fleet, structures, frozen } = await loadSettings();

@@ -1,23 +1,26 @@
 /** Failover's write: decides again under the accelerator's lease, from what is there now, and writes that. */
 import { writeChange } from "../aws/accelerator.ts";
 import { holdLease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
+import { logger } from "../aws/logger.ts";
+import { evaluateFailover } from "../control/failover/evaluate.ts";
+import { assertChange } from "../core/assert.ts";
 import { LeaseHeldError } from "../core/errors.ts";
+import { acceleratorLimits } from "../schemas/limits.ts";
 import { FailoverInput } from "../schemas/workflows.ts";
-import { evaluateFailover } from "./shell/failover.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
+import { handler as shell } from "./shell/handler.ts";
 
-/** Longer than the function (30 s, infra/functions.ts) and a request (5 s, aws/accelerator.ts) together. */
-const leaseMs = 45_000;
+const { leaseMs } = acceleratorLimits;
 
 export const handler = shell(FailoverInput, async ({ cell: name }, { awsRequestId }) => {
   const lease = await takeLease(`accelerator#${name}`, awsRequestId, leaseMs, Date.now());
   if (lease === undefined) throw new LeaseHeldError(`another execution is writing the accelerator of ${name}`);
   try {
-    const { cell, changes, held } = await evaluateFailover(name);
+    const { cell, changes, held, observed, terminated } = await evaluateFailover(name);
     const failures: unknown[] = [];
     for (const change of changes) {
       if (!(await holdLease(lease, leaseMs, Date.now()))) throw new LeaseHeldError(`lost the accelerator of ${name}`);
       try {
+        assertChange(change, observed, terminated);
         await writeChange(cell, change, `${name}-${change.region}-${lease.epoch}`);
         logger.info("accelerator written", { change });
       } catch (error) {

@@ -1,7 +1,7 @@
 /** Leaves a task token to be answered when every edge that counts serves the batch; then looks whether it does already. */
-import { storeWait } from "../aws/ledger/edges.ts";
+import { storeWait } from "../aws/ledger/waits.ts";
+import { evaluate } from "../control/rollout/waits.ts";
 import { AwaitAcksInput } from "../schemas/workflows.ts";
-import { evaluate } from "./shell/acks.ts";
 import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(AwaitAcksInput, async ({ batchId, cell, token }) => {

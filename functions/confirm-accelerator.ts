@@ -1,7 +1,8 @@
 /** Failover's read-back: the accelerator shows what was decided, or the step is done again. */
+
+import { evaluateFailover } from "../control/failover/evaluate.ts";
 import { NotConvergedError } from "../core/errors.ts";
 import { FailoverInput } from "../schemas/workflows.ts";
-import { evaluateFailover } from "./shell/failover.ts";
 import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(FailoverInput, async ({ cell }) => {

@@ -2,21 +2,23 @@
 import { type LedgerItem, readSeen, saveSeen, scanLedger } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
+import { logger } from "../aws/logger.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { getRoutes } from "../aws/snapshots.ts";
 import { scanRecords } from "../aws/tenants.ts";
-import { type CellRoom, roomIn } from "../core/admission/place.ts";
+import { homeFirst } from "../control/publishing/regions.ts";
+import { startRollouts } from "../control/rollout/start.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
+import { seenTwice } from "../core/audit/drift.ts";
+import { admissible, type LedgerTenant, tenantDifferences } from "../core/audit/tenants.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
-import { everyBucket, renderBucket } from "../core/publishing/render.ts";
-import { seenTwice } from "../core/reconcile/drift.ts";
-import { routeDifferences } from "../core/reconcile/routes.ts";
-import { admissible, type LedgerTenant, tenantDifferences } from "../core/reconcile/tenants.ts";
+import { renderBucket } from "../core/publishing/render.ts";
+import { everyBucket } from "../core/routes/buckets.ts";
+import { routeDifferences } from "../core/routes/differences.ts";
+import { type CellRoom, roomIn } from "../core/slots/placement.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { AuditInput } from "../schemas/workflows.ts";
-import { homeFirst } from "./shell/buckets.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
-import { startRollouts } from "./shell/rollouts.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 const seen = "tenants";
 

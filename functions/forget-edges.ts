@@ -1,29 +1,26 @@
-/** Edges that fell silent and whose instances are terminated cease to count, once the accelerator is without them. */
+/** Forgets silent edges whose instances are terminated, once the accelerator no longer has them. */
 import { observeAccelerator } from "../aws/accelerator.ts";
 import { isTerminated } from "../aws/compute.ts";
 import { deleteEdge, markTerminated, readEdges } from "../aws/ledger/edges.ts";
 import { removeRefusal } from "../aws/ledger/status.ts";
+import { logger } from "../aws/logger.ts";
 import { cellOf, loadSettings } from "../aws/settings.ts";
+import { fateOf, silentEdges } from "../core/edges/forget.ts";
 import { PublishInput } from "../schemas/workflows.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
-
-/** Six reports missed. */
-const silentMs = 60_000;
+import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(PublishInput, async ({ cell: name }) => {
   const { fleet } = await loadSettings();
-  const now = Date.now();
-  const silent = (await readEdges(name)).filter(({ reportedAt }) => now - reportedAt > silentMs);
+  const silent = silentEdges(await readEdges(name), Date.now());
   if (silent.length === 0) return { cell: name, forgotten: 0 };
   const { groups } = await observeAccelerator(cellOf(fleet, name).listenerArn);
   const attached = new Set(groups.flatMap(({ endpoints }) => endpoints.map(({ edgeId }) => edgeId)));
   let forgotten = 0;
   for (const edge of silent) {
-    if (edge.terminated !== true && !(await isTerminated(edge.region, edge.edgeId))) continue;
-    if (attached.has(edge.edgeId)) {
-      await markTerminated(name, edge.edgeId); // failover takes it out
-      continue;
-    }
+    const terminated = edge.terminated === true || (await isTerminated(edge.region, edge.edgeId));
+    const fate = fateOf(terminated, attached.has(edge.edgeId));
+    if (fate === "mark") await markTerminated(name, edge.edgeId);
+    if (fate !== "forget") continue;
     for (const { tenantId } of edge.rejectedRoutes) await removeRefusal(tenantId, edge.edgeId);
     await deleteEdge(name, edge.edgeId);
     logger.info("edge forgotten", { cell: name, edgeId: edge.edgeId });

@@ -12,28 +12,32 @@ import {
   slotIn,
   tombstoneIn,
 } from "../aws/ledger/audit.ts";
-import type { Batch } from "../aws/ledger/batches.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readEdges } from "../aws/ledger/edges.ts";
 import { takeLease } from "../aws/ledger/leases.ts";
 import { countFree, returnSlot, withdrawSlot } from "../aws/ledger/slots.ts";
+import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { publicKeys } from "../aws/signing.ts";
 import { getManifest, getRoutes } from "../aws/snapshots.ts";
-import { kindOfSlot, type SlotKind, slotKinds, slotOf } from "../core/admission/place.ts";
-import { bucketOf } from "../core/admission/routes.ts";
+import { bucketsOf, homeFirst } from "../control/publishing/regions.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
-import { seenTwice } from "../core/reconcile/drift.ts";
-import { isConclusive, mayFree } from "../core/reconcile/tombstones.ts";
+import { assertFree } from "../core/assert.ts";
+import { seenTwice } from "../core/audit/drift.ts";
+import { countFreeOf, lostSlots, newAccount, ownedAndFree, type SlotAccount } from "../core/audit/slot-account.ts";
+import { isConclusive, mayFree } from "../core/audit/tombstones.ts";
+import type { Batch } from "../core/rollout/batch.ts";
+import { bucketOf } from "../core/routes/buckets.ts";
+import { kindOfSlot, type SlotKind, slotKinds } from "../core/slots/numbering.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
+import { auditLimits, rolloutLimits } from "../schemas/limits.ts";
 import type { Route } from "../schemas/snapshot.ts";
 import { AuditInput } from "../schemas/workflows.ts";
-import { bucketsOf, homeFirst } from "./shell/buckets.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(AuditInput, async (_, { awsRequestId, getRemainingTimeInMillis }) => {
-  const hasTime = () => getRemainingTimeInMillis() > reserveMs;
+  const hasTime = () => getRemainingTimeInMillis() > auditLimits.reserveMs;
   const { fleet, frozen } = await loadSettings();
   if (frozen) return { freed: 0, returned: 0 };
   const ledger = await readLedger(fleet);
@@ -50,29 +54,11 @@ export const handler = shell(AuditInput, async (_, { awsRequestId, getRemainingT
   return { freed, returned };
 });
 
-/** Nothing is freed with less time left. */
-const reserveMs = 60_000;
-/** Longer than a rollout may last (stepflows/): what a batch keeps is nobody else's until then. */
-const batchMs = 20 * 60_000;
-
-/** Which numbers of a cell are accounted for, and how many were handed out. */
-interface Account {
-  taken: Record<SlotKind, number>;
-  known: Set<number>;
-  owned: Set<number>;
-  free: Set<number>;
-}
-
 async function readLedger(fleet: Fleet) {
-  const accounts = new Map<string, Account>();
+  const accounts = new Map<string, SlotAccount>();
   for (const { name } of fleet.cells) {
     const { counters } = await readCell(name); // before the scan: a number handed out during it is not lost
-    accounts.set(name, {
-      taken: { raw: counters.raw.taken, tls: counters.tls.taken },
-      known: new Set(),
-      owned: new Set(),
-      free: new Set(),
-    });
+    accounts.set(name, newAccount({ raw: counters.raw.taken, tls: counters.tls.taken }));
   }
   const tombstones: FoundTombstone[] = [];
   for await (const page of scanLedger())
@@ -84,7 +70,7 @@ async function readLedger(fleet: Fleet) {
   return { tombstones, accounts };
 }
 
-function note(item: LedgerItem, accounts: Map<string, Account>): void {
+function note(item: LedgerItem, accounts: Map<string, SlotAccount>): void {
   const at = slotIn(item);
   if (at !== undefined) {
     const account = accounts.get(at.cell);
@@ -93,7 +79,7 @@ function note(item: LedgerItem, accounts: Map<string, Account>): void {
   } else if (item.sk === "ROW") {
     const { cell, spare = [] } = item.row as TenantRow;
     for (const slot of spare) accounts.get(cell)?.known.add(slot);
-  } else if (item.sk === "BATCH" && Date.now() - Number(item.startedAt) < batchMs) {
+  } else if (item.sk === "BATCH" && Date.now() - Number(item.startedAt) < rolloutLimits.batchActiveMs) {
     for (const { cell, slots } of Object.values((item as unknown as Batch).reserved ?? {}))
       for (const { slot } of Object.values(slots)) accounts.get(cell)?.known.add(slot);
   }
@@ -104,7 +90,7 @@ async function freeIn(
   fleet: Fleet,
   found: FoundTombstone[],
   holder: string,
-  account: Account,
+  account: SlotAccount,
   hasTime: () => boolean,
 ): Promise<number> {
   if (found.length === 0) return 0;
@@ -112,6 +98,7 @@ async function freeIn(
   await markIn(cell, fleet, fresh, holder);
   const publishedFrom = await oldestManifest(cell, fleet);
   const facts = { edges: await readEdges(cell.name), publishedFrom, now: Date.now() };
+  const servedFrom = Math.min(publishedFrom, ...facts.edges.map(({ appliedGeneration }) => appliedGeneration));
   const { slot, name } = fleet.coolOffSeconds;
   const due = found.filter((tombstone) =>
     mayFree(tombstone, { ...facts, coolOffMs: ("claim" in tombstone.what ? name : slot) * 1000 }),
@@ -121,6 +108,7 @@ async function freeIn(
     if (!hasTime()) return false; // the rest is for the next audit
     const row = "claim" in what ? undefined : await readTenantRow(tenantId);
     const kind = "claim" in what ? undefined : kindOfSlot(what.slot);
+    assertFree(tombstone.key.pk, tombstone.absentFrom, servedFrom);
     if (!(await freeTombstone(tombstone, kind, row))) return false;
     if ("slot" in what) account.free.add(what.slot);
     if ("slot" in what) account.owned.delete(what.slot);
@@ -165,27 +153,21 @@ const has =
     return names.some((name) => name.slice(name.indexOf(".") + 1) === what.claim.slice(1));
   };
 
-/** Numbers below the counter that nobody has and that are not free: whoever reserved them never took them. */
-async function returnLost({ name, ...cell }: Cell, { taken, known, owned, free }: Account): Promise<number> {
-  const lost = new Map<string, string>();
-  for (const kind of slotKinds)
-    for (let number = 0; number < taken[kind]; number++) {
-      const slot = slotOf({ name, ...cell }, kind, number);
-      if (slot !== undefined && !known.has(slot)) lost.set(`${kind} ${slot}`, "lost");
-    }
+/** Gives back slots that nothing accounts for in two audits, and takes back what turned out to have a tenant. */
+async function returnLost(cell: Cell, account: SlotAccount): Promise<number> {
+  const { name } = cell;
+  const lost = lostSlots(cell, account);
   const now = Date.now();
   const seen = `slots of ${name}`;
   let returned = 0;
   for (const key of seenTwice(lost, await readSeen(seen), now)) {
     const [kind, slot] = key.split(" ") as [SlotKind, string];
     if (!(await returnSlot(name, kind, Number(slot)))) continue;
-    free.add(Number(slot));
+    account.free.add(Number(slot));
     returned++;
   }
   await saveSeen(seen, lost, now);
-  // A number that was given up for lost and taken after all.
-  for (const slot of free) if (owned.has(slot)) await withdrawSlot(name, kindOfSlot(slot), slot);
-  for (const kind of slotKinds)
-    await countFree(name, kind, [...free].filter((slot) => kindOfSlot(slot) === kind).length);
+  for (const slot of ownedAndFree(account)) await withdrawSlot(name, kindOfSlot(slot), slot);
+  for (const kind of slotKinds) await countFree(name, kind, countFreeOf(account, kind));
   return returned;
 }

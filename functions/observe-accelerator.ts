@@ -1,8 +1,9 @@
 /** Failover's first step: takes a health event down, if there is one, and says how far the accelerator is from desired. */
-import { recordSignal } from "../aws/ledger/edges.ts";
+import { recordSignal } from "../aws/ledger/signals.ts";
+import { logger } from "../aws/logger.ts";
+import { evaluateFailover } from "../control/failover/evaluate.ts";
 import { FailoverInput } from "../schemas/workflows.ts";
-import { evaluateFailover } from "./shell/failover.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
   if (signal !== undefined) {

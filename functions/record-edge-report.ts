@@ -2,11 +2,13 @@
 import { putEvents } from "../aws/events.ts";
 import { readEdge, writeEdge } from "../aws/ledger/edges.ts";
 import { putRefusal, removeRefusal } from "../aws/ledger/status.ts";
+import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
-import { isReady, mergeReport, refusalChanges } from "../core/rollout/acks.ts";
+import { evaluateWaits } from "../control/rollout/waits.ts";
+import { assertReport } from "../core/assert.ts";
+import { isReady, mergeReport, refusalChanges } from "../core/edges/edge.ts";
 import { type ControlEvent, detailTypes, EdgeReport, envelope } from "../schemas/events.ts";
-import { evaluateWaits } from "./shell/acks.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
   const { cell, region, edgeId } = detail;
@@ -27,6 +29,7 @@ export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
     events.push({ detailType: detailTypes.edgeReadiness, detail: { cell, region, edgeId, ready } });
   }
   await putEvents(events);
+  assertReport(edge, known?.edge, edgeId, cell);
   await writeEdge(edge, known?.version ?? 0);
   await evaluateWaits(cell, now); // heartbeats too: an edge that fell silent no longer holds a wait up
 });

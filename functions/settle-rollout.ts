@@ -1,16 +1,19 @@
 /** Writes what became of a batch into each tenant's status, and says so on the bus, once a generation or a little more. */
 import { putEvents } from "../aws/events.ts";
 import { readTenantRow } from "../aws/ledger/admission.ts";
-import { type Batch, type Coverage, type Outcome, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
-import { readEdges, removeWait } from "../aws/ledger/edges.ts";
+import { type Coverage, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
+import { readEdges } from "../aws/ledger/edges.ts";
 import { markAnnounced, readTenant, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
+import { removeWait } from "../aws/ledger/waits.ts";
+import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { NotCoveredError } from "../core/errors.ts";
-import { acksOf, evaluateEvery, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/acks.ts";
+import type { Batch, Outcome } from "../core/rollout/batch.ts";
 import { regionsServed, servedBy } from "../core/rollout/settle.ts";
+import { acksOf, evaluateEvery, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/waits.ts";
 import { type ControlEvent, detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 interface News {
   tenantId: string;

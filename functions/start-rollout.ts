@@ -1,9 +1,10 @@
 /** From the Tenants stream: leaves the batch's tenant ids in the ledger and starts one rollout for all of them. */
 import type { DynamoDBBatchResponse } from "aws-lambda";
 import * as z from "zod";
+import { logger } from "../aws/logger.ts";
+import { startRollouts } from "../control/rollout/start.ts";
 import { sha256 } from "../schemas/signed.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
-import { startRollouts } from "./shell/rollouts.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 const StreamEvent = z.object({
   Records: z.array(

@@ -2,15 +2,17 @@
 import { readReferences, saveReferences } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
+import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { type Bucket, deleteObject, getText, listObjects, putObject } from "../aws/snapshots.ts";
+import { bucketsOf } from "../control/publishing/regions.ts";
+import { objectsToDelete } from "../core/audit/objects.ts";
 import { renderBucket } from "../core/publishing/render.ts";
-import { noteEveryMs, objectsToDelete } from "../core/reconcile/objects.ts";
+import { auditLimits } from "../schemas/limits.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { AuditInput } from "../schemas/workflows.ts";
-import { bucketsOf } from "./shell/buckets.ts";
-import { logger, handler as shell } from "./shell/handler.ts";
+import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(AuditInput, async () => {
   const settings = await loadSettings();
@@ -19,7 +21,7 @@ export const handler = shell(AuditInput, async () => {
   const referenced = await readReferenced(settings);
   const notes = await readReferences();
   const latest = Math.max(0, ...notes.map(({ at }) => at));
-  if (now - latest >= noteEveryMs) await saveReferences({ at: now, hashes: referenced });
+  if (now - latest >= auditLimits.referenceEveryMs) await saveReferences({ at: now, hashes: referenced });
   const buckets = bucketsOf(settings.fleet);
   const listed = await Promise.all(buckets.map(async (bucket) => ({ bucket, objects: await listObjects(bucket) })));
   let restored = 0;

@@ -1,3 +1,4 @@
+import { defaultFunctionSeconds, functionSeconds } from "../schemas/limits";
 import { named } from "./names";
 
 interface Parts {
@@ -12,7 +13,6 @@ interface Parts {
 interface Options {
   permissions: { actions: string[]; resources: $util.Input<string>[] }[];
   environment?: Record<string, $util.Input<string>>;
-  timeoutSeconds?: number;
 }
 
 /** Every function with exactly the rights it uses; `link` would grant whole services. */
@@ -24,14 +24,14 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
     LANDFALL_BUS: bus.name,
     LANDFALL_SIGNING_KEY: key.arn,
   };
-  const make = (logical: string, file: string, { permissions, environment: own, timeoutSeconds = 30 }: Options) =>
+  const make = (logical: string, file: string, { permissions, environment: own }: Options) =>
     new sst.aws.Function(logical, {
       name: named(file),
       handler: `functions/${file}.handler`,
       runtime: "nodejs24.x" as never, // newer than this SST's list of names
       architecture: "arm64",
       memory: "512 MB",
-      timeout: `${timeoutSeconds} seconds`,
+      timeout: `${functionSeconds[file] ?? defaultFunctionSeconds} seconds`,
       environment: { ...environment, ...own },
       permissions,
       logging: { retention: "1 month" },
@@ -64,7 +64,6 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       permissions: [onLedger("UpdateItem"), startRollouts],
     }),
     admitTenants: make("AdmitTenants", "admit-tenants", {
-      timeoutSeconds: 120,
       permissions: [
         readSettings,
         readTenants,
@@ -72,7 +71,6 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       ],
     }),
     publishCell: make("PublishCell", "publish-cell", {
-      timeoutSeconds: 60,
       permissions: [
         readSettings,
         onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
@@ -86,7 +84,6 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       permissions: [onLedger("Query", "PutItem", "DeleteItem", "BatchGetItem"), complete],
     }),
     settleRollout: make("SettleRollout", "settle-rollout", {
-      timeoutSeconds: 120,
       permissions: [onLedger("GetItem", "Query", "BatchGetItem", "UpdateItem", "DeleteItem"), putEvents],
     }),
     recordEdgeReport: make("RecordEdgeReport", "record-edge-report", {
@@ -104,7 +101,6 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       ],
     }),
     freeTombstones: make("FreeTombstones", "free-tombstones", {
-      timeoutSeconds: 300,
       permissions: [
         readSettings,
         onLedger(
@@ -123,7 +119,6 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       ],
     }),
     findDrift: make("FindDrift", "find-drift", {
-      timeoutSeconds: 300,
       environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
       permissions: [
         readSettings,
@@ -135,7 +130,6 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       ],
     }),
     sweepSnapshots: make("SweepSnapshots", "sweep-snapshots", {
-      timeoutSeconds: 300,
       permissions: [
         readSettings,
         onLedger("Query", "PutItem"),

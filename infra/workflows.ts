@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import { scheduleMinutes, streamLimits } from "../schemas/limits";
 import type { StageFleet } from "./fleet";
 import type { Functions } from "./functions";
 import { named } from "./names";
@@ -66,17 +67,17 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
   const schedulerRole = serviceRole("ReconcileSchedule", "scheduler", [
     { actions: ["states:StartExecution"], resources: [reconcile.arn, audit.arn] },
   ]);
-  const every = (logical: string, name: string, rate: string, arn: $util.Input<string>, input: object) =>
+  const every = (logical: string, name: string, minutes: number, arn: $util.Input<string>, input: object) =>
     new aws.scheduler.Schedule(logical, {
       name: named(name),
-      scheduleExpression: `rate(${rate})`,
+      scheduleExpression: `rate(${minutes} minutes)`,
       flexibleTimeWindow: { mode: "OFF" },
       target: { arn, roleArn: schedulerRole.arn, input: JSON.stringify(input) },
     });
-  every("ReconcileEveryMinute", "reconcile", "1 minutes", reconcile.arn, {
+  every("ReconcileEveryMinute", "reconcile", scheduleMinutes.reconcile, reconcile.arn, {
     cells: fleet.cells.map((cell) => cell.name),
   });
-  every("AuditEveryFiveMinutes", "audit", "5 minutes", audit.arn, {});
+  every("AuditEveryFiveMinutes", "audit", scheduleMinutes.audit, audit.arn, {});
   return { rollout, failover, reconcile, audit };
 }
 
@@ -103,12 +104,12 @@ export function streamMapping(tenants: aws.dynamodb.Table, fn: Functions["startR
     eventSourceArn: tenants.streamArn,
     functionName: fn.arn,
     startingPosition: "TRIM_HORIZON",
-    batchSize: 1000,
-    maximumBatchingWindowInSeconds: 0,
+    batchSize: streamLimits.batchRecordsMax,
+    maximumBatchingWindowInSeconds: streamLimits.windowSeconds,
     functionResponseTypes: ["ReportBatchItemFailures"],
     bisectBatchOnFunctionError: true,
-    maximumRetryAttempts: 10,
-    maximumRecordAgeInSeconds: 3600,
+    maximumRetryAttempts: streamLimits.retriesMax,
+    maximumRecordAgeInSeconds: streamLimits.recordAgeSeconds,
     parallelizationFactor: 1,
     destinationConfig: { onFailure: { destinationArn: failures.arn } },
   });

@@ -1,4 +1,4 @@
-/** Makes each resource of the lock, in the order that they need each other. */
+/** Creates each resource of the lock, dependencies first. */
 import path from "node:path";
 import { CreateTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { PortRange } from "@aws-sdk/client-global-accelerator";

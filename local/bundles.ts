@@ -1,14 +1,14 @@
-/** The functions and the agent, bundled as they are for a deployment. */
+/** Bundles the functions and the agent as a deployment does. */
 import path from "node:path";
 import { type BuildOptions, build } from "esbuild";
 
 const root = path.resolve(import.meta.dirname, "..");
-/** Without it a bundle loads, and fails at its first dynamic require. */
+/** Without this banner, a bundle loads but fails at its first dynamic require. */
 const banner = { js: "import { createRequire as __cr } from 'node:module'; const require = __cr(import.meta.url);" };
 const common: BuildOptions = {
   bundle: true,
   minify: true,
-  keepNames: true, // an error's class name is part of a workflow
+  keepNames: true, // workflows match errors by their class names
   platform: "node",
   target: "node24",
   format: "esm",
@@ -17,7 +17,7 @@ const common: BuildOptions = {
   logLevel: "error",
 };
 
-/** `functions/x.handler` → its bundle's file. */
+/** Maps each handler, `functions/x.handler`, to the file of its bundle. */
 export async function bundleFunctions(handlers: string[], outdir: string): Promise<Map<string, string>> {
   const files = [...new Set(handlers.map((handler) => handler.replace(/\.\w+$/, "")))];
   const entryPoints = files.map((file) => path.join(root, `${file}.ts`));

@@ -1,4 +1,4 @@
-/** Timers of any length: Node's own fire at once beyond 24.8 days. */
+/** Timers of any length. Node's own timers fire at once if the delay is over 24.8 days. */
 const longest = 2 ** 31 - 1;
 
 export interface Timer {

@@ -1,14 +1,15 @@
-/** The embedded cloud: infra.lock.json booted on one machine, behind AWS's own protocols. */
+/** The embedded cloud: boots infra.lock.json on one machine and serves it through AWS's own protocols. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { account } from "../infra/synth/mocks.ts";
+import type { Endpoints, Pod } from "../schemas/local.ts";
 import { bootResources } from "./boot.ts";
 import { bundleAgent, bundleFunctions } from "./bundles.ts";
 import type { BootContext } from "./context.ts";
-import { controls, type Pod } from "./controls.ts";
-import { describeEndpoints, type Endpoints } from "./endpoints.ts";
+import { controls } from "./controls.ts";
+import { describeEndpoints } from "./endpoints.ts";
 import { Gateway } from "./gateway/gateway.ts";
 import { administrator, Iam } from "./gateway/iam.ts";
 import { type Latency, profiles, wait } from "./latency.ts";
@@ -34,13 +35,13 @@ import { sts } from "./services/sts.ts";
 
 export interface CloudOptions {
   profile?: Latency["name"];
-  /** The gateway's port; 0 takes a free one. */
+  /** The gateway's port; 0 means any free port. */
   port?: number;
-  /** Logs, and `endpoints.json` when the caller writes it. */
+  /** The folder for logs, and for `endpoints.json` if the caller writes it. */
   dir: string;
-  /** How many edges each group starts; the lock's own number when absent. */
+  /** The number of edges in each group; by default the number in the lock. */
   edgesPerGroup?: number;
-  /** Another lock than the project's. */
+  /** A lock file other than the project's. */
   lockFile?: string;
   onFault?: (error: unknown, what: string) => void;
 }
@@ -60,7 +61,7 @@ export class Cloud {
     this.#close = close;
   }
 
-  /** Boots everything, and stops what it started when something fails. */
+  /** Boots everything. If a step fails, stops everything that was started. */
   static async boot(options: CloudOptions): Promise<Cloud> {
     const close: (() => Promise<void> | void)[] = [];
     try {
@@ -81,7 +82,7 @@ export class Cloud {
     const claimed = await claimNetwork();
     close.push(claimed.release);
     const lock = readLock(claimed.network, options.lockFile);
-    // nginx's workers are another user: a place that everybody can read, whatever the rights of the project's folder.
+    // nginx's workers run as another user: this folder must be readable by all; the project's folder may not be.
     const scratch = mkdtempSync(path.join(os.tmpdir(), "landfall-"));
     chmodSync(scratch, 0o755);
     writeFileSync(path.join(scratch, pidFile), String(process.pid));
@@ -192,7 +193,7 @@ export class Cloud {
     return new Cloud(context, endpoints, pods, close);
   }
 
-  /** Stops everything, the last started first. Safe to call twice. */
+  /** Stops everything in reverse order of start. Safe to call twice. */
   async stop(): Promise<void> {
     await closeAll(this.#close);
   }
@@ -217,7 +218,7 @@ const fleetRegions = (lock: ReturnType<typeof readLock>): string[] => {
   return Object.keys((JSON.parse(String(fleet.inputs.value)) as { buckets: object }).buckets);
 };
 
-/** The first loopback network that no other cloud has, held by a listening socket. */
+/** Claims the first loopback network that no other cloud uses: a listening socket in it is the claim. */
 async function claimNetwork(): Promise<{ network: number; release: () => Promise<void> }> {
   for (let network = defaultNetwork; network < 127; network++) {
     const server = net.createServer();
@@ -227,10 +228,10 @@ async function claimNetwork(): Promise<{ network: number; release: () => Promise
     });
     if (bound) return { network, release: () => new Promise((resolve) => server.close(() => resolve())) };
   }
-  throw new Error("fifty embedded clouds run on this machine already: stop one");
+  throw new Error("50 embedded clouds already run on this machine: stop one");
 }
 
-/** As Step Functions invokes a function: for the machine's role, and with the error's own name. */
+/** Invokes a function as Step Functions does: with the machine's role, and with the error's own name. */
 async function invokeForMachine(
   iam: Iam,
   lambda: Lambda,
@@ -250,7 +251,7 @@ async function invokeForMachine(
   throw new StatesError(result.error.errorType, JSON.stringify(result.error));
 }
 
-/** As EventBridge and Scheduler reach a target: for the target's role where it has one. */
+/** Delivers to a target as EventBridge and Scheduler do: with the target's role if it has one. */
 async function deliverTo(
   { iam, lambda, states }: { iam: Iam; lambda: Lambda; states: States },
   arn: string,
@@ -262,7 +263,7 @@ async function deliverTo(
     states.startExecution(arn, crypto.randomUUID(), input);
     return;
   }
-  if (!arn.includes(":function:")) throw new Error(`${arn} is not a kind of target that is implemented here`);
+  if (!arn.includes(":function:")) throw new Error(`${arn}: this kind of target is not implemented here`);
   const result = await lambda.invoke(arn, input);
   if ("error" in result) throw new Error(`${arn} failed: ${result.error.errorType}: ${result.error.errorMessage}`);
 }

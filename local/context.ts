@@ -1,4 +1,4 @@
-/** What booting a resource needs: the lock, the services, and where things go. */
+/** What the boot functions need: the lock, the services, and the paths. */
 import { randomUUID } from "node:crypto";
 import type { Iam } from "./gateway/iam.ts";
 import type { Latency } from "./latency.ts";
@@ -29,7 +29,7 @@ export interface BootContext {
   bundles: Map<string, string>;
   agentBundle: string;
   edgesPerGroup: number | undefined;
-  /** Where a role's holder is. */
+  /** Role ARN → the region of the process that uses the role. */
   places: Map<string, string>;
   mappings: StreamMapping[];
   onFault: (error: unknown, what: string) => void;
@@ -49,7 +49,7 @@ export interface BootContext {
 }
 
 export const text = (value: unknown) => String(value);
-/** An access key that is this role, held by somebody in this region. */
+/** Creates an access key of this role, for a process in this region. */
 export function keyFor(
   { services: { iam }, places }: BootContext,
   roleArn: string,
@@ -61,7 +61,7 @@ export function keyFor(
   return { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: randomUUID(), AWS_REGION: region };
 }
 
-/** Puts the keys' public halves where synth could only name them. */
+/** Replaces the placeholders that synth wrote for KMS keys with the public keys. */
 export function withPublicKeys({ services: { kms } }: BootContext, value: string): string {
   return value.replace(/\{\{publicKey ([^}]+)\}\}/g, (_, arn: string) => kms.publicKey(arn));
 }

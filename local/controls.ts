@@ -1,29 +1,9 @@
-/** The cloud's own controls, beside AWS's protocols: pods, and where everything is. */
+/** The cloud's own HTTP controls, beside AWS's protocols: opens pods, and returns the status with all addresses. */
 import * as z from "zod";
-import type { Endpoints } from "./endpoints.ts";
+import { controlsPrefix, type Endpoints, type Pod, PodRequest } from "../schemas/local.ts";
 import type { WireRequest, WireResponse } from "./gateway/http.ts";
 import type { Geography } from "./network/geography.ts";
 import type { Network } from "./network/network.ts";
-
-export const prefix = "/_landfall/";
-
-export const PodRequest = z.strictObject({
-  region: z.string(),
-  targetHost: z.string().min(1),
-  targetPort: z.number().int().min(1).max(65_535),
-  /** Where the pod listens; the target's port when absent. */
-  port: z.number().int().min(1).max(65_535).optional(),
-  /** An address that a pod of the region has already, to give one address several ports. */
-  address: z.ipv4().optional(),
-});
-export type PodRequest = z.infer<typeof PodRequest>;
-
-export interface Pod {
-  region: string;
-  address: string;
-  port: number;
-  target: string;
-}
 
 interface Ports {
   geography: Geography;
@@ -41,8 +21,8 @@ const json = (status: number, body: object): WireResponse => ({
 export const controls =
   (ports: Ports) =>
   async (request: WireRequest): Promise<WireResponse | undefined> => {
-    if (!request.path.startsWith(prefix)) return undefined;
-    const asked = `${request.method} ${request.path.slice(prefix.length)}`;
+    if (!request.path.startsWith(controlsPrefix)) return undefined;
+    const asked = `${request.method} ${request.path.slice(controlsPrefix.length)}`;
     try {
       if (asked === "GET status") return json(200, { ...ports.endpoints(), pods: ports.pods });
       if (asked === "POST pods")
@@ -64,11 +44,11 @@ export async function openPod(
   const address = request.address ?? geography.podAddress(region, used.size);
   const place = geography.placeOf(address);
   if (request.address !== undefined && !used.has(address))
-    throw new Error(`${address} is not a pod of ${region}: leave the address out to get a new one`);
+    throw new Error(`${address} is not the address of a pod in ${region}: omit it to get a new address`);
   if (place.region !== region) throw new Error(`${address} is in ${place.region}, not in ${region}`);
   if (pods.some((pod) => pod.address === address && pod.port === port))
     throw new Error(
-      `${address}:${port} is a pod already: give another --port, or leave --address out for a new address`,
+      `${address}:${port} is already in use by a pod: pass another --port, or omit --address to get a new address`,
     );
   await network.openPod({ address, port, targetHost, targetPort });
   const pod = { region, address, port, target: `${targetHost}:${targetPort}` };

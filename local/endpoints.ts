@@ -1,39 +1,8 @@
-/** `.local/endpoints.json`: where everything is while the cloud runs. */
-import path from "node:path";
+/** `.local/endpoints.json`: the addresses, ports and ids of a running cloud. */
+import type { Endpoints } from "../schemas/local.ts";
 import type { BootContext } from "./context.ts";
 import { administrator } from "./gateway/iam.ts";
 import { localPort } from "./services/accelerator/accelerator.ts";
-
-/** Where a running cloud keeps its logs and its endpoints. */
-export const localDir = process.env.LANDFALL_LOCAL ?? path.resolve(import.meta.dirname, "../.local");
-export const endpointsFile = path.join(localDir, "endpoints.json");
-
-export interface Endpoints {
-  aws: { endpoint: string; region: string; accessKeyId: string; secretAccessKey: string };
-  profile: string;
-  tables: { tenants: string; ledger: string };
-  buckets: Record<string, string>;
-  bus: string;
-  accelerators: {
-    cell: string;
-    arn: string;
-    address: string;
-    ports: Record<string, number>;
-    slots: { base: number; count: number };
-  }[];
-  locations: Record<string, string>;
-  edges: {
-    id: string;
-    region: string;
-    cell: string;
-    pid: number | undefined;
-    agentPid: number | undefined;
-    dir: string;
-    address: string;
-  }[];
-  publicKeys: Record<string, string>;
-  dashboard: string;
-}
 
 interface FleetParameter {
   buckets: Record<string, string>;
@@ -60,6 +29,7 @@ export function describeEndpoints({ lock, endpoint, geography, latency, services
         cell: name,
         arn,
         address: services.accelerator.addressOf(arn),
+        addresses: [services.accelerator.addressOf(arn)],
         ports: { [tlsPort]: localPort(tlsPort) },
         slots: { base: portBase, count: portCount },
       };

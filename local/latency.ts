@@ -1,4 +1,4 @@
-/** Two latency profiles. `none` adds nothing; `aws` adds what AWS adds, in one table, each with its source. */
+/** Two latency profiles. `none` adds nothing; `aws` adds AWS's latencies, each with its source or marked as assumed. */
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface Latency {
@@ -11,9 +11,9 @@ export interface Latency {
   busMs: number;
   /** First start of a function, ms. */
   coldStartMs: number;
-  /** Calls to another region take their round trip. */
+  /** Whether a call to another region is delayed by the round trip. */
   regional: boolean;
-  /** Global Accelerator: a write until weights take effect, and until DEPLOYED, ms. */
+  /** Global Accelerator: time from a write until weights take effect, and until DEPLOYED, ms. */
   acceleratorEffectMs: number;
   acceleratorDeployedMs: number;
 }

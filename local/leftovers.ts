@@ -1,4 +1,4 @@
-/** What a cloud that was killed leaves behind, and what two clouds must not share. */
+/** Cleans up after killed clouds, and prevents two clouds from sharing a folder. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -8,24 +8,24 @@ import { commandOf, isAlive, kill } from "./processes.ts";
 export const pidFile = "cloud.pid";
 
 const pidIn = (file: string) => (existsSync(file) ? Number(readFileSync(file, "utf8").trim() || 0) : 0);
-/** A program of ours that boots clouds; a pid may be another's by now. */
+/** Whether the process is one of our programs that boot clouds: another program may have reused the pid. */
 const isCloud = (pid: number) =>
   pid > 1 && pid !== process.pid && /local\/(demo\/)?main\.ts|vitest/.test(commandOf(pid));
 
-/** One cloud a folder: its logs and endpoints are one cloud's. @returns what gives the folder back */
+/** Claims the folder for the logs and endpoints of one cloud. @returns a function that releases the folder */
 export function claimDir(dir: string): () => void {
   const file = path.join(dir, pidFile);
   const holder = pidIn(file);
   if (isCloud(holder))
     throw new Error(
-      `an embedded cloud runs already (process ${holder}): stop it, or set LANDFALL_LOCAL to another folder`,
+      `an embedded cloud already runs (process ${holder}): stop it, or set LANDFALL_LOCAL to another folder`,
     );
   mkdirSync(dir, { recursive: true });
   writeFileSync(file, String(process.pid));
   return () => rmSync(file, { force: true });
 }
 
-/** Ends what clouds that no longer run left behind: nginx that outlived both its agent and its cloud, and their folders. */
+/** Cleans up after clouds that no longer run: kills nginx that outlived its agent and cloud, removes folders. */
 export function sweepScratch(): void {
   for (const name of readdirSync(os.tmpdir())) {
     const scratch = path.join(os.tmpdir(), name);

@@ -1,4 +1,4 @@
-/** infra.lock.json as the cloud reads it: resources by type, moved to this cloud's loopback network. */
+/** Reads infra.lock.json: resources by type, with addresses in this cloud's loopback network. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -11,7 +11,7 @@ export interface LockedResource {
   inputs: Record<string, unknown>;
 }
 
-/** What the cloud boots. Anything else in the lock is listed in `elsewhere`, with the reason; an unknown type is refused. */
+/** Types that the cloud boots. `elsewhere` lists the other known types, with the reason. Unknown types are refused. */
 const booted = new Set([
   "aws:autoscaling/group:Group",
   "aws:cloudwatch/eventBus:EventBus",
@@ -37,7 +37,7 @@ const booted = new Set([
 const elsewhere: Record<string, string> = {
   "aws:cloudwatch/logGroup:LogGroup": "functions log to files",
   "aws:lambda/permission:Permission": "resource policies are not modelled",
-  "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": "nothing here is public",
+  "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": "no bucket here is public",
 };
 
 export class Lock {
@@ -62,8 +62,8 @@ export class Lock {
 export const lockFile = path.resolve(import.meta.dirname, "../infra.lock.json");
 
 /**
- * The lock's text for another loopback network. The structure holds addresses and is named by its hash, so that its
- * name changes with it, wherever it stands.
+ * Rewrites the lock's text for another loopback network. The structure contains addresses, and its key is its hash. So
+ * the hash changes too, and is replaced wherever it occurs.
  */
 export function relocate(text: string, network: number): string {
   if (network === defaultNetwork) return text;

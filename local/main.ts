@@ -1,28 +1,28 @@
-/** `npm run dev`: keeps the embedded cloud running until it is told to stop. */
+/** `npm run dev`: runs the embedded cloud until a signal stops it. */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import pc from "picocolors";
+import { endpointsFile, localDir } from "../schemas/local.ts";
 import { Cloud } from "./cloud.ts";
-import { endpointsFile, localDir } from "./endpoints.ts";
 import { type Latency, profiles } from "./latency.ts";
 import { untilStopped } from "./signals.ts";
 
 const between = (least: number, most: number) => (text: string) => {
   const value = Number(text);
-  if (!(value >= least && value <= most)) throw new InvalidArgumentError(`It is a number from ${least} to ${most}.`);
+  if (!(value >= least && value <= most)) throw new InvalidArgumentError(`Use a number from ${least} to ${most}.`);
   return value;
 };
 
 const { profile, port, duplicates } = new Command("npm run dev --")
-  .description("Landfall's embedded cloud, with edges, until Ctrl-C.")
-  .addOption(new Option("--profile <name>", "what latency to add").choices(Object.keys(profiles)).default("none"))
-  .option("--port <number>", "the AWS endpoint's port; 0 takes a free one", between(0, 65_535), 4566)
-  .option("--duplicates <share>", "this share of events is delivered twice, 0 to 1", between(0, 1), 0)
+  .description("Runs Landfall's embedded cloud, with its edges, until Ctrl-C.")
+  .addOption(new Option("--profile <name>", "the latency to add").choices(Object.keys(profiles)).default("none"))
+  .option("--port <number>", "the AWS endpoint's port; 0 means any free port", between(0, 65_535), 4566)
+  .option("--duplicates <share>", "the share of events to deliver twice, 0 to 1", between(0, 1), 0)
   .parse()
   .opts<{ profile: Latency["name"]; port: number; duplicates: number }>();
 
-/** For the loopback network that a lone cloud has. */
+/** The example uses the default loopback network. */
 const exampleFile = path.resolve(import.meta.dirname, "../examples/tenant.json");
 
 mkdirSync(localDir, { recursive: true });
@@ -46,7 +46,7 @@ async function run(): Promise<void> {
     `Landfall's embedded cloud runs: ${edges.length} edges, accelerator ${accelerators[0]?.address}, profile ${profile}`,
   );
   console.log(`AWS endpoint   ${aws.endpoint}   region ${aws.region}   access key and secret: ${aws.accessKeyId}`);
-  console.log(`Everything     ${path.relative(process.cwd(), endpointsFile)}`);
+  console.log(`All endpoints  ${path.relative(process.cwd(), endpointsFile)}`);
   const example = path.join(localDir, "tenant.json");
   writeFileSync(
     example,

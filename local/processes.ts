@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** A process's command line; empty when there is none, or when it ended and only waits to be reaped. */
+/** A process's command line; empty if the process does not exist or is a zombie. */
 export function commandOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, "utf8");
@@ -11,9 +11,9 @@ export function commandOf(pid: number): string {
 
 export const isAlive = (pid: number) => commandOf(pid) !== "";
 
-/** Ends a process at once; one that ended by itself is fine. */
+/** Kills a process at once. It is no error if the process has already ended. */
 export function kill(pid: number): void {
-  if (!(pid > 1)) throw new Error(`${pid} is no process: 0 would be this one's whole group`);
+  if (!(pid > 1)) throw new Error(`refuses to kill pid ${pid}: 0 would end this whole process group`);
   try {
     process.kill(pid, "SIGKILL");
   } catch (error) {

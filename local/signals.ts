@@ -1,4 +1,4 @@
-/** Resolves when somebody wants the program to end: a signal, or a parent that is gone. */
+/** Resolves when the program must end: at a signal, or when the parent process is gone. */
 export function untilStopped(): Promise<string> {
   return new Promise((resolve) => {
     // `on`, not `once`: a second Ctrl-C while stopping must not kill us half-way.

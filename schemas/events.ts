@@ -17,9 +17,6 @@ export const detailTypes = {
 /** How a nack begins that speaks against a structure itself, not against the way to it. */
 export const structureRefused = "refuses the structure: ";
 
-/** Refusals that one report takes: an event has 256 KiB. A full list may be cut short. */
-export const rejectedMost = 100;
-
 /** Sessions of one removed route on one edge. Times are the edge's clock, milliseconds since 1970. */
 export const ClosingSessions = z.object({
   slot: z.number().int(),

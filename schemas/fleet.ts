@@ -1,5 +1,6 @@
 /** The fleet: what the platform team runs. Written by infra/, read from SSM by the controller. */
 import * as z from "zod";
+import { slotLimits } from "./limits.ts";
 import { Hostname, Port, Region } from "./tenant.ts";
 
 /** A cell: one accelerator with one listener, its edges in every region, and a number of slots. */
@@ -9,7 +10,7 @@ export const Cell = z.strictObject({
   regions: z.array(Region).min(1),
   /** Raw slots own TCP port `portBase + n`, n below `portCount`; tls slots are numbered above them. */
   portBase: Port,
-  portCount: z.number().int().min(1).max(20000),
+  portCount: z.number().int().min(1).max(slotLimits.portsMax),
   tlsCount: z.number().int().min(1),
   /** The public TLS port, and the unprivileged one that edges listen on for it. */
   tlsPort: Port,

@@ -1,8 +1,8 @@
 /** What edges pull: the signed manifest, the routes in 64 bucket objects, and the structure. */
 import * as z from "zod";
+import { snapshotLimits } from "./limits.ts";
 import { Port, Region } from "./tenant.ts";
 
-export const bucketCount = 64;
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** What an edge needs to serve a slot. Backends are `address:port`, IPv6 in brackets, in the tenant's own order. */
@@ -58,7 +58,7 @@ export const Manifest = z.strictObject({
   incarnation: z.string(),
   keyIds: z.array(z.string()).min(1),
   /** SHA-256 of each route bucket, in bucket order. */
-  routes: z.array(Sha256).length(bucketCount),
+  routes: z.array(Sha256).length(snapshotLimits.bucketCount),
   structure: z.strictObject({ default: Sha256, overrides: z.record(z.string(), Sha256) }),
 });
 export type Manifest = z.infer<typeof Manifest>;

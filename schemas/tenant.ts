@@ -2,6 +2,7 @@
 import { domainToASCII } from "node:url";
 import ipaddr from "ipaddr.js";
 import * as z from "zod";
+import { tenantLimits } from "./limits.ts";
 
 const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const hostnamePattern = new RegExp(`^(?:${label}\\.)+${label}$`);
@@ -65,15 +66,13 @@ export const Protocol = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a protocol name such as tls, ssh or postgres");
 
-export const hostnamesMost = 20;
-export const protocolsMost = 8;
-export const addressesMost = 16;
+const { hostnamesMax, protocolsMax, addressesMax } = tenantLimits;
 
 const fields = {
   tenantId: TenantId.describe("The tenant's own name; the key of the table. 1 to 63 characters of a-z, 0-9 and '-'."),
   hostnames: z
     .array(Hostname)
-    .max(hostnamesMost, `has more than ${hostnamesMost} names`)
+    .max(hostnamesMax, `has more than ${hostnamesMax} names`)
     .default([])
     .describe("Server names that lead to the tenant's `tls`. Unicode is taken and kept in its ASCII form (IDNA)."),
   wildcard: Wildcard.optional().describe(
@@ -87,12 +86,12 @@ const fields = {
   protocols: z
     .record(Protocol, Port)
     .refine((map) => Object.keys(map).length > 0, "is empty: name at least one protocol, as in { tls: 3080 }")
-    .refine((map) => Object.keys(map).length <= protocolsMost, `has more than ${protocolsMost} protocols`)
+    .refine((map) => Object.keys(map).length <= protocolsMax, `has more than ${protocolsMax} protocols`)
     .meta({
       description:
         "Protocol to the backend's port. `tls` is reached by server name on 443; any other gets a port of its own.",
       minProperties: 1,
-      maxProperties: protocolsMost,
+      maxProperties: protocolsMax,
     }),
   backends: z
     .record(
@@ -100,7 +99,7 @@ const fields = {
       z
         .array(IpAddress)
         .min(1, "is empty: give at least one address")
-        .max(addressesMost, `has more than ${addressesMost} addresses`),
+        .max(addressesMax, `has more than ${addressesMax} addresses`),
     )
     .describe("Region to the addresses of the tenant's proxy there: IPv4 or IPv6 literals inside the fleet's ranges."),
   suspended: z.boolean().optional().describe("Keeps names and slots, and serves nobody, until it is taken away."),

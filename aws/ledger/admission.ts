@@ -1,10 +1,11 @@
 /** Admission's part of the ledger: tenant rows, claims, slots and routes, written in one transaction. */
 import { TransactWriteCommand, type TransactWriteCommandInput } from "@aws-sdk/lib-dynamodb";
 import type { AdmissionPlan } from "../../core/admission/admit.ts";
-import { kindOf } from "../../core/admission/place.ts";
-import { bucketOf } from "../../core/admission/routes.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import { assertAdmission } from "../../core/assert.ts";
 import { RowChangedError } from "../../core/errors.ts";
+import { bucketOf } from "../../core/routes/buckets.ts";
+import { kindOf } from "../../core/slots/numbering.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { batchGet, documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
@@ -30,10 +31,17 @@ export interface LostClaim {
 export type Applied = { ok: true } | { ok: false; claims: LostClaim[] };
 
 /**
- * Writes the plan as one transaction. Claims that belong to somebody else are returned and nothing is written.
- * @throws RowChangedError when the row is no longer the one that the plan was made from
+ * Writes the plan as one transaction, over the row `before`. When claims belong to another tenant, nothing is written and they
+ * are returned.
+ * @throws RowChangedError when the row is no longer `before`
+ * @throws LawBrokenError when the plan would break a law
  */
-export async function applyAdmission(plan: AdmissionPlan, now: number): Promise<Applied> {
+export async function applyAdmission(
+  plan: AdmissionPlan,
+  before: TenantRow | undefined,
+  now: number,
+): Promise<Applied> {
+  assertAdmission(plan, before);
   const writes = transactionOf(plan, now);
   try {
     await documents.send(new TransactWriteCommand({ TransactItems: writes.map(({ write }) => write) }));

@@ -1,18 +1,18 @@
 /** Reading the whole ledger, and what one audit leaves for the next. */
 import { GetCommand, PutCommand, paginateScan, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
-import type { SlotKind } from "../../core/admission/place.ts";
-import { bucketOf } from "../../core/admission/routes.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
-import { bounded, type Seen } from "../../core/reconcile/drift.ts";
-import type { References } from "../../core/reconcile/objects.ts";
-import type { Tombstone } from "../../core/reconcile/tombstones.ts";
+import { bounded, type Seen } from "../../core/audit/drift.ts";
+import type { References } from "../../core/audit/objects.ts";
+import type { Tombstone } from "../../core/audit/tombstones.ts";
+import { bucketOf } from "../../core/routes/buckets.ts";
+import type { SlotKind } from "../../core/slots/numbering.ts";
+import { auditLimits } from "../../schemas/limits.ts";
 import { documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 import { queryAll } from "./query.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
-const keepNotesSeconds = 8 * 24 * 3600;
 
 export type LedgerItem = Record<string, unknown> & { pk: string; sk: string };
 
@@ -33,7 +33,7 @@ export async function saveSeen(kind: string, differences: Map<string, string>, a
 /** Notes of what was referenced, of the last eight days. */
 export const readReferences = () => queryAll<References>(keys.references);
 export async function saveReferences(note: References): Promise<void> {
-  const expires = Math.floor(note.at / 1000) + keepNotesSeconds;
+  const expires = Math.floor(note.at / 1000) + auditLimits.referenceKeepSeconds;
   await documents.send(new PutCommand({ TableName, Item: { ...keys.reference(note.at), ...note, expires } }));
 }
 

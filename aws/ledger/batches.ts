@@ -1,38 +1,14 @@
 /** A batch: the tenants of one delivery of the stream, and how far their rollout is. */
-import { GetCommand, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
-import type { Reserved } from "../../core/admission/admit.ts";
+import { GetCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import type { Progress } from "../../core/admission/attempt.ts";
 import { RowChangedError } from "../../core/errors.ts";
-import type { ChangedTenant } from "../../core/publishing/plan.ts";
-import { batchGet, documents, failedConditions, isConditionFailed } from "../documents.ts";
+import type { Batch } from "../../core/rollout/batch.ts";
+import { rolloutLimits } from "../../schemas/limits.ts";
+import { batchGet, documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
-export const keepSeconds = 7 * 24 * 3600;
-
-/** What admission made of a tenant: the state of its row, and the generation that this batch waits for. */
-export interface Outcome {
-  tenantId: string;
-  state: string;
-  generation: number;
-  /** The generation that is served, where it is not this one: a refused change leaves what was before. */
-  admitted?: number;
-  cell: string;
-  /** Every slot of it: where it has a route, or had one. */
-  slots: number[];
-}
-
-export interface Batch {
-  tenantIds: string[];
-  startedAt: number;
-  /** The stream's number of each tenant's last record, in the order of the ids; empty when the audit asked. */
-  sequences: string[];
-  outcomes?: Outcome[];
-  /** Slots by protocol, of tenants that were not admitted yet. */
-  reserved?: Record<string, { cell: string; slots: Record<string, Reserved> }>;
-  admittedAt?: number;
-}
-
 /** Once: a batch that is there keeps its time. `sequences` are the stream's numbers of the tenants' last records. */
 export async function createBatch(
   batchId: string,
@@ -40,7 +16,7 @@ export async function createBatch(
   now: number,
   sequences: string[] = tenantIds.map(() => ""),
 ): Promise<void> {
-  const expires = Math.floor(now / 1000) + keepSeconds;
+  const expires = Math.floor(now / 1000) + rolloutLimits.batchKeepSeconds;
   await documents.send(
     new UpdateCommand({
       TableName,
@@ -64,11 +40,13 @@ export async function findBatch(batchId: string): Promise<Batch | undefined> {
   return Item as (Batch & Record<string, unknown>) | undefined;
 }
 
-/** What admission made of the batch so far, and the slots reserved for those that it has to look at again. */
-export async function saveOutcomes(
-  { batchId, attempt }: Attempt,
-  outcomes: Outcome[],
-  reserved: NonNullable<Batch["reserved"]>,
+/**
+ * Saves how far the batch is.
+ * @throws RowChangedError when a later attempt has begun
+ */
+export async function saveProgress(
+  { batchId, attempt }: AttemptId,
+  { outcomes, reserved }: Progress,
   now: number,
 ): Promise<void> {
   try {
@@ -86,20 +64,20 @@ export async function saveOutcomes(
   }
 }
 
-/** One of the times that a batch is admitted: a later one makes the earlier ones' word worth nothing. */
-export interface Attempt {
+/** One attempt to admit a batch. Once a later attempt has begun, an earlier one may write nothing more about the batch. */
+export interface AttemptId {
   batchId: string;
   attempt: number;
 }
 
-const superseded = (batchId: string, cause: unknown) =>
+export const superseded = (batchId: string, cause: unknown) =>
   new RowChangedError(`batch ${batchId} is being admitted by a later attempt`, { cause });
 
 /**
  * Begins an attempt to admit the batch.
  * @throws Error when there is no such batch
  */
-export async function beginAttempt(batchId: string): Promise<Batch & Attempt> {
+export async function beginAttempt(batchId: string): Promise<Batch & AttemptId> {
   const { Attributes } = await documents.send(
     new UpdateCommand({
       TableName,
@@ -111,41 +89,6 @@ export async function beginAttempt(batchId: string): Promise<Batch & Attempt> {
     }),
   );
   return { ...(Attributes as Batch & { attempt: number }), batchId };
-}
-
-export interface DirtyBatch {
-  batchId: string;
-  tenants: ChangedTenant[];
-  /** Tells one marking from the next, for whoever takes it out. */
-  mark: number;
-}
-
-/**
- * Leaves the batch's tenants in the cell's dirty set, for whoever holds the publisher's lease. What an earlier marking was
- * covered by says nothing of this one.
- * @throws RowChangedError when a later attempt has begun
- */
-export async function markDirty(cell: string, { batchId, attempt }: Attempt, tenants: ChangedTenant[]): Promise<void> {
-  const dirty: DirtyBatch = { batchId, tenants, mark: attempt };
-  const isLatest = {
-    TableName,
-    Key: keys.batch(batchId),
-    ConditionExpression: "attempt = :attempt",
-    ExpressionAttributeValues: { ":attempt": attempt },
-  };
-  try {
-    await documents.send(
-      new TransactWriteCommand({
-        TransactItems: [
-          { ConditionCheck: isLatest },
-          { Put: { TableName, Item: { ...keys.dirty(cell, batchId), ...dirty } } },
-          { Delete: { TableName, Key: keys.coverage(batchId, cell) } },
-        ],
-      }),
-    );
-  } catch (error) {
-    throw failedConditions(error) === undefined ? error : superseded(batchId, error);
-  }
 }
 
 export interface Coverage {

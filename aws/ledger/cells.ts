@@ -1,10 +1,10 @@
 /** A cell's own items, read together: the live commit, slot counters, and what stands in its way. */
 import { DeleteCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
-import type { SlotKind } from "../../core/admission/place.ts";
+import type { Commit } from "../../core/publishing/commit.ts";
 import type { StructureState } from "../../core/publishing/structure.ts";
+import type { SlotKind } from "../../core/slots/numbering.ts";
 import { documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
-import type { Commit } from "./commits.ts";
 import { keys } from "./keys.ts";
 import { queryAll } from "./query.ts";
 import type { Counter } from "./slots.ts";

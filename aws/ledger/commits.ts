@@ -1,31 +1,16 @@
-/** Publishing's part of the ledger: the dirty set, routes by bucket, and the commit. */
+/** Publishing's part of the ledger: routes by bucket, and the commit. */
 import { GetCommand, TransactWriteCommand } from "@aws-sdk/lib-dynamodb";
-import type { LedgerRoutes } from "../../core/publishing/plan.ts";
+import type { LedgerRoutes } from "../../core/publishing/changes.ts";
+import type { Commit } from "../../core/publishing/commit.ts";
 import { batchGet, documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
 import type { RouteItem } from "./admission.ts";
-import { type Coverage, type DirtyBatch, keepSeconds } from "./batches.ts";
+import { coverBatches, type DirtyBatch } from "./dirty-set.ts";
 import { keys } from "./keys.ts";
 import type { Lease } from "./leases.ts";
 import { queryAll } from "./query.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
-
-/** The live commit of a cell: the one truth that regional manifests are copies of. */
-export interface Commit {
-  generation: number;
-  incarnation: string;
-  routes: string[];
-  structure: { default: string; overrides: Record<string, string> };
-  /** Bytes of each bucket, for admission to see what there is room for. */
-  sizes: number[];
-  committedAt: number;
-}
-
-/** At most this many batches fit one commit: each takes two of the 100 items of a transaction. */
-export const batchesPerCommit = 45;
-
-export const readDirty = (cell: string) => queryAll<DirtyBatch>(keys.dirtySet(cell), batchesPerCommit);
 
 export async function readCommit(cell: string): Promise<Commit | undefined> {
   const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.commit(cell), ConsistentRead: true }));
@@ -73,9 +58,6 @@ export async function commitGeneration(
     next === live
       ? { ConditionCheck: { TableName, Key, ...atLive } }
       : { Put: { TableName, Item: { ...Key, generation: next.generation, commit: next }, ...atLive } };
-  const { generation, committedAt } = next;
-  const expires = Math.floor(Date.now() / 1000) + keepSeconds;
-  const covered: Coverage = { generation, committedAt, expires };
   try {
     await documents.send(
       new TransactWriteCommand({
@@ -89,17 +71,7 @@ export async function commitGeneration(
               ExpressionAttributeValues: { ":epoch": lease.epoch },
             },
           },
-          ...batches.flatMap(({ batchId, mark }) => [
-            { Put: { TableName, Item: { ...keys.coverage(batchId, cell), ...covered } } },
-            {
-              Delete: {
-                TableName,
-                Key: keys.dirty(cell, batchId),
-                ConditionExpression: "mark = :mark",
-                ExpressionAttributeValues: { ":mark": mark },
-              },
-            },
-          ]),
+          ...coverBatches(cell, batches, next),
         ],
       }),
     );

@@ -1,8 +1,7 @@
-/** Edges, the waits for their acks, and health signals about them. */
+/** Edges, one row each. */
 import { DeleteCommand, GetCommand, PutCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import type { EdgeRow } from "../../core/edges/edge.ts";
 import { RowChangedError } from "../../core/errors.ts";
-import type { EdgeRow } from "../../core/rollout/acks.ts";
-import type { EdgeHealth } from "../../schemas/events.ts";
 import { documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
@@ -54,58 +53,4 @@ export async function markTerminated(cell: string, edgeId: string): Promise<void
 
 export async function deleteEdge(cell: string, edgeId: string): Promise<void> {
   await documents.send(new DeleteCommand({ TableName, Key: keys.edge(cell, edgeId) }));
-}
-
-export interface Wait {
-  batchId: string;
-  token: string;
-}
-
-export const readWaits = (cell: string) => queryAll<Wait>(keys.waits(cell));
-
-export async function storeWait(cell: string, wait: Wait): Promise<void> {
-  await documents.send(new PutCommand({ TableName, Item: { ...keys.wait(cell, wait.batchId), ...wait } }));
-}
-
-/** Removes the wait of this token; a newer one for the same batch stays. Without a token, whichever there is. */
-export async function removeWait(cell: string, batchId: string, token?: string): Promise<void> {
-  const condition =
-    token === undefined
-      ? {}
-      : {
-          ConditionExpression: "#token = :token",
-          ExpressionAttributeNames: { "#token": "token" },
-          ExpressionAttributeValues: { ":token": token },
-        };
-  try {
-    await documents.send(new DeleteCommand({ TableName, Key: keys.wait(cell, batchId), ...condition }));
-  } catch (error) {
-    if (!isConditionFailed(error)) throw error;
-  }
-}
-
-/** The last word on an edge or on a whole region. */
-export interface Signal extends EdgeHealth {
-  at: number;
-}
-
-export const readSignals = async (cell: string): Promise<Signal[]> =>
-  (await queryAll<{ lastSignal: Signal }>(keys.signals(cell))).map(({ lastSignal }) => lastSignal);
-
-/** Keeps the newest signal of each subject, whatever order they arrive in. */
-export async function recordSignal(signal: Signal): Promise<void> {
-  const subject = signal.edgeId === undefined ? `region#${signal.region}` : `edge#${signal.edgeId}`;
-  try {
-    await documents.send(
-      new UpdateCommand({
-        TableName,
-        Key: keys.signal(signal.cell, subject),
-        UpdateExpression: "SET lastSignal = :signal, signalAt = :at",
-        ConditionExpression: "attribute_not_exists(pk) OR signalAt <= :at",
-        ExpressionAttributeValues: { ":signal": signal, ":at": signal.at },
-      }),
-    );
-  } catch (error) {
-    if (!isConditionFailed(error)) throw error; // a newer one is there already
-  }
 }

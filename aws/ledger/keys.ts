@@ -1,13 +1,14 @@
 /** Every key of the ledger, in one place. */
+import { slotLimits, tenantLimits } from "../../schemas/limits.ts";
 import { sha256 } from "../../schemas/signed.ts";
 
-const slotDigits = 6;
-export const padded = (slot: number) => String(slot).padStart(slotDigits, "0");
+export const padded = (slot: number) => String(slot).padStart(slotLimits.keyDigits, "0");
 
 /** A key takes 2,048 bytes, and a tenant's id in the Tenants table may have as many: the status of such a one is kept too. */
-const idMost = 255;
 const tenantPk = (tenantId: string) =>
-  Buffer.byteLength(tenantId) <= idMost ? `TENANT#${tenantId}` : `TENANT#${tenantId.slice(0, 32)}~${sha256(tenantId)}`;
+  Buffer.byteLength(tenantId) <= tenantLimits.keyIdBytesMax
+    ? `TENANT#${tenantId}`
+    : `TENANT#${tenantId.slice(0, 32)}~${sha256(tenantId)}`;
 
 export const keys = {
   tenant: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "ROW" }),

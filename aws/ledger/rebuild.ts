@@ -1,14 +1,14 @@
 /** Writes a rebuilt ledger. Each write can be done again; the commit comes last, and the cell is halted until then. */
 import { DeleteCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
-import { bucketOf } from "../../core/admission/routes.ts";
+import type { Commit } from "../../core/publishing/commit.ts";
 import type { Rebuild } from "../../core/publishing/rebuild.ts";
-import { everyBucket } from "../../core/publishing/render.ts";
+import { bucketOf, everyBucket } from "../../core/routes/buckets.ts";
 import type { Cell } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { documents } from "../documents.ts";
 import { inParallel } from "../parallel.ts";
 import { environment } from "../settings.ts";
-import type { Commit } from "./commits.ts";
+import { clearDirty } from "./dirty-set.ts";
 import { keys } from "./keys.ts";
 import { takeLease } from "./leases.ts";
 import { queryAll } from "./query.ts";
@@ -42,7 +42,7 @@ export async function writeRebuild(
   await inParallel(slots, ({ slot, tenantId, protocol, givenUp }) =>
     put({ ...keys.slot(name, slot), tenantId, protocol, ...(givenUp ? { tombstone } : {}) }),
   );
-  for (const { pk, sk } of await queryAll<{ pk: string; sk: string }>(keys.dirtySet(name))) await remove({ pk, sk });
+  await clearDirty(name);
   for (const kind of ["raw", "tls"] as const) {
     await inParallel(await queryAll<{ pk: string; sk: string }>(keys.freeSlots(name, kind)), ({ pk, sk }) =>
       remove({ pk, sk }),

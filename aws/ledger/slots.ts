@@ -6,9 +6,10 @@ import {
   type TransactWriteCommandInput,
   UpdateCommand,
 } from "@aws-sdk/lib-dynamodb";
-import type { Reserved } from "../../core/admission/admit.ts";
-import { type SlotKind, slotOf, slotsIn, tlsSlotBase } from "../../core/admission/place.ts";
+import { type SlotKind, slotAt, slotsIn } from "../../core/slots/numbering.ts";
+import type { Reserved } from "../../core/slots/pools.ts";
 import type { Cell } from "../../schemas/fleet.ts";
+import { slotLimits } from "../../schemas/limits.ts";
 import { documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys, padded } from "./keys.ts";
@@ -28,7 +29,7 @@ export interface Counter {
  */
 export async function reserveSlots(cell: Cell, kind: SlotKind, count: number, from: number): Promise<Reserved[]> {
   const fresh = await takeNumbers(cell, kind, count);
-  const slots = fresh.map((number) => ({ slot: slotOf(cell, kind, number)!, free: false }));
+  const slots = fresh.map((number) => ({ slot: slotAt(cell, kind, number)!, free: false }));
   if (slots.length === count) return slots;
   const free = await findFree(cell, kind, count - slots.length, from);
   return [...slots, ...free.map((slot) => ({ slot, free: true }))];
@@ -59,7 +60,7 @@ async function increment(cell: Cell, kind: SlotKind, count: number): Promise<num
     );
     const first = (Attributes?.taken as number) - count;
     const numbers = Array.from({ length: count }, (_, index) => first + index);
-    return numbers.every((number) => slotOf(cell, kind, number) !== undefined) ? numbers : undefined;
+    return numbers.every((number) => slotAt(cell, kind, number) !== undefined) ? numbers : undefined;
   } catch (error) {
     if (isConditionFailed(error)) return undefined;
     throw error;
@@ -67,7 +68,7 @@ async function increment(cell: Cell, kind: SlotKind, count: number): Promise<num
 }
 
 async function findFree(cell: Cell, kind: SlotKind, count: number, from: number): Promise<number[]> {
-  const low = kind === "raw" ? 0 : tlsSlotBase;
+  const low = kind === "raw" ? 0 : slotLimits.tlsSlotBase;
   const start = padded(low + Math.floor(from * slotsIn(cell, kind)));
   const page = async (condition: string) => {
     const { Items = [] } = await documents.send(

@@ -1,4 +1,4 @@
-/** A backend as cheap as can be: answers whatever comes with one byte a chunk. Tells its port, ends with its parent. */
+/** A minimal backend: answers each chunk with one byte. It sends its port to its parent process, and ends with it. */
 import net from "node:net";
 
 const answer = process.argv[2] ?? ".";

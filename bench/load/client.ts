@@ -1,20 +1,20 @@
-/** Makes connections as told, and says how they went. A process of its own, so that its work is nobody else's. */
+/** Makes connections on request and reports the results. A separate process, so that its work disturbs nothing else. */
 import net from "node:net";
 import { performance } from "node:perf_hooks";
 import { clientHello } from "../../test/fixtures/client-hello.ts";
 
 export type Order =
-  /** `count` connections, `parallel` at a time, each with another of the names; each until the first byte is back. */
+  /** `count` connections, `parallel` at a time, each with another name. Each lasts until the first byte returns. */
   | { kind: "connect"; host: string; port: number; names: string[]; count: number; parallel: number }
-  /** One byte there and back, `count` times over one connection. */
+  /** Sends a byte and waits for its echo, `count` times over one connection. */
   | { kind: "echo"; host: string; port: number; name: string; count: number }
-  /** One connection after the other until one is answered with this byte. */
+  /** Opens one connection after another, until one is answered with this byte. */
   | { kind: "until"; host: string; port: number; name: string; answer: string }
-  /** `count` sessions open for `seconds`, each replaced by a new one after `lifeSeconds`. Fails those that end by themselves. */
+  /** Keeps `count` sessions open for `seconds`. Replaces each after `lifeSeconds`; counts those that end early. */
   | { kind: "hold"; host: string; port: number; names: string[]; count: number; seconds: number; lifeSeconds: number };
 
 export interface Outcome {
-  /** Each connection's, or echo's, time in µs. */
+  /** The time of each connection or echo, µs. */
   times: number[];
   /** Connections that were refused or closed before an answer. */
   failed: number;
@@ -52,7 +52,7 @@ async function connections({ host, port, names, count, parallel }: Order & { kin
   return { times, failed, seconds: (performance.now() - began) / 1000 };
 }
 
-/** µs until the first byte is back; undefined when the connection ends before. */
+/** µs until the first byte returns; undefined if the connection ends first. */
 const once = (host: string, port: number, hello: Buffer) =>
   new Promise<number | undefined>((resolve) => {
     const began = performance.now();
@@ -107,7 +107,7 @@ async function until({ host, port, name, answer }: Order & { kind: "until" }): P
   return { times: [], failed: 0, seconds: (performance.now() - began) / 1000 };
 }
 
-/** From several addresses of loopback, as users are: an edge limits what one may hold. */
+/** The number of loopback addresses to connect from: an edge limits the sessions of one address. */
 const sources = 16;
 
 async function hold({ host, port, names, count, seconds, lifeSeconds }: Order & { kind: "hold" }): Promise<Outcome> {

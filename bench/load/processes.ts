@@ -1,4 +1,4 @@
-/** The processes that make load, as the benches talk to them. */
+/** Starts the processes that make load, and exchanges messages with them. */
 import { type ChildProcess, fork } from "node:child_process";
 import path from "node:path";
 import type { Order, Outcome } from "./client.ts";
@@ -16,7 +16,7 @@ export interface Backend {
   stop(): void;
 }
 
-/** Answers with `answer`, one byte. */
+/** Starts a backend that answers with `answer`, one byte. */
 export async function startBackend(answer = "."): Promise<Backend> {
   const child = start("backend.ts", answer);
   const port = await told<number>(child);

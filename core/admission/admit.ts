@@ -1,10 +1,12 @@
 import type { Cell } from "../../schemas/fleet.ts";
+import { tenantLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { canonicalJson } from "../canonical.ts";
+import { routeBytes, routesOf } from "../routes/routes.ts";
+import { kindOf, kindOfSlot } from "../slots/numbering.ts";
+import type { Reserved } from "../slots/pools.ts";
 import { claimsOf } from "./claims.ts";
-import { kindOf, kindOfSlot } from "./place.ts";
-import { routesOf } from "./routes.ts";
 import { absent, type TenantRow } from "./tenant-row.ts";
 import type { Validated } from "./validate.ts";
 
@@ -20,12 +22,6 @@ export interface AdmissionFacts {
   bucketRoom: number;
   /** Milliseconds since 1970. */
   now: number;
-}
-
-/** A slot reserved for a tenant: a number never used, or one of the free items, which it is taken from as it is claimed. */
-export interface Reserved {
-  slot: number;
-  free: boolean;
 }
 
 /** What to write, all of it on condition that the row is still at `expectedVersion` (0: there is none yet). */
@@ -46,12 +42,7 @@ export interface AdmissionPlan {
 
 export type Admission = { kind: "unchanged"; row: TenantRow | undefined } | AdmissionPlan;
 
-/** DynamoDB takes so many items in one transaction, the row among them. */
-export const writesMost = 100;
-/** Rendered routes of one tenant, in bytes. */
-export const routeBytesMost = 64 * 1024;
-const reasonsMost = 20;
-const reasonMost = 300;
+const { transactionWritesMax, routeBytesMax, reasonsMax, reasonCharactersMax } = tenantLimits;
 
 const isUnchanged = ({ row, hash, record }: AdmissionFacts) =>
   (row?.hash === hash && row.retry === undefined) || (row === undefined && record === undefined);
@@ -91,8 +82,8 @@ export function admit(facts: AdmissionFacts, fresh: Record<string, Reserved>): A
   if (fault !== undefined) return refuse(facts, fault.state, [fault.reason], fresh);
   const plan = accept(facts, record.record, fresh);
   const writes = writesOf(plan);
-  if (writes <= writesMost) return plan;
-  const reason = `hostnames: this changes too much at once (${writes} writes, at most ${writesMost}): replace the names in two steps`;
+  if (writes <= transactionWritesMax) return plan;
+  const reason = `hostnames: this changes too much at once (${writes} writes, at most ${transactionWritesMax}): replace the names in two steps`;
   return refuse(facts, "Rejected", [reason], fresh);
 }
 
@@ -112,23 +103,14 @@ function sizeFault(
   record: TenantRecord,
 ): { state: "Rejected" | "Pending"; reason: string } | undefined {
   const bytes = routeBytes(record, cell);
-  if (bytes > routeBytesMost)
+  if (bytes > routeBytesMax)
     return {
       state: "Rejected",
-      reason: `backends: its routes are ${bytes} bytes, at most ${routeBytesMost} are taken: use fewer addresses or protocols`,
+      reason: `backends: its routes are ${bytes} bytes, at most ${routeBytesMax} are taken: use fewer addresses or protocols`,
     };
   const before = row?.admitted === undefined ? 0 : routeBytes(row.admitted.record, cell);
   if (bytes - before <= bucketRoom) return undefined;
   return { state: "Pending", reason: `CellFull: cell ${cell.name} has no room for ${bytes} bytes of routes` };
-}
-
-/** With the longest numbers that slot and generation may have: not less than what is rendered. */
-export function routeBytes(record: TenantRecord, cell: Cell): number {
-  const slots = Object.fromEntries(Object.keys(record.protocols).map((protocol) => [protocol, 9_999_999]));
-  return routesOf(record, Number.MAX_SAFE_INTEGER, slots, cell).reduce(
-    (sum, route) => sum + Buffer.byteLength(canonicalJson(route)) + 1,
-    0,
-  );
 }
 
 /**
@@ -165,9 +147,9 @@ export function isSameRefusal({ row: next }: AdmissionPlan, row: TenantRow | und
 
 function shortened(reasons: string[]): string[] {
   const cut = reasons
-    .slice(0, reasonsMost)
-    .map((reason) => (reason.length > reasonMost ? `${reason.slice(0, reasonMost)}…` : reason));
-  return reasons.length > reasonsMost ? [...cut, `and ${reasons.length - reasonsMost} more`] : cut;
+    .slice(0, reasonsMax)
+    .map((reason) => (reason.length > reasonCharactersMax ? `${reason.slice(0, reasonCharactersMax)}…` : reason));
+  return reasons.length > reasonsMax ? [...cut, `and ${reasons.length - reasonsMax} more`] : cut;
 }
 
 function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<string, Reserved>): AdmissionPlan {

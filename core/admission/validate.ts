@@ -1,6 +1,7 @@
 import ipaddr from "ipaddr.js";
 import { getPublicSuffix } from "tldts";
 import type { Fleet } from "../../schemas/fleet.ts";
+import { tenantLimits } from "../../schemas/limits.ts";
 import { parseTenantRecord, type TenantRecord } from "../../schemas/tenant.ts";
 import { canonicalJson, plain } from "../canonical.ts";
 
@@ -31,14 +32,14 @@ const instanceServices = ipaddr.parseCIDR("fd00:ec2::/64");
 /** Names of no public DNS (RFC 6761, 6762, 7686, 8375, 9476): nobody outside could reach them. */
 const reservedSuffixes = ["localhost", "local", "internal", "invalid", "onion", "arpa", "alt"];
 
-/** A record larger than this, in canonical JSON, is not a tenant's. */
-export const recordBytesMost = 32 * 1024;
-
 /** The record as Landfall understands it, or every reason why it can't be served. `edges` are addresses of edges. */
 export function validateRecord(input: unknown, fleet: Fleet, edges: ReadonlySet<string> = new Set()): Validated {
   const bytes = Buffer.byteLength(canonicalJson(plain(input)) ?? "");
-  if (bytes > recordBytesMost)
-    return { ok: false, reasons: [`record: is ${bytes} bytes of JSON, at most ${recordBytesMost} are taken`] };
+  if (bytes > tenantLimits.recordBytesMax)
+    return {
+      ok: false,
+      reasons: [`record: is ${bytes} bytes of JSON, at most ${tenantLimits.recordBytesMax} are taken`],
+    };
   const parsed = parseTenantRecord(input);
   const record = parsed.ok ? parsed.record : parsed.readable;
   const faults = [...regionFaults(record, fleet), ...addressFaults(record, fleet, edges), ...nameFaults(record, fleet)];

@@ -1,4 +1,4 @@
-import { type EdgeRow, isReady, recentReportMs } from "../rollout/acks.ts";
+import { type EdgeRow, isReady, isRecent } from "../edges/edge.ts";
 import type { EdgeFacts } from "./plan.ts";
 
 export interface HealthSignal {
@@ -17,7 +17,7 @@ export function edgeFacts(rows: EdgeRow[], signals: HealthSignal[], now: number)
     .map((row) => ({
       edgeId: row.edgeId,
       region: row.region,
-      ready: isReady(row) && row.terminated !== true && now - row.reportedAt <= recentReportMs,
+      ready: isReady(row) && row.terminated !== true && isRecent(row, now),
       gone: row.terminated === true,
       health: degraded.has(row.edgeId) || !row.serving ? ("degraded" as const) : ("healthy" as const),
     }))

@@ -1,3 +1,4 @@
+import { snapshotLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
 
@@ -7,12 +8,6 @@ export interface RemovedRoute {
   tenantId: string;
   generation: number;
 }
-
-/** Routes and bytes of one bucket: more is a fault of the generator, not a snapshot. Edges take objects of 8 MiB. */
-export const bucketRoutesMost = 10_000;
-export const bucketBytesMost = 4 * 1024 * 1024;
-/** What admission leaves free of a bucket: batches under way don't see each other's routes. */
-export const bucketBytesAdmitted = bucketBytesMost - 512 * 1024;
 
 /**
  * Reasons against publishing `next` over `live`; empty lets it pass. A route may only differ when the ledger gave its
@@ -24,7 +19,8 @@ export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]
   const gone = new Map(removed.map((route) => [route.slot, route]));
   const reasons: string[] = [];
   if (after.size !== next.length) reasons.push("two routes share a slot");
-  if (next.length > bucketRoutesMost) reasons.push(`${next.length} routes in one bucket, at most ${bucketRoutesMost}`);
+  if (next.length > snapshotLimits.bucketRoutesMax)
+    reasons.push(`${next.length} routes in one bucket, at most ${snapshotLimits.bucketRoutesMax} are allowed`);
   for (const route of next) {
     const old = before.get(route.slot);
     if (old === undefined || old === route || canonicalJson(old) === canonicalJson(route)) continue;

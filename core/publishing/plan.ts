@@ -1,65 +1,73 @@
-import type { Manifest, Route } from "../../schemas/snapshot.ts";
-import type { RemovedRoute } from "./gate.ts";
-import { everyBucket } from "./render.ts";
+/** What one publication does, as a value: it is computed, asserted, and then carried out by `control/publishing`. */
+import { snapshotLimits } from "../../schemas/limits.ts";
+import { sha256 } from "../../schemas/signed.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+import { canonicalJson } from "../canonical.ts";
+import type { LedgerRoutes } from "./changes.ts";
+import type { Commit } from "./commit.ts";
+import { gateRoutes } from "./gate.ts";
+import { type RouteText, renderBucket } from "./render.ts";
 
-/** The buckets to render, in order: those with changes; all of them when nothing was ever committed. */
-export const bucketsToRender = (changed: number[], live: { routes: string[] } | undefined): number[] =>
-  live === undefined ? everyBucket : [...new Set(changed)].sort((a, b) => a - b);
-
-/** A tenant that changed, and every slot that it may have a route in. */
-export interface ChangedTenant {
-  tenantId: string;
-  slots: number[];
+export interface PublishFacts {
+  /** The live commit; undefined when the cell was never published. */
+  live: Commit | undefined;
+  /** Each bucket with changes: the routes that are live, and those that it has now. */
+  buckets: { bucket: number; before: Route[]; now: LedgerRoutes }[];
+  /** The structure that edges are to have. */
+  structure: Commit["structure"];
+  /** Identity of a ledger that has no commit yet. */
+  incarnation: string;
+  /** Milliseconds since 1970. */
+  now: number;
 }
 
-/** What the ledger has in some slots: routes, and routes that were removed. */
-export interface LedgerRoutes {
-  routes: Route[];
-  removed: RemovedRoute[];
+export interface PublishPlan {
+  /** Objects to put before the commit, in bucket order. */
+  objects: { bucket: number; hash: string; text: string; routes: Route[] }[];
+  /** Buckets that the gate refused, with the reasons. Their routes stay as they are in `live`. */
+  refused: { bucket: number; reasons: string[] }[];
+  /** The commit to write; `live` itself when nothing changed. */
+  commit: Commit;
 }
 
-/**
- * Every slot to read for some tenants: those that their marks name, and those that are live. A mark may come late, and know
- * less than was published meanwhile.
- */
-export function slotsToRead(live: Route[], changed: ChangedTenant[]): number[] {
-  const tenants = new Set(changed.map(({ tenantId }) => tenantId));
-  const served = live.filter(({ tenantId }) => tenants.has(tenantId)).map(({ slot }) => slot);
-  return [...new Set([...changed.flatMap(({ slots }) => slots), ...served])].sort((a, b) => a - b);
+export function planPublish(facts: PublishFacts, textOf: RouteText = canonicalJson): PublishPlan {
+  const { live, structure, incarnation, now } = facts;
+  const objects: PublishPlan["objects"] = [];
+  const refused: PublishPlan["refused"] = [];
+  const routes = live?.routes.slice() ?? [];
+  const sizes = live?.sizes.slice() ?? [];
+  for (const { bucket, before, now: after } of facts.buckets.toSorted((a, b) => a.bucket - b.bucket)) {
+    const text = renderBucket(after.routes, textOf);
+    const hash = sha256(text);
+    if (hash === routes[bucket]) continue;
+    const bytes = Buffer.byteLength(text);
+    const reasons = gateRoutes(before, after.routes, after.removed);
+    if (bytes > snapshotLimits.bucketBytesMax)
+      reasons.push(`${bytes} bytes, at most ${snapshotLimits.bucketBytesMax} are allowed`);
+    if (reasons.length > 0) {
+      refused.push({ bucket, reasons });
+      continue;
+    }
+    objects.push({ bucket, hash, text, routes: after.routes });
+    routes[bucket] = hash;
+    sizes[bucket] = bytes;
+  }
+  const unchanged = live !== undefined && objects.length === 0 && sameStructure(structure, live.structure);
+  const commit = unchanged
+    ? live
+    : {
+        generation: (live?.generation ?? 0) + 1,
+        incarnation: live?.incarnation ?? incarnation,
+        routes,
+        structure,
+        sizes,
+        committedAt: now,
+      };
+  return { objects, refused, commit };
 }
 
-/**
- * The live routes of a bucket with those of some tenants as the ledger has them. What did not change is not read again; and
- * a slot that another tenant has by now is that tenant's change, not theirs.
- */
-export function withChanges(live: Route[], changed: ChangedTenant[], ledger: LedgerRoutes): LedgerRoutes {
-  const tenants = new Set(changed.map(({ tenantId }) => tenantId));
-  const kept = live.filter(({ tenantId }) => !tenants.has(tenantId));
-  const theirs = ledger.routes.filter(({ tenantId }) => tenants.has(tenantId));
-  return { routes: [...kept, ...theirs], removed: ledger.removed };
-}
+export const sameStructure = (a: Commit["structure"], b: Commit["structure"]) => canonicalJson(a) === canonicalJson(b);
 
-/** The manifest of a commit. */
-export const manifestOf = (
-  cell: string,
-  commit: Pick<Manifest, "generation" | "incarnation" | "routes" | "structure">,
-  keyIds: string[],
-): Manifest => ({
-  cell,
-  generation: commit.generation,
-  incarnation: commit.incarnation,
-  keyIds,
-  routes: commit.routes,
-  structure: commit.structure,
-});
-
-/** What to do with a region's manifest, given the live commit. The same generation has the same routes, or it is another's. */
-export function manifestStep(
-  stored: Pick<Manifest, "generation" | "incarnation" | "routes"> | undefined,
-  commit: Pick<Manifest, "generation" | "incarnation" | "routes">,
-): "write" | "current" | "ledger-behind" {
-  if (stored === undefined) return "write";
-  if (stored.incarnation !== commit.incarnation || stored.generation > commit.generation) return "ledger-behind";
-  if (stored.generation < commit.generation) return "write";
-  return stored.routes.join() === commit.routes.join() ? "current" : "ledger-behind";
-}
+/** The refusals of a plan in one line for each bucket. */
+export const refusalsInWords = ({ refused }: Pick<PublishPlan, "refused">): string[] =>
+  refused.map(({ bucket, reasons }) => `bucket ${bucket}: ${reasons.join("; ")}`);

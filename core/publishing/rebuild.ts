@@ -1,10 +1,11 @@
 /** The ledger as the snapshot says it must be: for a ledger that was restored from a backup, or lost. */
 import type { Cell } from "../../schemas/fleet.ts";
+import { slotLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { claimsOf } from "../admission/claims.ts";
-import { kindOfSlot, type SlotKind, slotOf, tlsSlotBase } from "../admission/place.ts";
 import type { TenantRow } from "../admission/tenant-row.ts";
+import { kindOfSlot, type SlotKind, slotAt } from "../slots/numbering.ts";
 
 export interface RebuildFacts {
   cell: Cell;
@@ -61,7 +62,7 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
     ),
     tls: countOf(
       facts.taken.tls,
-      slots.filter(({ slot }) => kindOfSlot(slot) === "tls").map(({ slot }) => slot - tlsSlotBase),
+      slots.filter(({ slot }) => kindOfSlot(slot) === "tls").map(({ slot }) => slot - slotLimits.tlsSlotBase),
     ),
   };
   return {
@@ -142,7 +143,7 @@ const countOf = (taken: number, numbers: number[]) => Math.max(taken, ...numbers
 
 function unknownBelow(taken: Record<SlotKind, number>, known: Set<number>, cell: Cell): number[] {
   const numbers = (["raw", "tls"] as const).flatMap((kind) =>
-    Array.from({ length: taken[kind] }, (_, number) => slotOf(cell, kind, number) ?? -1),
+    Array.from({ length: taken[kind] }, (_, number) => slotAt(cell, kind, number) ?? -1),
   );
   return numbers.filter((slot) => slot >= 0 && !known.has(slot));
 }

@@ -1,23 +1,16 @@
-import { bucketCount, type Manifest, type Route } from "../../schemas/snapshot.ts";
+/** Bytes of what edges pull. Same state, same bytes. */
+import type { Manifest, Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
 
-/** Texts of routes that were rendered before: most of a bucket is what it was. */
-const texts = new WeakMap<Route, string>();
+/** The canonical text of one route. A caller may remember texts: most routes of a bucket do not change. */
+export type RouteText = (route: Route) => string;
 
-function textOf(route: Route): string {
-  const text = texts.get(route) ?? canonicalJson(route);
-  texts.set(route, text);
-  return text;
-}
-
-/** A `RouteBucket`'s bytes as text. Same routes, same bytes, whatever their order was. */
-export function renderBucket(routes: Route[]): string {
+/** A `RouteBucket`'s bytes as text, in slot order, whatever the order of `routes` is. */
+export function renderBucket(routes: Route[], textOf: RouteText = canonicalJson): string {
   const ordered = routes.toSorted((a, b) => a.slot - b.slot);
-  return `{"routes":[${ordered.map(textOf).join(",")}]}\n`;
+  return `{"routes":[${ordered.map((route) => textOf(route)).join(",")}]}\n`;
 }
 
 export function renderManifest(manifest: Manifest): string {
   return `${canonicalJson({ ...manifest, keyIds: manifest.keyIds.toSorted() })}\n`;
 }
-
-export const everyBucket = Array.from({ length: bucketCount }, (_, bucket) => bucket);

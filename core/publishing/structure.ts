@@ -4,8 +4,9 @@
  */
 
 import { structureRefused } from "../../schemas/events.ts";
+import { structureLimits } from "../../schemas/limits.ts";
 import type { Manifest } from "../../schemas/snapshot.ts";
-import { type EdgeRow, isReady, recentReportMs } from "../rollout/acks.ts";
+import { type EdgeRow, isReady, isRecent } from "../edges/edge.ts";
 
 export interface StructureState {
   /** The structure to move to, and the one to return to. */
@@ -34,9 +35,6 @@ export interface StructureFacts {
   bakeMs: number;
   now: number;
 }
-
-/** How long an edge may take to report the structure it was given. */
-const applyMs = 60_000;
 
 /** The structure that a state asks for. */
 export function structureOf(state: StructureState): Manifest["structure"] {
@@ -85,8 +83,6 @@ function next({ publishedAt: _, ...state }: StructureState, { edges, degraded, n
   return { ...base, stage: "region", edges: members.sort() };
 }
 
-const isRecent = (edge: EdgeRow, now: number) => now - edge.reportedAt <= recentReportMs;
-
 const isPublished = (live: Manifest["structure"], asked: Manifest["structure"]) =>
   live.default === asked.default &&
   Object.keys(live.overrides).sort().join() === Object.keys(asked.overrides).sort().join();
@@ -96,7 +92,7 @@ function faultOf(edge: EdgeRow, state: StructureState, facts: StructureFacts): s
   const { stage, publishedAt = facts.now, unwell } = state;
   const { wanted, degraded, now } = facts;
   const who = `${edge.edgeId} (${edge.region})`;
-  const waited = now - publishedAt > applyMs;
+  const waited = now - publishedAt > structureLimits.applyMs;
   if (!isRecent(edge, now)) return stage !== "all" && waited ? `${who} fell silent with it` : undefined;
   if (edge.structure !== wanted && edge.nack?.reason.startsWith(structureRefused)) return `${who} ${edge.nack.reason}`;
   if (edge.structure !== wanted) return waited ? `${who} did not apply it` : undefined;

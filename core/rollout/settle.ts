@@ -1,4 +1,4 @@
-import type { WaitOutcome } from "./acks.ts";
+import type { WaitOutcome } from "./waits.ts";
 
 /** Served by all edges that count, by some, or by none that we heard of. */
 export function servedBy({ served, missing }: WaitOutcome): "all" | "partly" | "none" {

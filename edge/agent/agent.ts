@@ -2,7 +2,8 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Logger } from "pino";
-import { detailTypes, rejectedMost } from "../../schemas/events.ts";
+import { detailTypes } from "../../schemas/events.ts";
+import { edgeLimits } from "../../schemas/limits.ts";
 import { parseKeys } from "../../schemas/signed.ts";
 import type { Manifest } from "../../schemas/snapshot.ts";
 import { Backends } from "./backends/backends.ts";
@@ -19,10 +20,8 @@ import { SnapshotSource } from "./snapshot/source.ts";
 import { Store } from "./snapshot/store.ts";
 import { verifyManifest } from "./snapshot/verify.ts";
 
-const reportEveryMs = 10_000;
+const { reportEveryMs, closingTenantsMax } = edgeLimits;
 const bootAgainMs = 15_000;
-/** Removed tenants that one report names: an event has 256 KiB. */
-const closingMost = 100;
 
 export interface AgentOptions {
   settings: EdgeSettings;
@@ -255,7 +254,7 @@ export class Agent {
       appliedGeneration: this.generation,
       structure: this.structure?.hash,
       serving: this.serving,
-      rejectedRoutes: this.routes.rejected.slice(0, rejectedMost),
+      rejectedRoutes: this.routes.rejected.slice(0, edgeLimits.rejectedRoutesMax),
       nack: this.#source.nack,
     };
     // What only counts down or up is told with the next report, not in one of its own.
@@ -263,7 +262,7 @@ export class Agent {
     const text = JSON.stringify(news);
     if (text === this.#reported.text && now - this.#reported.at < reportEveryMs) return;
     const at = Math.max(Date.now(), this.#reported.told + 1); // a clock that is set back must not make this look old
-    const detail = { ...state, closing: closing?.slice(0, closingMost), drain, at };
+    const detail = { ...state, closing: closing?.slice(0, closingTenantsMax), drain, at };
     await this.#cloud.putEvent(detailTypes.edgeReport, detail);
     this.#reported = { at: now, told: at, text };
   }

@@ -1,6 +1,7 @@
 /** The edge agent: four rounds a second with AWS, and as many with nginx; sessions tended once a second, backends checked when they are due. */
 import { setTimeout as sleep } from "node:timers/promises";
 import pino from "pino";
+import { edgeLimits } from "../../schemas/limits.ts";
 import { Agent } from "./agent.ts";
 import { hearFailures } from "./backends/failures.ts";
 import { clock } from "./clock.ts";
@@ -9,9 +10,7 @@ import { Metrics } from "./metrics.ts";
 import { edgeServer } from "./server.ts";
 import { readIdentity, readSettings } from "./settings.ts";
 
-const roundMs = 250;
-/** Rounds of a fleet that booted together drift apart. */
-const jitterMs = 25;
+const { pollMs: roundMs, pollJitterMs: jitterMs } = edgeLimits; // jitter: agents that booted together drift apart
 const tendMs = 1000;
 const checkMs = 100;
 const lifecycleMs = 5000;

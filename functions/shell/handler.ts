@@ -1,11 +1,9 @@
-/** The shell that every function wears: parse at the door, log with a fixed shape, measure nothing twice. */
-import { Logger } from "@aws-lambda-powertools/logger";
+/** What every function has in common: it parses its input, logs in one shape, and lets errors keep their names. */
 import { injectLambdaContext } from "@aws-lambda-powertools/logger/middleware";
 import middy from "@middy/core";
 import type { Context } from "aws-lambda";
 import type * as z from "zod";
-
-export const logger = new Logger({ serviceName: "landfall" });
+import { logger } from "../../aws/logger.ts";
 
 /**
  * A Lambda handler around `run`.

@@ -1,4 +1,4 @@
-/** Stands in for a tenant's access proxy: says where a connection came in, then echoes. Over TLS and as a raw protocol. */
+/** Replaces a tenant's access proxy: sends the region that a connection comes from, then echoes. TLS and raw TCP. */
 import net from "node:net";
 import tls from "node:tls";
 import { generate } from "selfsigned";
@@ -7,7 +7,7 @@ import type { Geography } from "../network/geography.ts";
 export interface EchoServer {
   tlsPort: number;
   rawPort: number;
-  /** Whom clients trust. */
+  /** The certificate that clients trust. */
   ca: string;
   close(): void;
 }

@@ -1,19 +1,19 @@
-/** `npm run demo`: Landfall's whole story on one machine, in the terminal. `-- --json` adds one last line with every figure. */
+/** `npm run demo`: shows all of Landfall on one machine. `-- --json` adds a last line with every figure. */
 import path from "node:path";
 import { Command, Option } from "commander";
 import pc from "picocolors";
 import { connectTo } from "../../cli/connect.ts";
+import { localDir } from "../../schemas/local.ts";
 import { Cloud } from "../cloud.ts";
-import { localDir } from "../endpoints.ts";
 import { type Latency, profiles } from "../latency.ts";
 import { isAlive } from "../processes.ts";
 import { untilStopped } from "../signals.ts";
 import { must, StepFailed, Story } from "./story.ts";
 
 const options = new Command("npm run demo --")
-  .description("Landfall's whole story on this machine. Exits with 0 only if every step held.")
-  .addOption(new Option("--profile <name>", "what latency to add").choices(Object.keys(profiles)).default("none"))
-  .option("--json", "one last line of JSON with every figure")
+  .description("Shows all of Landfall on this machine. Exits with 0 only if every step passes.")
+  .addOption(new Option("--profile <name>", "the latency to add").choices(Object.keys(profiles)).default("none"))
+  .option("--json", "print every figure in a last line of JSON")
   .parse()
   .opts<{ profile: Latency["name"]; json?: boolean }>();
 const { profile } = options;
@@ -67,15 +67,15 @@ async function shutDown(): Promise<string> {
   story?.close();
   await cloud?.stop();
   const left = pids.filter(isAlive);
-  must(left.length === 0, `no process is left (${left.join(", ")} are)`);
-  return `${pids.length} processes ended, none left`;
+  must(left.length === 0, `no process is left (still running: ${left.join(", ")})`);
+  return `${pids.length} processes ended, none is left`;
 }
 
 const outcome = await Promise.race([
   tell().then(
     () => 0,
     (error: unknown) => {
-      if (stopping) return 1; // what fails because the cloud goes is no news
+      if (stopping) return 1; // errors that the shutdown causes are not reported
       say(`         ${pc.red("✗")} ${error instanceof StepFailed ? error.message : String((error as Error).stack)}`);
       return 1;
     },
@@ -88,6 +88,6 @@ const outcome = await Promise.race([
 ]);
 if (outcome !== 0) await shutDown().catch((error) => console.error(error));
 Object.assign(figures, { seconds: Math.round((Date.now() - began) / 100) / 10, ok: outcome === 0 });
-if (outcome === 0) say(`${pc.dim(seconds())}  ${pc.green("Every step held.")} Keep it running with: npm run dev`);
+if (outcome === 0) say(`${pc.dim(seconds())}  ${pc.green("Every step passed.")} Keep it running with: npm run dev`);
 if (options.json) console.log(JSON.stringify(figures));
 process.exit(outcome);

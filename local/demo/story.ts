@@ -1,4 +1,4 @@
-/** The demo's steps. Each prints what it does and throws when it does not hold. */
+/** The demo's steps. Each prints its results, and throws if an expectation fails. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
@@ -24,7 +24,7 @@ export function must(holds: boolean, what: string): asserts holds {
   if (!holds) throw new StepFailed(what);
 }
 
-/** A check every 10 s with a threshold of 1, 2 s for an answer, and the write's way to the data plane. */
+/** A check every 10 s with a threshold of 1, 2 s for an answer, and time for the change to reach the data plane. */
 const detectionMs = 20_000;
 
 export interface Views {
@@ -39,7 +39,7 @@ const home = { id: "globex", name: `globex.${domain}` };
 
 const eventually = async (holds: () => Promise<boolean>, what: string, withinMs = 30_000, everyMs = 25) => {
   for (const until = Date.now() + withinMs; Date.now() < until; await sleep(everyMs)) if (await holds()) return;
-  throw new StepFailed(`${what}: not after ${withinMs / 1000} s`);
+  throw new StepFailed(`${what}: not within ${withinMs / 1000} s`);
 };
 
 export class Story {
@@ -84,7 +84,7 @@ export class Story {
     return (await this.#views.status()).flatMap(({ edges }) => edges);
   }
 
-  /** Edges that serve and are healthy in the accelerator. */
+  /** Waits until every edge serves and is healthy in the accelerator. */
   async ready(): Promise<string> {
     const count = this.#cloud.context.services.compute.edges.length;
     await eventually(
@@ -95,7 +95,7 @@ export class Story {
     return `${count} edges in ${this.#geography.regions.length} regions, all healthy in the accelerator`;
   }
 
-  /** The tenants' servers: one real server, with an address in each region. */
+  /** Starts the tenants' servers: one real server, with an address in each region. */
   async servers(): Promise<string> {
     this.#server = await startEchoServer([multi.name, home.name], this.#geography);
     this.#pods = {};
@@ -160,13 +160,13 @@ export class Story {
     const reasons = (await this.#views.tenant("umbrella"))?.reasons ?? [];
     must(reasons.length > 0, "a rejection has reasons");
     for (const reason of reasons) this.#say(`    umbrella  rejected: ${reason}`);
-    return "three tenants served, one bad record rejected, nobody waited for it";
+    return "three tenants served, one bad record rejected without a delay for the others";
   }
 
   #put = (Item: Record<string, unknown>) =>
     this.#tables.send(new PutCommand({ TableName: this.#cloud.endpoints().tables.tenants, Item }));
 
-  /** Keypress echo from six cities: one region for all, against Landfall. */
+  /** Compares the echo of keys from six cities: through one region for all, and through Landfall. */
   async cities(): Promise<string> {
     const { regions } = this.#geography;
     const [homeRegion = ""] = regions;
@@ -210,14 +210,14 @@ export class Story {
     const far = rows.filter(({ landed }) => landed !== homeRegion);
     must(
       far.every((row) => row.tlsMs < row.oneRegionMs && row.rawMs < row.oneRegionMs),
-      "far users' keys come back sooner than through one region",
+      "the keys of far users are echoed sooner than through one region",
     );
     const homeOnly = await typeKeys(this.#tls(home.name), this.#from("tokyo"));
     must(homeOnly.landed !== homeRegion, "a tenant with one region is reached through the nearest edge too");
     return `far users: ${far.map((row) => `${row.city} ${row.oneRegionMs.toFixed(0)} → ${row.tlsMs.toFixed(0)} ms`).join(", ")}`;
   }
 
-  /** New connections all the while, until `done`; when each began, and whether it was served. */
+  /** Opens new connections until `done`. Returns when each began, and the region that it landed in, if served. */
   async #traffic(
     city: string,
     everyMs: number,
@@ -251,7 +251,7 @@ export class Story {
     await client.send(new StopInstancesCommand({ InstanceIds: [victim] }));
     const healthOf = async () => (await this.#edgesIn()).find(({ edgeId }) => edgeId === victim)?.health;
     try {
-      await eventually(async () => (await healthOf()) === "UNHEALTHY", "the accelerator sees that the edge is dead");
+      await eventually(async () => (await healthOf()) === "UNHEALTHY", "the accelerator reports the edge as unhealthy");
       await sleep(1500);
     } finally {
       over = true;
@@ -271,9 +271,9 @@ export class Story {
     client.destroy();
     must(
       lastMs <= detectionMs,
-      `no connection fails later than ${detectionMs} ms after the death (the last after ${lastMs} ms)`,
+      `no connection fails later than ${detectionMs} ms after the edge died (the last after ${lastMs} ms)`,
     );
-    return `routed around within ${(lastMs / 1000).toFixed(1)} s (the accelerator's check takes up to ${detectionMs / 1000} s): ${failed.length} of ${attempts.length} new connections failed until then, none after; the edge is back`;
+    return `routed around it within ${(lastMs / 1000).toFixed(1)} s (the accelerator's check takes up to ${detectionMs / 1000} s): ${failed.length} of ${attempts.length} new connections failed until then, none after; the edge is back`;
   }
 
   async regionOut(): Promise<string> {
@@ -288,7 +288,7 @@ export class Story {
       );
       await eventually(
         async () => writes.some(({ at }) => at >= began),
-        `the accelerator written after ${region} is ${health}`,
+        `a write to the accelerator after ${region} is ${health}`,
       );
       const writtenMs = writes.find(({ at }) => at >= began)!.at - began;
       let landed = "";
@@ -297,7 +297,7 @@ export class Story {
           landed = (await typeKeys(this.#tls(multi.name), this.#from("tokyo"), 1)).landed;
           return lands(landed);
         },
-        `tokyo lands as it should after ${region} is ${health}`,
+        `users in tokyo land in the expected region after ${region} is ${health}`,
         30_000,
         100,
       );
@@ -327,10 +327,10 @@ export class Story {
         },
         () => false,
       );
-    await eventually(async () => !(await answers()), "the deleted tenant's name answers nothing");
+    await eventually(async () => !(await answers()), "connections to the deleted tenant's name fail");
     const goneMs = Date.now() - began;
-    must((await typeKeys(this.#tls(multi.name), this.#from("paris"), 1)).landed !== "", "the other tenants go on");
+    must((await typeKeys(this.#tls(multi.name), this.#from("paris"), 1)).landed !== "", "the other tenants are served");
     this.figures.deletion = { goneMs };
-    return `${home.name} answers nothing after ${goneMs} ms; the others go on`;
+    return `${home.name} stopped answering after ${goneMs} ms; the other tenants are still served`;
   }
 }

@@ -6,7 +6,7 @@ import tls from "node:tls";
 export interface Destination {
   host: string;
   port: number;
-  /** TLS by server name; raw when absent. */
+  /** The server name for TLS; raw TCP when absent. */
   servername?: string;
   ca?: string;
 }
@@ -35,7 +35,7 @@ export class Session {
     socket.on("close", () => fail(new Error("closed by the other side")));
   }
 
-  /** Connects from a source address; throws when nobody answers with a banner in time. */
+  /** Connects from a source address. Throws if no banner arrives in time. */
   static async open(to: Destination, from: string, timeoutMs = 5000): Promise<{ session: Session; landed: string }> {
     const { host, port, servername, ca } = to;
     const plain = net.connect({ host, port, localAddress: from, noDelay: true });
@@ -89,7 +89,7 @@ export class Session {
   }
 }
 
-/** The median echo of some keys, ms, and the region that the session landed in. */
+/** Presses keys. Returns the median time of an echo, ms, and the region that the session landed in. */
 export async function typeKeys(to: Destination, from: string, keys = 15): Promise<{ landed: string; echoMs: number }> {
   const { session, landed } = await Session.open(to, from);
   try {

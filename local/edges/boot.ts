@@ -7,7 +7,7 @@ import { type BootContext, keyFor, text, withPublicKeys } from "../context.ts";
 import type { LockedResource } from "../lock.ts";
 import { LocalEdge } from "./edge.ts";
 
-/** An Auto Scaling group's instances: real nginx and one agent each, from the launch template's own user data. */
+/** Starts each Auto Scaling group's instances: real nginx and an agent each, with the launch template's user data. */
 export function bootEdges(context: BootContext): void {
   const { lock, services, geography } = context;
   const templates = new Map(

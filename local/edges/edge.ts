@@ -1,4 +1,4 @@
-/** One edge: what an instance is on EC2, here a directory, an agent process, and the nginx that the agent runs. */
+/** One edge. On EC2 it is an instance; here it is a directory, an agent process, and the nginx that the agent runs. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -13,7 +13,7 @@ export interface EdgeConfig {
   region: string;
   address: string;
   dir: string;
-  /** What user data says. */
+  /** The settings from the user data. */
   settings: EdgeSettings;
   agentBundle: string;
   environment: Record<string, string>;
@@ -36,19 +36,19 @@ export class LocalEdge {
     return this.#agent?.pid;
   }
 
-  /** nginx's master, when it runs. */
+  /** The pid of nginx's master; undefined if nginx does not run. */
   get pid(): number | undefined {
     const file = path.join(this.config.dir, "run/nginx.pid");
     const pid = existsSync(file) ? Number(readFileSync(file, "utf8")) : 0;
     return pid > 1 && isAlive(pid) ? pid : undefined;
   }
 
-  /** Powers it on. It boots from what its disk has. */
+  /** Powers the edge on. It boots with what is on its disk. */
   start(): void {
     if (this.state === "terminated") throw new Error(`${this.config.id} is terminated`);
     this.state = "running";
     const { dir, settings } = this.config;
-    // What the user data says, with this machine's paths: Debian's modules, and nginx's own user when root starts it.
+    // The settings from the user data, with this machine's paths and modules, and with nginx's own user if run as root.
     const local: EdgeSettings = {
       ...settings,
       runDir: path.join(dir, "run"),
@@ -66,7 +66,7 @@ export class LocalEdge {
     this.#spawn();
   }
 
-  /** systemd's part: an agent that dies is started again. */
+  /** Does what systemd does on an instance: restarts an agent that dies. */
   #spawn(): void {
     const { dir, id, address, agentBundle, environment } = this.config;
     const log = openSync(path.join(dir, "agent.log"), "a");
@@ -79,7 +79,7 @@ export class LocalEdge {
         LANDFALL_ADDRESS: address,
       },
       stdio: ["ignore", log, log, "ipc"],
-      detached: true, // Ctrl-C is for the cloud, which ends its edges in order
+      detached: true, // Ctrl-C must reach only the cloud, which then stops its edges in order
     });
     closeSync(log);
     this.#agent = agent;
@@ -90,17 +90,17 @@ export class LocalEdge {
     });
   }
 
-  /** Pulls the plug: agent, nginx and every session are gone at once. */
+  /** Like a power failure: ends the agent, nginx and every session at once. */
   powerOff(state: "stopped" | "terminated"): void {
     this.state = state;
     this.#agent?.kill("SIGKILL");
     const master = this.pid;
-    // The master first: it would start another worker for one that dies. Then whoever is left of any master.
+    // The master first: it would replace a worker that dies. Then all remaining nginx processes, of any master.
     if (master !== undefined) kill(master);
     for (const pid of nginxIn(path.join(this.config.dir, "run"))) kill(pid);
   }
 
-  /** Ends it in order. */
+  /** Shuts the edge down gracefully. */
   async stop(): Promise<void> {
     const agent = this.#agent;
     if (this.state === "running") this.state = "stopped";
@@ -117,8 +117,8 @@ export class LocalEdge {
 const allocators = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map((kind) => `/usr/lib/${kind}/libjemalloc.so.2`);
 
 /**
- * This machine's nginx, with its stream and njs modules. LANDFALL_NGINX and LANDFALL_NGINX_MODULES, a binary and its modules'
- * folder, put another in its place: structures are to run on Debian's and on nginx.org's.
+ * This machine's nginx, with its stream and njs modules. LANDFALL_NGINX, a binary, and LANDFALL_NGINX_MODULES, the
+ * folder of its modules, select another nginx: structures must run on Debian's and on nginx.org's.
  */
 export function nginxHere(env = process.env): Pick<EdgeSettings["nginx"], "command" | "modules"> {
   const folders = env.LANDFALL_NGINX_MODULES?.split(":") ?? ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"];

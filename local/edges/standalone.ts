@@ -1,4 +1,4 @@
-/** nginx with the structure and route files, and no agent: what tests and benches of the data path start. */
+/** nginx with the structure and route files, but without an agent: for tests and benches of the data path. */
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { writeAtomically } from "../../edge/agent/files.ts";
@@ -11,7 +11,7 @@ import { nginxHere } from "./edge.ts";
 const structureDir = path.resolve(import.meta.dirname, "../../edge/structure");
 const read = (file: string) => readFileSync(path.join(structureDir, file), "utf8");
 
-/** The structure that a deployment has, on these ports. */
+/** The structure of a deployment, with these ports. */
 export const structureOn = (parts: Pick<Structure, "edgeTlsPort" | "portBase" | "portCount">): Structure => ({
   nginxConf: read("nginx.conf"),
   router: read("router.js"),
@@ -25,9 +25,9 @@ export const structureOn = (parts: Pick<Structure, "edgeTlsPort" | "portBase" | 
 });
 
 export interface StandaloneOptions {
-  /** Ends up with `run/` in it; a folder that nginx's workers may enter. */
+  /** A folder that nginx's workers may enter; `run/` is created in it. */
   dir: string;
-  /** Every address when undefined. */
+  /** The address to listen on; undefined means every address. */
   address?: string;
   structure: Structure;
   connections?: number;

@@ -1,4 +1,4 @@
-/** The one endpoint: knows the caller by the access key, and the service and region by the credential's scope. */
+/** The one endpoint. The access key identifies the caller; the credential's scope names the service and the region. */
 import { randomUUID } from "node:crypto";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
@@ -14,7 +14,7 @@ import { AwsError, type Call, type Service } from "./service.ts";
 
 const protocols: Record<Service["protocol"], Protocol> = { awsJson, restJson, restXml, awsQuery, ec2Query };
 
-/** A service that speaks for itself, such as DynamoDB, which is passed on. */
+/** A service that answers raw requests itself, such as DynamoDB, which forwards them to its engine. */
 export interface RawService {
   signingName: string;
   answer(request: WireRequest, call: Call): Promise<WireResponse>;
@@ -26,7 +26,7 @@ export interface GatewayOptions {
   services: (Service | RawService)[];
   /** Paths outside AWS, such as the cloud's own controls. */
   own: (request: WireRequest) => Promise<WireResponse | undefined>;
-  /** Waits as long as the caller is away from the region, in the profile that models it. */
+  /** Waits for the round trip between the caller and the region, if the latency profile models it. */
   travel: (caller: string, region: string) => Promise<void>;
   onFault: (error: unknown, what: string) => void;
 }
@@ -50,7 +50,7 @@ export class Gateway {
       this.#server.once("error", (error: NodeJS.ErrnoException) =>
         reject(
           error.code === "EADDRINUSE"
-            ? new Error(`port ${port} is taken: choose another with --port, 0 for any`)
+            ? new Error(`port ${port} is in use: choose another with --port, or 0 for any`)
             : error,
         ),
       );
@@ -130,7 +130,7 @@ export class Gateway {
     return protocol.write(output as Record<string, unknown>, operation, call.requestId, service);
   }
 
-  /** SDK exceptions and our own keep their names; anything else is our fault, said so and logged. */
+  /** SDK exceptions and our own keep their names. Any other error is our bug: it is logged, and sent as a 500. */
   #asAwsError(error: unknown, service: string): AwsError {
     if (error instanceof AwsError) return error;
     const known = error as { name?: string; message?: string; $fault?: string; $metadata?: unknown };
@@ -148,13 +148,13 @@ export class Gateway {
   }
 }
 
-/** How whoever asks for a service that is not here would read an error. */
+/** The protocol in which the caller of an unknown service can read an error. */
 function unknownProtocol({ headers, body }: WireRequest): Protocol {
   if (headers["x-amz-target"] !== undefined) return awsJson;
   return body.toString("latin1", 0, 200).includes("Action=") ? awsQuery : restXml;
 }
 
-/** What was asked for and would silently not happen. */
+/** The input's members that the handler would silently ignore. */
 function ignoredMembers({ members }: Service, operation: string, input: Record<string, unknown>): string[] {
   const honoured = members?.[operation]?.split(" ");
   return honoured === undefined

@@ -1,9 +1,9 @@
 import type http from "node:http";
 
-/** A request as the protocols read it: everything in memory, names of headers in lower case. */
+/** A request as the protocols read it: the body in memory, header names in lower case. */
 export interface WireRequest {
   method: string;
-  /** Decoded only where a protocol decodes it. */
+  /** Still percent-encoded; a protocol decodes the parts that it needs. */
   path: string;
   query: URLSearchParams;
   headers: Record<string, string>;
@@ -23,10 +23,10 @@ export async function readRequest(request: http.IncomingMessage): Promise<WireRe
   let size = 0;
   for await (const chunk of request) {
     size += (chunk as Buffer).length;
-    if (size > bodyMost) throw new Error(`a request of more than ${bodyMost} bytes`);
+    if (size > bodyMost) throw new Error(`the request has more than ${bodyMost} bytes`);
     chunks.push(chunk as Buffer);
   }
-  // Not through URL, which would resolve the `.` and `..` that a key may have.
+  // Does not use URL: it would resolve `.` and `..`, which a key may contain.
   const [path = "/", query = ""] = (request.url ?? "/").split(/\?(.*)/s);
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(request.headers))
@@ -56,7 +56,7 @@ function unchunk(body: Buffer): Buffer {
   return Buffer.concat(parts);
 }
 
-/** What a caller signed with: access key, region and service, from the header or a presigned URL. */
+/** The access key, region and service of a request's signature, from the header or a presigned URL. */
 export function credentialScope(
   request: WireRequest,
 ): { accessKey: string; region: string; service: string } | undefined {

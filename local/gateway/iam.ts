@@ -1,4 +1,4 @@
-/** Identity policies, as far as Landfall's use them: Effect, Action and Resource with wildcards. Anything else is refused. */
+/** Identity policies, as far as Landfall uses them: Effect, Action and Resource with wildcards. The rest is refused. */
 import { AwsError } from "./service.ts";
 
 interface Statement {
@@ -23,17 +23,17 @@ function matches(pattern: string, text: string): boolean {
   return regexp.test(text);
 }
 
-/** AWS answers it to everybody with a valid key. */
+/** AWS allows this action for every valid key. */
 const unguarded = "sts:GetCallerIdentity";
 
-/** Whoever holds it may do everything: the person at this machine. */
+/** The key of the person at this machine. It allows every action. */
 export const administrator = { accessKeyId: "landfall", secretAccessKey: "landfall" };
 
 export class Iam {
   readonly #statements = new Map<string, Statement[]>();
   readonly #callers = new Map<string, string>();
 
-  /** Whoever signs with this key is this role, or the administrator when no role is given. */
+  /** Registers the caller of a key: a role's ARN, or the root's ARN for the administrator. */
   addKey(accessKey: string, arn: string): void {
     this.#callers.set(accessKey, arn);
   }
@@ -54,7 +54,7 @@ export class Iam {
     return arn;
   }
 
-  /** @throws AccessDeniedException, in AWS's words, unless every resource is allowed */
+  /** @throws AccessDeniedException, with AWS's message, unless every resource is allowed */
   check(caller: string, action: string, resources: string[]): void {
     if (caller.endsWith(":root") || action === unguarded) return;
     const statements = this.#statements.get(caller) ?? [];

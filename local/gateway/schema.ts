@@ -40,7 +40,7 @@ function parseOperation([, , name, traits, input, output]: unknown[]): Operation
   };
 }
 
-/** The members that a structure requires: the first so many, by the schema's seventh element. */
+/** The required members of a structure: they come first, and the schema's seventh element is their number. */
 export function requiredMembers(schema: NormalizedSchema): string[] {
   const raw = schema.getSchema();
   if (!Array.isArray(raw)) return [];

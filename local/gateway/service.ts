@@ -1,6 +1,6 @@
-/** A service of the embedded cloud: typed handlers in AWS's own shapes, behind the schemas that its SDK client publishes. */
+/** A service of the embedded cloud: typed handlers in AWS's own shapes, and the schemas that its SDK client has. */
 
-/** Who calls, and where. */
+/** The caller of a request, and the region that it calls. */
 export interface Call {
   region: string;
   account: string;
@@ -9,7 +9,7 @@ export interface Call {
   requestId: string;
 }
 
-/** Handlers by operation. One that is missing answers with AWS's error for an unknown operation. */
+/** Handlers by operation. An operation without a handler gets AWS's error for an unknown operation. */
 export type Handlers<Sdk> = {
   [Key in keyof Sdk as Key extends `${infer Operation}Command` ? Operation : never]?: Sdk[Key] extends abstract new (
     ...options: never
@@ -26,11 +26,11 @@ export interface Service {
   protocol: "awsJson" | "restJson" | "restXml" | "awsQuery" | "ec2Query";
   sdk: Record<string, unknown>;
   handlers: Record<string, Handler | undefined>;
-  /** Members that an operation's handler honours, where it does not honour all: others are refused, not ignored. */
+  /** Operation → the members that its handler supports, if it does not support all. Others are refused, not ignored. */
   members?: Record<string, string>;
-  /** IAM's word for an operation where it is not `signingName:Operation`. */
+  /** IAM's action for an operation, if it is not `signingName:Operation`. */
   actionOf?: (operation: string) => string;
-  /** ARNs that a call acts on; `*` when the service knows no finer. */
+  /** ARNs that a call acts on; `*` if the service cannot be more specific. */
   resourcesOf?: (operation: string, input: Record<string, unknown>, call: Call) => string[];
 }
 
@@ -43,7 +43,7 @@ export const service = <Sdk extends object>(options: ServiceOptions<Sdk>): Servi
 
 /** An error as AWS sends it: `name` is its code. */
 export class AwsError extends Error {
-  /** More headers of the answer. */
+  /** Additional headers of the response. */
   headers: Record<string, string> = {};
   override readonly name: string;
   readonly status: number;

@@ -1,8 +1,8 @@
-/** Carries bytes from one socket to another, each as late as the way is long. */
+/** Carries bytes from one socket to another, with the delay of the path. */
 import type net from "node:net";
 import { performance } from "node:perf_hooks";
 
-/** Bytes in flight before the source is paused: more than any window that a real path would have open. */
+/** The source is paused above this number of bytes in flight. It is larger than the window of any real path. */
 const inFlightMost = 4 * 1024 * 1024;
 
 interface Parcel {
@@ -10,7 +10,7 @@ interface Parcel {
   chunk: Buffer | undefined;
 }
 
-/** One direction. `notBefore` holds the first bytes until the handshake would be over. */
+/** Carries one direction. `notBefore` is when a handshake would be over: the first bytes are held until then. */
 export function delay(source: net.Socket, target: net.Socket, oneWayMs: number, notBefore = 0): void {
   const parcels: Parcel[] = [];
   let inFlight = 0;
@@ -26,7 +26,7 @@ export function delay(source: net.Socket, target: net.Socket, oneWayMs: number, 
     if (scheduled || next === undefined) return;
     scheduled = true;
     const rest = next.due - performance.now();
-    // A timer is up to a millisecond late, on a path of ten: the last one is spent in turns of the loop.
+    // A timer is up to 1 ms late, which is much on a path of 10 ms. The last millisecond uses turns of the event loop.
     if (rest > 1) setTimeout(deliver, Math.floor(rest));
     else setImmediate(deliver);
   };
@@ -50,7 +50,7 @@ export function delay(source: net.Socket, target: net.Socket, oneWayMs: number, 
   source.on("end", () => push(undefined));
 }
 
-/** Both directions, half-closes included; a reset on one side resets the other as much later. */
+/** Carries both directions, with half-closes. A reset on one side resets the other after the one-way delay. */
 export function join(client: net.Socket, server: net.Socket, rttMs: number, clientNotBefore = 0): void {
   delay(client, server, rttMs / 2, clientNotBefore);
   delay(server, client, rttMs / 2);

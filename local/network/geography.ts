@@ -1,5 +1,5 @@
 /**
- * Where things are. Regions are loopback subnets of one /16 a cloud, 127.<n>.0.0, so that clouds can run side by side:
+ * The places of addresses. Each cloud has a loopback /16, 127.<n>.0.0, so that clouds can run side by side. Subnets:
  * 127.n.1.k accelerators, 127.n.(10 + region).k edges, 127.n.(100 + region).k pods, 127.n.(200 + city).k clients.
  */
 import { readFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import path from "node:path";
 
 export interface City {
   name: string;
-  /** The nearest region of the table, and the last mile to it in ms: an assumption. */
+  /** The nearest region in the table, and the assumed last mile to it, ms. */
   region: string;
   lastMileMs: number;
 }
@@ -23,13 +23,13 @@ export const cities: City[] = [
   { name: "sydney", region: "ap-southeast-2", lastMileMs: 6 },
 ];
 
-/** The loopback network that infra/fleet.ts writes; a cloud that runs beside another moves to its own. */
+/** The loopback network that infra/fleet.ts uses. A second cloud on the same machine uses another one. */
 export const defaultNetwork = 77;
 export const withinRegionMs = 1;
 
 const third = { accelerators: 1, edges: 10, pods: 100, cities: 200 };
 
-/** A point on the map: a region, and how far from it. */
+/** A place: a region, and the last mile to it. */
 export interface Place {
   region: string;
   lastMileMs: number;
@@ -40,7 +40,7 @@ export class Geography {
   readonly regions: string[];
   readonly #rtt = new Map<string, number>();
 
-  /** `regions` in the fleet's order: it numbers the subnets. */
+  /** `regions` must be in the fleet's order: the order numbers the subnets. */
   constructor(network: number, regions: string[], table = readTable()) {
     this.network = network;
     this.regions = regions;
@@ -65,7 +65,7 @@ export class Geography {
     return index;
   }
 
-  /** Where an address is; the home region for one that is nowhere, such as 127.0.0.1. */
+  /** The place of an address; the home region for an address without a place, such as 127.0.0.1. */
   placeOf(address: string): Place {
     const [first, second, subnet = 0] = address
       .replace(/^::ffff:/, "")

@@ -1,18 +1,18 @@
-/** The accelerator's health checks of its endpoints, from where its checkers are. */
+/** Checks the health of the accelerator's endpoints, as the accelerator's own checkers do. */
 import http from "node:http";
 import net from "node:net";
 import type { NetworkGroup } from "./messages.ts";
 
 export type Health = "INITIAL" | "HEALTHY" | "UNHEALTHY";
 
-/** A check takes at most so long; AWS does not say, this is assumed. */
+/** The timeout of a check. AWS does not document it; this value is assumed. */
 const answerMs = 2000;
 
 interface Checked {
   state: Health;
   streak: number;
   timer: NodeJS.Timeout | undefined;
-  /** What is checked: a change starts over. */
+  /** The address and settings of the check. When they change, the check starts over. */
   what: string;
 }
 
@@ -28,7 +28,7 @@ export class HealthChecks {
     return this.#checked.get(`${group} ${endpoint}`)?.state ?? "INITIAL";
   }
 
-  /** Checks exactly these endpoints from now on. A new one is looked at once, then at its interval. */
+  /** Checks exactly these endpoints from now on. A new one is checked at once, then at its interval. */
   watch(groups: NetworkGroup[]): void {
     const wanted = new Set<string>();
     for (const group of groups)
@@ -56,7 +56,7 @@ export class HealthChecks {
       health.protocol === "TCP"
         ? asksTcp(address, health.port ?? 443)
         : asksHttp(address, health.port ?? 80, health.path);
-    const good = await asked().catch(() => false); // what can't be asked is not healthy
+    const good = await asked().catch(() => false); // an endpoint that can't be reached is not healthy
     if (this.#checked.get(`${group.arn} ${id}`) !== checked) return;
     const state = good ? "HEALTHY" : "UNHEALTHY";
     checked.streak = state === checked.state ? 0 : checked.streak + 1;

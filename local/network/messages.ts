@@ -1,4 +1,4 @@
-/** What the cloud tells its network thread, and hears from it. */
+/** The messages between the cloud and its network thread. */
 
 export interface NetworkEndpoint {
   id: string;
@@ -23,7 +23,7 @@ export interface NetworkListener {
   arn: string;
   address: string;
   sourceAffinity: boolean;
-  /** Public port → the port that is listened on here. */
+  /** Public port → the port on this machine. */
   ports: [number, number][];
   groups: NetworkGroup[];
 }

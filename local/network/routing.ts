@@ -1,4 +1,4 @@
-/** Which endpoint a new connection gets: Global Accelerator's rules, as far as they are documented. Pure. */
+/** Chooses the endpoint of a new connection by Global Accelerator's rules, as far as they are documented. Pure. */
 
 export interface Endpoint {
   id: string;
@@ -12,13 +12,14 @@ export interface Group {
   endpoints: Endpoint[];
 }
 
-/** Groups tried when the nearest has nobody; the documents disagree between three and all. */
+/** Groups to try when the nearest has no healthy endpoint. AWS's documents disagree: three, or all. */
 const groupsTried = 3;
 
 /**
- * Nearest group first; a dial below 100 sends that share of its traffic on. A group without a healthy endpoint of
- * weight above zero passes to the next, and there dials do not count. When nobody is healthy, it fails open to the
- * nearest group. `flow` and `share` are in [0, 1): the flow's hash, and the draw for the dial.
+ * Nearest group first. A dial below 100 limits a group to that share of its traffic; the next group gets the rest. A
+ * group without a healthy endpoint of weight above zero passes its traffic to the next group, where dials are ignored.
+ * If no endpoint is healthy, fails open to the nearest group. `flow` and `share` are in [0, 1): the flow's hash, and
+ * the random number for the dial.
  */
 export function route(
   groups: Group[],
@@ -43,7 +44,7 @@ export function route(
 const takes = ({ healthy, weight }: Endpoint) => healthy && weight > 0;
 const hasCapacity = ({ endpoints }: Group) => endpoints.some(takes);
 
-/** In proportion to weights. */
+/** Picks an endpoint in proportion to the weights. */
 function pick(endpoints: Endpoint[], flow: number): Endpoint {
   const total = endpoints.reduce((sum, { weight }) => sum + weight, 0);
   let at = flow * total;

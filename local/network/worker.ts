@@ -1,4 +1,4 @@
-/** The network thread: accelerators' data plane, pods, and the delay lines between. Nothing of the control plane runs here. */
+/** The network thread: the accelerators' data plane, pods, and delay lines. No part of the control plane runs here. */
 import { createHash } from "node:crypto";
 import net from "node:net";
 import { performance } from "node:perf_hooks";
@@ -39,7 +39,7 @@ async function act(message: ToNetwork): Promise<number | undefined> {
   return listen(key, address, message.port, (client) => toPod(client, address, targetHost, targetPort));
 }
 
-/** Opens what is new, closes what is gone, and lets everything established go on. */
+/** Opens new listeners, closes removed ones, and keeps established connections. */
 async function configure(wanted: NetworkListener[]): Promise<void> {
   const before = listeners;
   listeners = new Map(wanted.map((listener) => [listener.arn, listener]));
@@ -62,7 +62,7 @@ async function configure(wanted: NetworkListener[]): Promise<void> {
 function listen(key: string, host: string, wanted: number, serve: (client: net.Socket) => void): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-      client.on("error", () => {}); // join() mirrors it once there is another side
+      client.on("error", () => {}); // join() passes errors on once there is another side
       serve(client);
     });
     server.once("error", reject);
@@ -73,7 +73,7 @@ function listen(key: string, host: string, wanted: number, serve: (client: net.S
   });
 }
 
-/** A user's connection to the edge that the accelerator chooses; the edge sees the user's own address. */
+/** Connects a user to the edge that the accelerator chooses. The edge sees the user's own address. */
 function toEdge(client: net.Socket, arn: string, listenerPort: number): void {
   const listener = listeners.get(arn);
   const from = client.remoteAddress ?? "";
@@ -98,7 +98,7 @@ function toEdge(client: net.Socket, arn: string, listenerPort: number): void {
   connect(client, { host: chosen.endpoint.address, port: target, localAddress: from }, rtt);
 }
 
-/** A connection to a pod, as far away as its region is from wherever the connection comes from. */
+/** Connects a client to a pod, with the delay between the client's place and the pod's region. */
 function toPod(client: net.Socket, address: string, targetHost: string, targetPort: number): void {
   const from = client.remoteAddress ?? "";
   const rtt = geography.rtt(geography.placeOf(from), geography.placeOf(address));
@@ -106,7 +106,7 @@ function toPod(client: net.Socket, address: string, targetHost: string, targetPo
   connect(client, { host: targetHost, port: targetPort, ...(keepSource ? { localAddress: from } : {}) }, rtt);
 }
 
-/** The far side sees the connection after a round trip, and its first bytes half of one later: when a handshake would be over. */
+/** The server sees the connection after one round trip, and the first bytes half of one later, as after a handshake. */
 function connect(client: net.Socket, options: net.TcpNetConnectOpts, rtt: number): void {
   const began = performance.now();
   client.pause();
@@ -118,5 +118,5 @@ function connect(client: net.Socket, options: net.TcpNetConnectOpts, rtt: number
   }, rtt);
 }
 
-/** A flow's place in [0, 1). */
+/** Hashes a flow to a number in [0, 1). */
 const hash = (text: string) => createHash("md5").update(text).digest().readUInt32BE() / 2 ** 32;

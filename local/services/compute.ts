@@ -1,4 +1,4 @@
-/** EC2 and Auto Scaling: an instance is a local edge. Launched with the cloud; described, stopped, started, terminated. */
+/** EC2 and Auto Scaling. An instance is a local edge, started with the cloud. It can be stopped, started or ended. */
 import * as autoScaling from "@aws-sdk/client-auto-scaling";
 import * as ec2 from "@aws-sdk/client-ec2";
 import type { LocalEdge } from "../edges/edge.ts";
@@ -36,7 +36,7 @@ export class Compute {
     return edge;
   }
 
-  /** All of them or none. */
+  /** Changes all of the instances, or none. */
   #changed(ids: string[] = [], region: string, dryRun: boolean | undefined, what: "stop" | "start" | "terminate") {
     const edges = ids.map((id) => this.#edge(id, region));
     const gone = edges.find(({ state }) => state === "terminated");

@@ -1,4 +1,4 @@
-/** DynamoDB and its streams: dynoxide's binary, behind the gateway, so that policies hold for every call. */
+/** DynamoDB and its streams: dynoxide's binary behind the gateway, so that policies apply to every call. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import http from "node:http";
@@ -20,11 +20,11 @@ const startMs = 10_000;
 export class DynamoDb {
   readonly #child: ChildProcess | undefined;
   readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 128 });
-  /** Told the table's name after each write, so that a stream's poller need not wait for its next turn. */
+  /** Called with the table's name after each write, so that a stream's poller need not wait for its next poll. */
   onWrite: (table: string) => void = () => {};
-  /** Told of every read and how many items it was of, for measurements; absent in ordinary runs. */
+  /** Called for every read with its number of items, for measurements; absent in ordinary runs. */
   onRead: ((operation: string, table: string, items: number) => void) | undefined;
-  /** Where the engine itself listens; only the gateway and the stream pollers go there. */
+  /** The engine's own endpoint; only the gateway and the stream pollers use it. */
   readonly endpoint: string;
 
   private constructor(endpoint: string, child?: ChildProcess) {
@@ -32,7 +32,7 @@ export class DynamoDb {
     this.#child = child;
   }
 
-  /** Starts the engine; or uses LANDFALL_DYNAMODB_ENDPOINT where there is no binary for this machine. */
+  /** Starts the engine. LANDFALL_DYNAMODB_ENDPOINT, if set, replaces it: for machines without a binary. */
   static async start(): Promise<DynamoDb> {
     const given = process.env.LANDFALL_DYNAMODB_ENDPOINT;
     if (given !== undefined) return new DynamoDb(given);
@@ -41,8 +41,8 @@ export class DynamoDb {
       throw new Error("no DynamoDB engine for this machine: start DynamoDB Local and set LANDFALL_DYNAMODB_ENDPOINT");
     const port = await freePort();
     const args = ["serve", "--host", "127.0.0.1", "--port", String(port)];
-    // A killed parent tells nobody: the kernel ends the engine with it.
-    // Its own group: Ctrl-C reaches the whole of ours, and the engine must be the last to go.
+    // A killed parent cannot end its children, so the kernel ends the engine with it.
+    // The engine has its own process group: Ctrl-C reaches our whole group, and the engine must end last.
     const options = { stdio: "ignore", detached: true } as const;
     const child = existsSync("/usr/bin/setpriv")
       ? spawn("/usr/bin/setpriv", ["--pdeathsig", "KILL", binary, ...args], options)
@@ -68,7 +68,7 @@ export class DynamoDb {
     this.#child?.kill("SIGKILL");
   }
 
-  /** Answers in the engine's one region; in others there are no tables. */
+  /** Answers in the engine's one region. Other regions have no tables. */
   service(iam: Iam, region: string): RawService {
     return {
       signingName: "dynamodb",
@@ -86,7 +86,7 @@ export class DynamoDb {
     const access = accessOf(operation, text, call);
     for (const { action, resource } of access) iam.check(call.caller, action, [resource]);
     if (!/Table|Stream|Shard|Records/.test(operation)) return this.#passTold(request, operation, access);
-    // What describes tables and streams names the engine's own region, and shards by ids shorter than AWS CLI accepts.
+    // Descriptions of tables and streams contain the engine's own region, and shard ids too short for the AWS CLI.
     const own = `arn:aws:dynamodb:${call.region}:${call.account}:`;
     const asked = text.replaceAll(own, engineArn).replaceAll(shardTail, "");
     const answer = await this.#passTold({ ...request, body: Buffer.from(asked) }, operation, access);
@@ -96,7 +96,7 @@ export class DynamoDb {
     return { ...answer, body: told };
   }
 
-  /** Passes a request on, and tells whoever listens what was written. */
+  /** Forwards a request to the engine, then calls `onWrite` or `onRead`. */
   async #passTold(request: WireRequest, operation: string, access: { resource: string }[]): Promise<WireResponse> {
     const answer = await this.#pass(request);
     if (answer.status === 200 && /Put|Update|Delete|Write/.test(operation))
@@ -129,7 +129,7 @@ export class DynamoDb {
           incoming.on("end", () =>
             resolve({
               status: incoming.statusCode ?? 500,
-              // without the engine's checksum: it is of the bytes before ARNs are rewritten, and AWS CLI checks it
+              // without the engine's checksum: it covers the bytes before ARNs are rewritten, and the AWS CLI checks it
               headers: { "content-type": "application/x-amz-json-1.0" },
               body: Buffer.concat(chunks).toString("utf8"),
             }),
@@ -143,7 +143,7 @@ export class DynamoDb {
   }
 }
 
-/** A get is of one item, whether it is there or not; a query of what it found. */
+/** A get reads one item, even if the item does not exist. A query reads the items that it finds. */
 function itemsRead(operation: string, request: WireRequest, { body }: WireResponse): number {
   if (operation === "GetItem") return 1;
   if (operation !== "BatchGetItem") return Number(/"Count":(\d+)/.exec(String(body))?.[1] ?? 0);
@@ -163,7 +163,7 @@ const transactActions: Record<string, string> = {
   Get: "GetItem",
 };
 
-/** What a request does to which table, in IAM's words. */
+/** The tables that a request accesses, each with IAM's action. */
 function accessOf(operation: string, text: string, call: Call): { action: string; resource: string }[] {
   const arn = (table: string) =>
     table.startsWith("arn:") ? table : `arn:aws:dynamodb:${call.region}:${call.account}:table/${table}`;

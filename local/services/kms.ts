@@ -1,9 +1,9 @@
-/** KMS: asymmetric Ed25519 keys that sign, verify and show their public half. */
+/** KMS: asymmetric Ed25519 keys that sign and verify, and whose public keys can be read. */
 import { generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
 import * as sdk from "@aws-sdk/client-kms";
 import { AwsError, service } from "../gateway/service.ts";
 
-/** KMS takes a raw message of at most this many bytes; longer ones are hashed by the caller. */
+/** The maximum size of a raw message in KMS, bytes. The caller must hash a longer message. */
 const rawMessageMost = 4096;
 const algorithm = "ED25519_SHA_512";
 

@@ -1,4 +1,4 @@
-/** S3, small and strict: conditions hold, versions are kept, and a bucket answers in its own region only. */
+/** A small and strict S3: it checks conditions, keeps versions, and serves a bucket in its own region only. */
 import { createHash, randomUUID } from "node:crypto";
 import { crc32 } from "node:zlib";
 import * as sdk from "@aws-sdk/client-s3";
@@ -9,10 +9,10 @@ interface Version {
   body: Uint8Array;
   etag: string;
   at: Date;
-  /** Content-Type and its kin, given back as they came. */
+  /** Content-Type and similar headers, returned as they were sent. */
   headers: ContentHeaders;
   metadata: Record<string, string> | undefined;
-  /** A delete marker has no body that anybody gets. */
+  /** Whether this is a delete marker. Its body is never returned. */
   deleted: boolean;
 }
 
@@ -25,7 +25,7 @@ interface Bucket {
   name: string;
   region: string;
   created: Date;
-  /** Undefined until versioning was first asked for. */
+  /** Undefined until versioning is first set. */
   versioning: "Enabled" | "Suspended" | undefined;
   /** Newest last. */
   keys: Map<string, Version[]>;
@@ -49,7 +49,7 @@ export class S3 {
     });
   }
 
-  /** A write from inside the cloud: the stream's failure destination, the infrastructure's own objects. */
+  /** A write from inside the cloud: failed batches of a stream, or the infrastructure's own objects. */
   put(bucket: string, key: string, body: string | Uint8Array, type = "application/json"): void {
     this.#write(this.#existing(bucket), key, Buffer.from(body), { ContentType: type }, undefined);
   }
@@ -207,7 +207,7 @@ export class S3 {
     return this.#append(bucket, key, { body, etag, at: new Date(), deleted: false, headers, metadata });
   }
 
-  /** A new version; without versioning, or while it is suspended, in place of the one called `null`. */
+  /** Adds a version. Without versioning, or while it is suspended, it replaces the version with id `null`. */
   #append(bucket: Bucket, key: string, made: Omit<Version, "id">): Version {
     const version = { ...made, id: bucket.versioning === "Enabled" ? randomUUID() : "null" };
     const kept = (bucket.keys.get(key) ?? []).filter(({ id }) => id !== version.id);
@@ -246,7 +246,7 @@ export class S3 {
       if (version === undefined || !key.startsWith(Prefix) || key <= after) continue;
       const cut = Delimiter ? key.indexOf(Delimiter, Prefix.length) : -1;
       const folder = cut < 0 ? undefined : key.slice(0, cut + Delimiter!.length);
-      if (folder !== undefined && (folders.has(folder) || after.startsWith(folder))) continue; // told already
+      if (folder !== undefined && (folders.has(folder) || after.startsWith(folder))) continue; // already listed
       if (Contents.length + folders.size >= MaxKeys) {
         truncated = MaxKeys > 0;
         break;
@@ -303,7 +303,7 @@ const preconditionFailed = (Condition: string) =>
     Condition,
   });
 
-/** First and last byte; undefined gives the whole, as S3 does for a range that makes no sense. */
+/** The first and last byte. Undefined means the whole object, as in S3 for an invalid range. */
 function rangeOf(range: string | undefined, length: number): [number, number] | undefined {
   const [, first = "", last = ""] = /^bytes=(\d*)-(\d*)$/.exec(range ?? "") ?? [];
   if (first === "" && last === "") return undefined;
@@ -313,7 +313,7 @@ function rangeOf(range: string | undefined, length: number): [number, number] | 
   return [Number(first), last === "" ? length - 1 : Math.min(Number(last), length - 1)];
 }
 
-/** The body is what the sender says that it is. */
+/** Checks the body against the digests that the sender gave. */
 function checkDigests(input: sdk.PutObjectCommandInput, body: Uint8Array): void {
   const digests: [string, string | undefined, () => string][] = [
     ["Content-MD5", input.ContentMD5, () => createHash("md5").update(body).digest("base64")],

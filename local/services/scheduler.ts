@@ -1,4 +1,4 @@
-/** Scheduler: schedules at a rate, that start their target when they are made and then every so often. */
+/** Scheduler: schedules with a rate. Each starts its target when it is created, and then at its rate. */
 import * as sdk from "@aws-sdk/client-scheduler";
 import { after, type Timer } from "../clock.ts";
 import { AwsError, service } from "../gateway/service.ts";

@@ -7,14 +7,15 @@ import {
   isSameRefusal,
   refuse,
   slotsWanted,
-  writesMost,
   writesOf,
 } from "../../core/admission/admit.ts";
 import { claimsOf } from "../../core/admission/claims.ts";
-import { bucketOf, routesOf } from "../../core/admission/routes.ts";
 import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
 import { validateRecord } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
+import { bucketOf } from "../../core/routes/buckets.ts";
+import { routesOf } from "../../core/routes/routes.ts";
+import { tenantLimits } from "../../schemas/limits.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { cell, fleet, record } from "../fixtures/fleet.ts";
 
@@ -192,7 +193,7 @@ describe("admit", () => {
           const plan = step(row, change && record(change), used);
           used += 10;
           if (plan.kind !== "write") continue;
-          expect(writesOf(plan)).toBeLessThanOrEqual(writesMost);
+          expect(writesOf(plan)).toBeLessThanOrEqual(tenantLimits.transactionWritesMax);
           row = plan.row;
         }
       }),

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { canonicalJson } from "../../core/canonical.ts";
+import { bucketsToRender, slotsToRead, withChanges } from "../../core/publishing/changes.ts";
+import { manifestStep } from "../../core/publishing/commit.ts";
 import { gateRoutes } from "../../core/publishing/gate.ts";
-import { bucketsToRender, manifestStep, slotsToRead, withChanges } from "../../core/publishing/plan.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 

@@ -1,13 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  type EdgeRow,
-  evaluateWait,
-  forTenant,
-  isReady,
-  mergeReport,
-  recentReportMs,
-} from "../../core/rollout/acks.ts";
+import { type EdgeRow, isReady, mergeReport } from "../../core/edges/edge.ts";
+import { evaluateWait, forTenant } from "../../core/rollout/waits.ts";
+import { edgeLimits } from "../../schemas/limits.ts";
 
 const edge = (edgeId: string, changes: Partial<EdgeRow> = {}): EdgeRow => ({
   edgeId,
@@ -29,7 +24,7 @@ describe("evaluateWait", () => {
   });
 
   it("does not wait for an edge that went silent, nor for one that never served", () => {
-    const silent = edge("b", { appliedGeneration: 1, reportedAt: 1000 - recentReportMs - 1 });
+    const silent = edge("b", { appliedGeneration: 1, reportedAt: 1000 - edgeLimits.recentReportMs - 1 });
     expect(evaluateWait(5, [edge("a"), silent, edge("c", { appliedGeneration: 0 })], 1000).satisfied).toBe(true);
   });
 

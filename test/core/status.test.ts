@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
-import { chunksOf } from "../../core/rollout/chunks.ts";
+import { chunksOf } from "../../core/rollout/batch.ts";
 import { conditionsOf } from "../../core/rollout/conditions.ts";
 import { traceOf } from "../../core/rollout/trace.ts";
 

@@ -3,8 +3,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Endpoints } from "../../local/endpoints.ts";
 import { isAlive } from "../../local/processes.ts";
+import type { Endpoints } from "../../schemas/local.ts";
 import { eventually } from "../local/harness.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");

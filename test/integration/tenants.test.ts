@@ -9,8 +9,8 @@ import { DescribeExecutionCommand, SFNClient, StartExecutionCommand } from "@aws
 import { GetParameterCommand, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { DeleteCommand, PutCommand, paginateScan, QueryCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { apartMs } from "../../core/reconcile/drift.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
+import { auditLimits } from "../../schemas/limits.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import { objectKey, type Structure } from "../../schemas/snapshot.ts";
 import { eventually } from "../local/harness.ts";
@@ -88,7 +88,9 @@ async function auditTwice(): Promise<void> {
     new QueryCommand({ TableName, KeyConditionExpression: "pk = :pk", ExpressionAttributeValues: { ":pk": "DRIFT" } }),
   );
   for (const { seen, ...item } of Items)
-    await world.tables.send(new PutCommand({ TableName, Item: { ...item, seen: { ...seen, at: seen.at - apartMs } } }));
+    await world.tables.send(
+      new PutCommand({ TableName, Item: { ...item, seen: { ...seen, at: seen.at - auditLimits.apartMs } } }),
+    );
   await run("audit");
 }
 /** Everything in the ledger. */
@@ -246,7 +248,7 @@ describe("an object of a bucket", () => {
   ])("is put back by the audit when it was %s in every region", async (_, command) => {
     const { readCommit } = await import("../../aws/ledger/commits.ts");
     const { cell } = (await world.view("acme"))!;
-    const { bucketOf } = await import("../../core/admission/routes.ts");
+    const { bucketOf } = await import("../../core/routes/buckets.ts");
     const key = objectKey((await readCommit(cell!))!.routes[bucketOf("acme")]!);
     const buckets = Object.entries(world.cloud.endpoints().buckets);
     const clients = new Map(buckets.map(([region]) => [region, new S3Client(world.client(region))]));

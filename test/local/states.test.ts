@@ -442,7 +442,7 @@ describe("Step Functions", () => {
           },
         },
       },
-      /assigns x of the states around it/,
+      /assigns x, which an enclosing state assigns/,
     ],
     [
       "a type that every object has",

@@ -1,14 +1,26 @@
 /** What is still not as desired, in words; nothing when everything is. */
 import { claimsOf } from "../../core/admission/claims.ts";
-import { kindOf, kindOfSlot, slotOf, slotsIn } from "../../core/admission/place.ts";
-import { routesOf } from "../../core/admission/routes.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import type { Validated } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
+import { routesOf } from "../../core/routes/routes.ts";
+import { kindOf, kindOfSlot, slotAt, slotsIn } from "../../core/slots/numbering.ts";
+import type { Fleet } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
+import type { SimulatedEdge } from "./edges.ts";
 import { tables } from "./services.ts";
-import type { Simulation } from "./simulation.ts";
+import type { Tables } from "./table.ts";
 
-export function converged(simulation: Simulation): string[] {
+/** A simulated fleet, as far as it is compared with what is desired. */
+export interface Simulated {
+  fleet: Fleet;
+  tables: Tables;
+  edges: SimulatedEdge[];
+  /** Each tenant's record, and what admission makes of it. */
+  records(): Map<string, { validated: Validated }>;
+}
+
+export function converged(simulation: Simulated): string[] {
   const items = simulation.tables.all(tables.ledger);
   const rows = new Map(
     items.filter(({ sk }) => sk === "ROW").map(({ row }) => [(row as TenantRow).tenantId, row as TenantRow]),
@@ -70,7 +82,7 @@ const idsOf = (items: Record<string, unknown>[], prefix: string) =>
     .map(({ pk, sk }) => Number(prefix.startsWith("SLOT") ? String(pk).split("#")[2] : sk));
 
 /** Every number below the counter is somebody's, kept for somebody, or free. */
-function slotFaults({ fleet }: Simulation, items: Record<string, unknown>[]): string[] {
+function slotFaults({ fleet }: Simulated, items: Record<string, unknown>[]): string[] {
   return fleet.cells.flatMap((cell) =>
     (["raw", "tls"] as const).flatMap((kind) => {
       const counter = items.find(({ pk, sk }) => pk === `CELL#${cell.name}` && sk === `COUNTER#${kind}`);
@@ -79,7 +91,7 @@ function slotFaults({ fleet }: Simulation, items: Record<string, unknown>[]): st
         sk === "ROW" && (row as TenantRow).cell === cell.name ? ((row as TenantRow).spare ?? []) : [],
       );
       const known = new Set([...idsOf(items, `SLOT#${cell.name}#`), ...idsOf(items, `FREE#${cell.name}#`), ...spare]);
-      const numbers = Array.from({ length: taken }, (_, number) => slotOf(cell, kind, number)!);
+      const numbers = Array.from({ length: taken }, (_, number) => slotAt(cell, kind, number)!);
       const lost = numbers.filter((slot) => !known.has(slot));
       return lost.length > 0 ? [`slots ${lost.join(", ")} of ${cell.name} are lost`] : [];
     }),
@@ -87,7 +99,7 @@ function slotFaults({ fleet }: Simulation, items: Record<string, unknown>[]): st
 }
 
 /** Whether all that a pending tenant lacks could be had in its cell, or in any if it has nothing yet. */
-function hasRoom({ fleet }: Simulation, items: Record<string, unknown>[], row: TenantRow, missing: string[]): boolean {
+function hasRoom({ fleet }: Simulated, items: Record<string, unknown>[], row: TenantRow, missing: string[]): boolean {
   const settled = row.admitted !== undefined || Object.keys(row.slots).length > 0;
   const cells = fleet.cells.filter(({ name }) => !settled || name === row.cell);
   return cells.some((cell) =>

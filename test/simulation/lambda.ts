@@ -1,20 +1,11 @@
 /** Lambda: instances that are warm or new, calls that are slow, and instances that die in the middle of one. */
 import type { Context } from "aws-lambda";
+import { defaultFunctionSeconds, functionSeconds } from "../../schemas/limits.ts";
 import { type Code, type FunctionName, type Handler, instantiate } from "./functions.ts";
 import { Breach } from "./laws.ts";
 import type { Schedule } from "./schedule.ts";
 import type { Happening } from "./script.ts";
 import type { Answer, Services } from "./services.ts";
-
-/** infra/functions.ts */
-const timeoutSeconds: Partial<Record<FunctionName, number>> = {
-  "admit-tenants": 120,
-  "publish-cell": 60,
-  "settle-rollout": 120,
-  "free-tombstones": 300,
-  "find-drift": 300,
-  "sweep-snapshots": 300,
-};
 
 type Fault = Extract<Happening, { kind: "crash" | "stall" }>;
 
@@ -63,7 +54,7 @@ export class SimulatedLambda {
     const idle = this.#idle.get(fn) ?? [];
     this.#idle.set(fn, idle);
     const instance = this.#schedule.random.chance(0.95) ? (idle.pop() ?? this.#instance(fn)) : this.#instance(fn);
-    const seconds = timeoutSeconds[fn] ?? 30;
+    const seconds = functionSeconds[fn] ?? defaultFunctionSeconds;
     const deadline = Date.now() + seconds * 1000;
     return new Promise((resolve, reject) => {
       const end = (settle: () => void) => {
@@ -91,6 +82,8 @@ export class SimulatedLambda {
         (result) => done(() => resolve(result)),
         (error: Error) => {
           if (error instanceof TypeError || error instanceof ReferenceError) this.#schedule.fail(error);
+          if (error.name === "LawBrokenError")
+            this.#schedule.fail(new Breach(`law ${(error as Error & { law: number }).law}: ${error.message}`));
           if (error.name === "GateRefusedError") this.#schedule.fail(new Breach(`law 4: ${error.message}`));
           this.#schedule.note(`${fn} fails: ${error.name} ${error.message.slice(0, 160)}`);
           done(() => reject(error));

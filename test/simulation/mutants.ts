@@ -44,8 +44,8 @@ export const mutants: Mutant[] = [
       },
       {
         file: "functions/admit-tenants.ts",
-        from: "const now = await readRecords(written);",
-        to: "const now = imagesOf(written) ?? (await readRecords(written));",
+        from: "const records = await readRecords(written);",
+        to: "const records = imagesOf(written) ?? (await readRecords(written));",
       },
     ],
   },
@@ -73,7 +73,7 @@ export const mutants: Mutant[] = [
     name: "counts only edges that reported lately when it frees",
     changes: [
       {
-        file: "core/reconcile/tombstones.ts",
+        file: "core/audit/tombstones.ts",
         from: "facts.edges.every((edge) => edge",
         to: "facts.edges.filter((edge) => facts.now - edge.reportedAt <= 15_000).every((edge) => edge",
       },

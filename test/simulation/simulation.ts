@@ -10,6 +10,7 @@ import { canonicalJson } from "../../core/canonical.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
 import type { Cell, Fleet } from "../../schemas/fleet.ts";
+import { edgeLimits } from "../../schemas/limits.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import { converged } from "./convergence.ts";
 import { SimulatedEdge } from "./edges.ts";
@@ -30,7 +31,6 @@ const healMs = 30 * 60_000;
 /** More often than in a deployment: what takes hours there is to happen here. */
 const auditMs = 100_000;
 const pollMs = 2000;
-const reportMs = 10_000;
 
 /** What every function finds in its environment; read when it is evaluated. */
 Object.assign(process.env, {
@@ -144,7 +144,7 @@ export class Simulation {
     for (const edge of this.edges) {
       const jitter = this.#schedule.random.below(pollMs);
       setTimeout(() => setInterval(() => this.#poll(edge), pollMs), jitter);
-      setTimeout(() => setInterval(() => this.#report(edge), reportMs), jitter + 500);
+      setTimeout(() => setInterval(() => this.#report(edge), edgeLimits.reportEveryMs), jitter + 500);
     }
     this.#start("reconcile");
     setInterval(() => this.#start("reconcile"), 60_000);
@@ -222,6 +222,8 @@ export class Simulation {
   /** Law 7: however late or often a handler runs, a row never goes back to an older record. */
   #watchRow(row: TenantRow | undefined): void {
     if (row === undefined) throw new Breach("law 7: a row was deleted");
+    const broken = row.reasons.find((reason) => reason.includes("LawBrokenError"));
+    if (broken !== undefined) throw new Breach(`law 7: ${broken}`);
     const versions = this.#stream.records.filter(({ tenantId }) => tenantId === row.tenantId);
     const at = versions.findLastIndex(({ image }) => hashOf(image) === row.hash);
     const before = this.#rowAt.get(row.tenantId) ?? -1;

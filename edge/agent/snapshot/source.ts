@@ -1,5 +1,6 @@
 /** Where manifests and objects come from: this region's bucket, asked over and over. */
 import type { EdgeReport } from "../../../schemas/events.ts";
+import { snapshotLimits } from "../../../schemas/limits.ts";
 import { sha256 } from "../../../schemas/signed.ts";
 import { manifestKey, objectKey } from "../../../schemas/snapshot.ts";
 import { clock } from "../clock.ts";
@@ -8,8 +9,7 @@ import { type EdgeCloud, TooLargeError } from "./aws.ts";
 import type { Store } from "./store.ts";
 import { RefusedError } from "./verify.ts";
 
-const manifestBytesMost = 256 * 1024;
-const objectBytesMost = 8 * 1024 * 1024;
+const { manifestBytesMax, objectBytesMax } = snapshotLimits;
 const retryMs = 125;
 const retryMost = 10_000;
 
@@ -58,7 +58,7 @@ export class SnapshotSource {
 
   async #manifest() {
     try {
-      return await this.#cloud.getObject(this.#bucket, manifestKey(this.#cell), manifestBytesMost, this.#etag);
+      return await this.#cloud.getObject(this.#bucket, manifestKey(this.#cell), manifestBytesMax, this.#etag);
     } catch (error) {
       if (error instanceof TooLargeError) this.#refused(error); // whatever else went wrong, it was not the manifest
       throw error;
@@ -74,7 +74,7 @@ export class SnapshotSource {
   async object(hash: string): Promise<string | undefined> {
     const kept = this.#store.object(hash);
     if (kept !== undefined) return kept;
-    const answer = await this.#cloud.getObject(this.#bucket, objectKey(hash), objectBytesMost);
+    const answer = await this.#cloud.getObject(this.#bucket, objectKey(hash), objectBytesMax);
     if (answer === undefined || answer === "notModified") return undefined;
     if (sha256(answer.text) !== hash) throw new Error(`object ${hash} does not have that hash`);
     this.#store.saveObject(hash, answer.text);

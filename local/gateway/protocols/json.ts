@@ -21,7 +21,7 @@ export function writeJson(schema: unknown, value: object): string | Uint8Array {
   return serializer.flush() as string | Uint8Array;
 }
 
-/** SDK and CLI differ in whether they say 1.0 or 1.1; both read either. */
+/** The SDK and the CLI may send 1.0 or 1.1; both accept either. */
 const contentType = "application/x-amz-json-1.1";
 
 export const awsJson: Protocol = {

@@ -4,7 +4,7 @@ import type { AwsError, Service } from "../service.ts";
 
 /** One wire protocol, from the server's side: the inverse of what the SDK's client does with the same schemas. */
 export interface Protocol {
-  /** Which operation a request names; undefined when the service has none like it. */
+  /** The operation that a request names; undefined if the service does not have it. */
   match(request: WireRequest, service: Service): { operation: Operation; labels: Record<string, string> } | undefined;
   read(request: WireRequest, operation: Operation, labels: Record<string, string>): Promise<Record<string, unknown>>;
   write(output: Record<string, unknown>, operation: Operation, requestId: string, service: Service): WireResponse;

@@ -1,4 +1,4 @@
-/** restXml as S3 speaks it, path-style: the bucket is the path's first part, and no pattern of the schemas has it. */
+/** restXml as S3 uses it, path-style: the bucket is the first part of the path, and the schemas' patterns omit it. */
 import { AwsError } from "../service.ts";
 import type { Protocol } from "./protocol.ts";
 import { matchOperation, readBindings, unknownQuery, writeBindings } from "./rest.ts";

@@ -28,7 +28,7 @@ function toText(schema: NormalizedSchema, value: unknown): string {
   return String(serializer.flush());
 }
 
-/** The operation whose pattern fits, the one with most literal query parameters first. */
+/** The operation whose pattern matches; of several, the one with the most literal query parameters. */
 export function matchOperation(request: WireRequest, path: string, service: Service) {
   let best: { operation: Operation; labels: Record<string, string>; literals: number } | undefined;
   for (const operation of operationsOf(service.sdk).values()) {
@@ -62,7 +62,7 @@ function matchPath(pattern: string, path: string): Record<string, string> | unde
     : Object.fromEntries(names.map((name, i) => [name, decodeURIComponent(found[i + 1]!)]));
 }
 
-/** Query parameters that the operation does not know: it would silently do something else than was asked. */
+/** Query parameters that the operation does not know. If it ignored them, it would silently do something else. */
 export function unknownQuery(request: WireRequest, operation: Operation): string[] {
   const known = new Set(operation.http?.literals.map(([key]) => key));
   for (const [, member] of membersOf(operation.input)) {
@@ -74,7 +74,7 @@ export function unknownQuery(request: WireRequest, operation: Operation): string
   );
 }
 
-/** Everything that is not in the body; and the member that is the body, if one is. */
+/** Reads the members that are not in the body, and finds the member that is the body, if there is one. */
 export function readBindings(request: WireRequest, operation: Operation, labels: Record<string, string>) {
   const input: Record<string, unknown> = {};
   let payload: { name: string; schema: NormalizedSchema } | undefined;

@@ -7,7 +7,7 @@ const settings = (xmlNamespace: string) => ({
   httpBindings: true,
 });
 
-/** A structure as XML, named `root` where the schema does not name it. */
+/** Writes a structure as XML. `root`, if given, replaces the name of the root element. */
 export function writeXml(schema: unknown, value: object, xmlNamespace: string, root?: string): string {
   const serializer = new XmlShapeSerializer(settings(xmlNamespace));
   serializer.write(schema as never, value);

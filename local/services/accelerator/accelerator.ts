@@ -18,16 +18,16 @@ import { defaultWeight, quotas } from "./quotas.ts";
 export interface AcceleratorPorts {
   account: string;
   latency: Latency;
-  /** The address that the accelerator's number has on this machine. */
+  /** The address on this machine of the accelerator with this index. */
   addressOf(index: number): string;
-  /** Where an instance listens; undefined when there is none of that id in the region. */
+  /** The address of an instance; undefined if the region has no instance with this id. */
   instanceAddress(id: string, region: string): string | undefined;
-  /** What the data plane does from now on. */
+  /** Applies a new configuration to the data plane. */
   apply(listeners: NetworkListener[]): Promise<unknown>;
   onFault(error: unknown, what: string): void;
 }
 
-/** Public ports below 1024 are listened on here plus this. */
+/** The local port of a public port: 8000 is added to ports below 1024. */
 export const localPort = (port: number) => (port < 1024 ? port + 8000 : port);
 
 const fault = { $metadata: {} };
@@ -46,7 +46,7 @@ export class GlobalAccelerator {
     this.#ports = ports;
   }
 
-  /** The network heard from a checker. */
+  /** Called when a health check changes the state of an endpoint. */
   setHealth(groupArn: string, endpoint: string, state: sdk.HealthState): void {
     const found = this.groups.get(groupArn)?.endpoints.get(endpoint);
     if (found !== undefined) found.health = state;
@@ -120,7 +120,7 @@ export class GlobalAccelerator {
       .filter((group) => group.listenerArn === listenerArn)
       .sort((a, b) => (a.region < b.region ? -1 : 1));
 
-  /** A write: the accelerator is IN_PROGRESS, its data plane follows, later it is DEPLOYED. */
+  /** Call after a write: the accelerator becomes IN_PROGRESS, its data plane is updated, and later it is DEPLOYED. */
   changed(acceleratorArn: string): void {
     const accelerator = this.findAccelerator(acceleratorArn);
     const { acceleratorDeployedMs, acceleratorEffectMs } = this.#ports.latency;
@@ -170,7 +170,7 @@ export class GlobalAccelerator {
     }));
   }
 
-  /** The whole list, as sent: what is not in it is detached, and a weight that is not sent becomes the default. */
+  /** Sets the list as sent: other endpoints are detached, unless `keep`; a missing weight becomes the default. */
   setEndpoints(group: Group, configurations: sdk.EndpointConfiguration[], { keep }: { keep: boolean }): void {
     const next = keep
       ? new Map(group.endpoints)
@@ -232,7 +232,7 @@ export class GlobalAccelerator {
     return group;
   }
 
-  /** Scalars that are not sent stay; a list that is sent replaces. */
+  /** A missing field keeps its value. A list in the input replaces the old list. */
   updateGroup(group: Group, input: sdk.UpdateEndpointGroupCommandInput | sdk.CreateEndpointGroupCommandInput): void {
     checkHealth(input);
     const { TrafficDialPercentage: dial, HealthCheckIntervalSeconds: interval, ThresholdCount: threshold } = input;

@@ -8,7 +8,7 @@ const fault = { $metadata: {} };
 
 export function acceleratorService(ga: GlobalAccelerator) {
   const tokens = new Map<string, { asked: string; answer: object }>();
-  /** The same token for the same request is the same answer; for another it is a mistake. */
+  /** A repeated token with the same request gets the same answer. With another request it is an error. */
   function once<T extends object>(
     input: {
       IdempotencyToken?: string | undefined;

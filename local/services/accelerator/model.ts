@@ -1,4 +1,4 @@
-/** Global Accelerator's nouns, how they are shown, and what AWS refuses in them. */
+/** Global Accelerator's resources, their form in responses, and the checks that AWS makes. */
 import * as sdk from "@aws-sdk/client-global-accelerator";
 import { quotas } from "./quotas.ts";
 
@@ -89,7 +89,7 @@ export function checkRanges(ranges: sdk.PortRange[], protocol: sdk.Protocol, sib
   });
 }
 
-/** Overrides of a group whose listener has these ranges. */
+/** Checks the overrides of a group against the port ranges of its listener. */
 export function checkOverrides(overrides: sdk.PortOverride[], portRanges: sdk.PortRange[]): void {
   if (overrides.length > quotas.overridesPerGroup) throw limit("port overrides", quotas.overridesPerGroup);
   const within = (port: number) => portRanges.some(({ FromPort, ToPort }) => port >= FromPort! && port <= ToPort!);
@@ -117,5 +117,5 @@ export function checkHealth(input: sdk.UpdateEndpointGroupCommandInput | sdk.Cre
   if (port !== undefined && (port < 1 || port > 65_535)) throw invalid("HealthCheckPort must be between 1 and 65535.");
   if (path !== undefined && !/^\/[\w/.~%-]{0,254}$/.test(path)) throw invalid("HealthCheckPath is not a path.");
   if (protocol !== undefined && !["TCP", "HTTP", "HTTPS"].includes(protocol))
-    throw invalid(`HealthCheckProtocol ${protocol} is none.`);
+    throw invalid(`HealthCheckProtocol ${protocol} is not valid.`);
 }

@@ -1,4 +1,4 @@
-/** EventBridge: a default bus in every region and custom ones, rules, targets, forwarding; at least once. */
+/** EventBridge: a default bus in every region, custom buses, rules, targets, forwarding; at-least-once delivery. */
 import { setImmediate } from "node:timers/promises";
 import * as sdk from "@aws-sdk/client-eventbridge";
 import { AwsError } from "../../gateway/service.ts";
@@ -43,13 +43,13 @@ interface Bus {
 export interface EventsPorts {
   account: string;
   latency: Latency;
-  /** Delivers an event's JSON to what is not a bus: a function, a state machine. */
+  /** Delivers an event's JSON to a target other than a bus: a function or a state machine. */
   deliver(arn: string, input: string, roleArn: string | undefined): Promise<void>;
   onFault(error: unknown, what: string): void;
 }
 
 const retryMs = 500;
-/** An event that went through so many buses goes in a circle. */
+/** An event that passed through this many buses is in a loop. */
 const hopsMost = 8;
 const targetsMost = 5;
 const defaultRetries = 185;
@@ -62,7 +62,7 @@ export class Events {
   /** Deliveries under way. */
   readonly #pending = new Set<Promise<void>>();
   #stopped = false;
-  /** Delivers this share of events twice: at least once is what AWS promises. */
+  /** The share of events to deliver twice: AWS guarantees only at-least-once delivery. */
   duplicateShare = 0;
 
   constructor(ports: EventsPorts) {
@@ -102,7 +102,7 @@ export class Events {
     const odd = Object.entries(rest).find(([, value]) => value !== undefined);
     if (odd !== undefined) refuse(`a target's ${odd[0]} is not implemented here`);
     if (!/^arn:aws:(events:.*:event-bus\/|lambda:.*:function:|states:.*:stateMachine:)/.test(Arn ?? ""))
-      refuse(`${Arn} is not a kind of target that is implemented here: a bus, a function or a state machine`);
+      refuse(`${Arn} is not implemented as a target here: use a bus, a function or a state machine`);
     if (Arn!.includes(":stateMachine:") && RoleArn === undefined) refuse(`RoleArn is required for target ${Arn}.`);
     if (Input !== undefined && !isJson(Input)) refuse(`Input for target ${Id} is not JSON.`);
     const { arn, targets } = this.rule(region, busName, rule);
@@ -144,7 +144,7 @@ export class Events {
     return rule;
   }
 
-  /** Takes an event in on a bus, and sends it on to every target of every rule that it fits. */
+  /** Receives an event on a bus, and sends it to every target of every rule that matches it. */
   publish(region: string, busName: string | undefined, event: BusEvent, hops = 0): void {
     const bus = this.bus(region, busName);
     for (const rule of bus.rules.values()) {
@@ -166,7 +166,7 @@ export class Events {
     const began = Date.now();
     const bus = /^arn:aws:events:([^:]+):[^:]*:event-bus\/(.+)$/.exec(target.arn);
     await wait(this.ports.latency.busMs / (bus === null ? 1 : 2));
-    await setImmediate(); // a bus that feeds itself must not starve everything else
+    await setImmediate(); // a bus that forwards to itself must not block everything else
     for (let attempt = 0; !this.#stopped; attempt++) {
       try {
         if (bus === null)
@@ -176,7 +176,7 @@ export class Events {
       } catch (error) {
         if (this.#stopped) return;
         if (bus !== null || attempt >= target.retries || Date.now() - began > target.maxAgeMs) {
-          this.ports.onFault(error, `event ${event["detail-type"]} to ${target.arn} given up`);
+          this.ports.onFault(error, `gave up the delivery of event ${event["detail-type"]} to ${target.arn}`);
           return;
         }
         await wait(retryMs);

@@ -143,7 +143,7 @@ function putEntry(events: Events, entry: sdk.PutEventsRequestEntry, call: Call) 
   return { EventId: id };
 }
 
-/** A pattern, or AWS's error for one that is not. */
+/** Parses a pattern. @throws AWS's error for an invalid pattern */
 function parsed(text: string | undefined): EventPattern {
   try {
     return parsePattern(text ?? "");
@@ -152,7 +152,7 @@ function parsed(text: string | undefined): EventPattern {
   }
 }
 
-/** An event as TestEventPattern takes it: whole. */
+/** Parses the event of TestEventPattern, which must have all fields. */
 function eventGiven(text: string | undefined): unknown {
   const event = isJson(text ?? "") ? (JSON.parse(text!) as Record<string, unknown> | null) : undefined;
   const missing = ["id", "account", "source", "time", "region", "resources", "detail-type"].filter(

@@ -94,7 +94,7 @@ function checkPattern(pattern: unknown, path: string[]): void {
 function checkRule(rule: unknown, refuse: (reason: string) => never): void {
   if (rule === null || typeof rule !== "object") return;
   const [[name, operand] = ["", undefined], ...more] = Object.entries(rule);
-  if (more.length > 0) refuse("a rule has one operator");
+  if (more.length > 0) refuse("a rule must have exactly one operator");
   const check = Object.hasOwn(operands, name) ? operands[name] : undefined;
   if (check === undefined) refuse(`unrecognized match type ${name}`);
   const fault = check!(operand);
@@ -115,7 +115,7 @@ const listOf = (value: unknown, one: (item: unknown) => string | undefined) => {
   return list.length === 0 ? "takes at least one value" : list.map(one).find((fault) => fault !== undefined);
 };
 
-/** What is wrong with an operator's operand; undefined when nothing is. */
+/** The fault of an operator's operand; undefined if there is none. */
 const operands: Record<string, (operand: unknown) => string | undefined> = {
   exists: (operand) => (typeof operand === "boolean" ? undefined : "takes true or false"),
   prefix: affix,
@@ -148,7 +148,7 @@ function numericFault(operand: unknown): string | undefined {
   return first.startsWith(">") && second.startsWith("<") && low < high ? undefined : "takes a range from low to high";
 }
 
-/** Whether an event (or a stream record) fits. Fields of the pattern must all fit; an array in the event fits by any item. */
+/** Whether an event (or a stream record) matches. Every field must match; an array in the event matches by any item. */
 export function matchesPattern(pattern: EventPattern, event: unknown): boolean {
   const fields = event !== null && typeof event === "object" ? (event as Record<string, unknown>) : {};
   return Object.entries(pattern).every(([field, rule]) => {

@@ -1,4 +1,4 @@
-/** One Lambda function in one worker thread: its bundle, and only its own environment and credentials. */
+/** Runs the bundle of one Lambda function in a worker thread, with only its own environment and credentials. */
 import { randomUUID } from "node:crypto";
 import { createWriteStream, type WriteStream } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -77,7 +77,7 @@ export class LambdaFunction {
       const late = setTimeout(() => {
         const errorMessage = `${requestId} Task timed out after ${timeoutSeconds.toFixed(2)} seconds`;
         resolve({ error: { errorType: "Sandbox.Timedout", errorMessage, trace: [] } });
-        this.#drop(sandbox); // AWS ends the sandbox, whatever it still does
+        this.#drop(sandbox); // AWS ends the sandbox, even if it still works
       }, timeoutSeconds * 1000);
       sandbox.running.set(requestId, (outcome) => {
         clearTimeout(late);
@@ -130,7 +130,7 @@ export class LambdaFunction {
     return sandbox;
   }
 
-  /** Ends a sandbox and whatever runs in it; the next invocation starts another. */
+  /** Ends a sandbox and its running invocations. The next invocation starts another sandbox. */
   #drop(sandbox: Sandbox): void {
     if (this.#sandbox === sandbox) this.#sandbox = undefined;
     for (const end of sandbox.running.values())

@@ -1,4 +1,4 @@
-/** A DynamoDB stream to a function, as Lambda's event source mapping does it. */
+/** Delivers a DynamoDB stream to a function, as Lambda's event source mapping does. */
 import { randomUUID } from "node:crypto";
 import {
   type _Record,
@@ -25,14 +25,14 @@ export interface MappingConfig {
   bisect: boolean;
   reportsFailures: boolean;
   filters: EventPattern[];
-  /** Stream record to function, as the latency profile says. */
+  /** The delay from a stream record to the function, from the latency profile. */
   delayMs: number;
 }
 
 export interface MappingPorts {
   endpoint: string;
   invoke(event: string): Promise<Invocation>;
-  /** Where batches go that failed for good. */
+  /** Stores a batch that failed for good. */
   fail(key: string, body: string): void;
   onFault(error: unknown): void;
 }
@@ -74,7 +74,7 @@ export class StreamMapping {
     this.#done = this.#run();
   }
 
-  /** There is something new: don't wait for the next poll. */
+  /** New records were written: ends the wait for the next poll. */
   nudge(): void {
     this.#wake();
   }
@@ -120,7 +120,7 @@ export class StreamMapping {
     return (await this.#client.send(new GetShardIteratorCommand({ ...ask, ...from }))).ShardIterator;
   }
 
-  /** The last record of each shard that is done with: delivered, or given up on. */
+  /** Shard → its last finished record: delivered, or given up on. */
   readonly #checkpoints = new Map<string, string>();
 
   async #poll(shard: string, iterator: string | undefined): Promise<string | undefined> {
@@ -153,7 +153,7 @@ export class StreamMapping {
     return filters.length === 0 || filters.some((filter) => matchesPattern(filter, record));
   }
 
-  /** Delivers a batch until it is taken, too old, or out of retries; a failure that can be split is split. */
+  /** Retries a batch until it succeeds, is too old, or has no retries left. Splits a failed batch if configured. */
   async #deliver(shard: string, batch: StreamRecord[], retries: number): Promise<void> {
     for (let attempt = 0; !this.#stopped; attempt++) {
       const result = await this.#ports.invoke(JSON.stringify({ Records: batch }));
@@ -172,7 +172,7 @@ export class StreamMapping {
     }
   }
 
-  /** The first record that was not taken: 0 when the function itself failed, undefined when all were taken. */
+  /** The index of the first failed record: 0 if the function itself failed, undefined if all records succeeded. */
   #failedAt(result: Invocation, batch: StreamRecord[]): number | undefined {
     if ("error" in result) return 0;
     if (!this.#config.reportsFailures) return undefined;
@@ -180,7 +180,7 @@ export class StreamMapping {
     const failed = (answer?.batchItemFailures ?? []).map(({ itemIdentifier }) =>
       batch.findIndex((record) => record.dynamodb.SequenceNumber === itemIdentifier),
     );
-    return failed.length === 0 ? undefined : Math.max(0, Math.min(...failed)); // an unknown one fails the whole batch
+    return failed.length === 0 ? undefined : Math.max(0, Math.min(...failed)); // an unknown id fails the whole batch
   }
 
   #giveUp(shard: string, batch: StreamRecord[], result: Invocation, attempts: number): void {
@@ -224,7 +224,7 @@ export class StreamMapping {
     };
   }
 
-  /** Waits; a nudge ends it early. */
+  /** Waits; a nudge ends the wait early. */
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);

@@ -1,6 +1,6 @@
 /**
- * Amazon States Language, JSONata only, checked when a machine is made: what is not implemented here is refused by name,
- * so that nothing runs differently from AWS without a word.
+ * Checks a definition in Amazon States Language, JSONata only, when a machine is created. Refuses by name what is not
+ * implemented here, so that no machine silently runs differently from AWS.
  */
 import jsonata from "jsonata";
 import { type Definition, isExpression, type State } from "./language.ts";
@@ -38,7 +38,7 @@ const jsonPath = [
 const resources =
   /^arn:aws:(states:::lambda:invoke(\.waitForTaskToken)?|lambda:[a-z0-9-]+:\d{12}:function:[\w-]+(:[\w$-]+)?)$/;
 
-/** Every fault of a definition, as `/States/Wait/Seconds: …`; and the definition when there is none. */
+/** All faults of a definition, as `/States/Wait/Seconds: …`, or the definition if it has no fault. */
 export function checkDefinition(text: string): { definition: Definition; faults: [] } | { faults: string[] } {
   let root: unknown;
   try {
@@ -83,7 +83,7 @@ class Check {
     }
   }
 
-  /** `outer` are the variables that programs around this one assign: a branch reads them, and can't assign them. */
+  /** `outer` are the variables that the enclosing programs assign. A branch can read them, but can't assign them. */
   program(program: Json, path: string, outer: string[] = []): void {
     if (!this.record(program.States, `${path}/States`)) return;
     const { States: states } = program;
@@ -100,7 +100,7 @@ class Check {
       if (name.length > 80) this.fault(at, "a name has at most 80 characters");
       if (!this.record(state, at)) continue;
       const shadowed = assignedIn(state).filter((variable) => outer.includes(variable));
-      if (shadowed.length > 0) this.fault(at, `assigns ${shadowed.join(", ")} of the states around it`);
+      if (shadowed.length > 0) this.fault(at, `assigns ${shadowed.join(", ")}, which an enclosing state assigns`);
       this.state(state, at, target(name), assigned);
     }
     const reached = new Set<string>();
@@ -232,7 +232,7 @@ class Check {
       this.fault(`${at}/ErrorEquals`, "States.ALL must be alone, and last");
   }
 
-  /** A whole number from `least`, or an expression. */
+  /** Checks for a whole number of at least `least`, or an expression. */
   seconds(value: unknown, at: string, least: number): void {
     if (isExpression(value)) this.expressions(value, at);
     else this.#whole(value, at, least);
@@ -243,14 +243,14 @@ class Check {
       value !== undefined &&
       (!Number.isInteger(value) || (value as number) < least || (value as number) > 99_999_999)
     )
-      this.fault(at, `must be a whole number from ${least}`);
+      this.fault(at, `must be a whole number, ${least} or more`);
   }
 
   assign(value: unknown, at: string): void {
     if (!this.record(value, at)) return;
     for (const name of Object.keys(value))
       if (!/^[A-Za-z_]\w{0,79}$/.test(name) || name === "states")
-        this.fault(`${at}/${name}`, "is not a name for a variable");
+        this.fault(`${at}/${name}`, "is not a valid variable name");
     this.expressions(value, at);
   }
 
@@ -259,7 +259,7 @@ class Check {
     if (typeof value === "string") {
       const text = value.trim();
       if (!isExpression(value) && (text.startsWith("{%") || text.endsWith("%}")))
-        this.fault(at, "an expression is the whole string, from {% to %}");
+        this.fault(at, "an expression must be the whole string, from {% to %}");
       if (!isExpression(value)) return;
       try {
         jsonata(value.slice(2, -2));
@@ -275,7 +275,7 @@ class Check {
   }
 }
 
-/** Variables that a state assigns, in its rules and catchers too. */
+/** Variables that a state assigns, including its rules and catchers. */
 function assignedIn(state: unknown): string[] {
   const { Assign, Choices, Catch } = (state ?? {}) as { Assign?: object; Choices?: unknown; Catch?: unknown };
   const nested = [Choices, Catch].flatMap((list) => (Array.isArray(list) ? list.flatMap(assignedIn) : []));

@@ -9,9 +9,9 @@ import { matchesError, Retries } from "./retries.ts";
 
 export interface ExecutionPorts {
   transitionMs: number;
-  /** Invokes a function for the machine's role. Its error's name is what Retry and Catch match. */
+  /** Invokes a function with the machine's role. Retry and Catch match the name of its error. */
   invoke(functionName: string, payload: unknown, signal: AbortSignal): Promise<unknown>;
-  /** Makes a token that can be answered from outside, and forgets it. */
+  /** Creates a token that can be answered from outside; `close` discards it. */
   openTask(): { token: string; answered: Promise<unknown>; beats: (listener: () => void) => void; close: () => void };
   onTransition(): void;
 }
@@ -189,7 +189,7 @@ export class Execution {
     }
   }
 
-  /** Output and Assign see the same variables: those from before. */
+  /** Output and Assign both read the variables as they were before Assign. */
   async #finish(
     state: Exclude<State, { Type: "Fail" | "Choice" }>,
     frame: Frame,
@@ -207,7 +207,7 @@ export class Execution {
     for (const rule of state.Choices) {
       const holds = await evaluate(rule.Condition, bindings);
       if (typeof holds !== "boolean")
-        throw new StatesError("States.QueryEvaluationError", `a Condition gave ${typeof holds}, not a boolean`);
+        throw new StatesError("States.QueryEvaluationError", `a Condition returned ${typeof holds}, not a boolean`);
       if (!holds) continue;
       const output = rule.Output === undefined ? frame.input : await evaluate(rule.Output, bindings);
       await assign(rule.Assign, bindings, frame);
@@ -350,7 +350,7 @@ export class Execution {
   }
 }
 
-/** The execution is over: nothing catches this. */
+/** Ends the execution. No Retry or Catch matches it. */
 class Ended extends Error {
   readonly status: Execution["status"];
   readonly error: string | undefined;

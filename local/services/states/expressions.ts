@@ -1,4 +1,4 @@
-/** JSONata in a state: templates of values and `{% expressions %}`, with $states, variables, and AWS's own functions. */
+/** Evaluates JSONata: templates of values and `{% expressions %}`, with $states, variables, and AWS's own functions. */
 import { createHash, randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import jsonata, { type Expression } from "jsonata";
@@ -19,7 +19,7 @@ interface Compiled {
   steps: number;
 }
 const compiled = new Map<string, Compiled>();
-/** Steps of one expression; AWS bounds them too, and does not say where. */
+/** The maximum steps of one expression. AWS has a limit too, but does not document it. */
 const stepsMost = 500_000;
 const stepsAtOnce = 5000;
 const rangeMost = 10_000;
@@ -33,7 +33,7 @@ const own = {
       .digest("hex"),
   range: (from: number, to: number, step = 1) => {
     const length = Math.max(0, Math.floor((to - from) / step) + 1);
-    if (!(length <= rangeMost)) throw new Error(`$range gives more than ${rangeMost} numbers`);
+    if (!(length <= rangeMost)) throw new Error(`$range returns more than ${rangeMost} numbers`);
     return Array.from({ length }, (_, i) => from + i * step);
   },
   partition: (list: unknown[], size: number) =>
@@ -69,7 +69,7 @@ async function evaluateOne(text: string, { states, variables }: Bindings): Promi
   }
   if (value === undefined) throw new StatesError("States.QueryEvaluationError", `${text} returned nothing (undefined)`);
   if (typeof value === "function") throw new StatesError("States.QueryEvaluationError", `${text} returned a function`);
-  return JSON.parse(JSON.stringify(value)) as unknown; // JSONata's arrays carry marks of their own
+  return JSON.parse(JSON.stringify(value)) as unknown; // removes the extra properties of JSONata's arrays
 }
 
 function compile(text: string): Compiled {
@@ -77,7 +77,7 @@ function compile(text: string): Compiled {
   if (found !== undefined) return found;
   if (compiled.size >= compiledMost) compiled.clear();
   const made: Compiled = { expression: jsonata(text.slice(2, -2)), running: 0, steps: 0 };
-  // jsonata's own hook before each step: an endless expression must neither hold the loop nor fill the memory.
+  // jsonata calls this hook before each step. An endless expression must not block the event loop or fill the memory.
   made.expression.assign(Symbol.for("jsonata.__evaluate_entry") as never, async () => {
     if (++made.steps > stepsMost) throw new Error(`it takes more than ${stepsMost} steps`);
     if (made.steps % stepsAtOnce === 0) await setImmediate();

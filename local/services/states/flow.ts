@@ -1,4 +1,4 @@
-/** Waiting, and ending what waits. */
+/** Waits that an abort signal can end. */
 import { after } from "../../clock.ts";
 import { StatesError } from "./expressions.ts";
 
@@ -9,7 +9,7 @@ export function aborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-/** A token's failure counts at once; its success only after the function returned. */
+/** Rejects as soon as a token fails. A token's success counts only after the function has returned. */
 export const failing = (answered: Promise<unknown>): Promise<never> =>
   new Promise((_, reject) => answered.catch(reject));
 
@@ -29,7 +29,7 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Runs at most so many at once; the first failure ends the others and is the failure of all. */
+/** Runs at most `most` at once. The first failure aborts the others and is thrown. */
 export async function together(
   runs: ((signal: AbortSignal) => Promise<unknown>)[],
   most: number,

@@ -1,4 +1,4 @@
-/** Where an execution is: a program, its input, and what its expressions see. */
+/** The position of an execution: a program, its input, and the values that its expressions can read. */
 import { type Bindings, evaluate, StatesError } from "./expressions.ts";
 import type { Program } from "./language.ts";
 
@@ -19,7 +19,7 @@ export const bind = ({ input, variables, context }: Frame, known: Record<string,
   states: { input, context, ...known },
   variables,
 });
-/** A branch reads the variables around it, and its own stay its own. */
+/** A branch gets a copy of the outer variables. Its own assignments do not leave the branch. */
 export const inner = (frame: Frame, signal: AbortSignal): Frame => ({
   ...frame,
   variables: { ...frame.variables },

@@ -1,4 +1,4 @@
-/** Amazon States Language as far as it runs here, JSONata only. `definition.ts` checks that a text is one. */
+/** The part of Amazon States Language that runs here, JSONata only. `definition.ts` checks definitions. */
 
 export interface Retrier {
   ErrorEquals: string[];
@@ -68,6 +68,6 @@ export interface Definition extends Program {
   TimeoutSeconds?: number;
 }
 
-/** `{% … %}`, the whole string. */
+/** Whether the whole string is `{% … %}`. */
 export const isExpression = (value: unknown): value is string =>
   typeof value === "string" && value.startsWith("{%") && value.endsWith("%}");

@@ -1,6 +1,6 @@
 import type { Retrier } from "./language.ts";
 
-/** Whether a list of ErrorEquals names an error, wildcards included. */
+/** Whether a list of ErrorEquals matches an error, by name or by wildcard. */
 export function matchesError(names: string[], error: string): boolean {
   const terminal = error === "States.DataLimitExceeded" || error === "States.Runtime";
   return names.some(
@@ -15,7 +15,7 @@ export function matchesError(names: string[], error: string): boolean {
   );
 }
 
-/** Counts attempts, each retrier on its own, over one stay in a state. */
+/** Counts the attempts of each retrier separately, from entering a state until leaving it. */
 export class Retries {
   readonly #retriers: Retrier[];
   readonly #attempts = new Map<Retrier, number>();
@@ -26,7 +26,7 @@ export class Retries {
     this.#random = random;
   }
 
-  /** Milliseconds to wait before the next attempt; undefined when there is none. */
+  /** Milliseconds to wait before the next attempt; undefined if there is no next attempt. */
   next(error: string): number | undefined {
     const retrier = this.#retriers.find(({ ErrorEquals }) => matchesError(ErrorEquals, error));
     if (retrier === undefined) return undefined;

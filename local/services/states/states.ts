@@ -21,9 +21,9 @@ interface Machine {
 export interface StatesPorts {
   account: string;
   transitionMs: number;
-  /** Invokes a function as a machine's role. @throws StatesError with the function's own error name */
+  /** Invokes a function with a machine's role. @throws StatesError with the function's own error name */
   invoke(roleArn: string, functionName: string, payload: unknown): Promise<unknown>;
-  /** An execution ended FAILED or TIMED_OUT: AWS has an alarm for it. */
+  /** Called when an execution ends as FAILED or TIMED_OUT. On AWS an alarm reports it. */
   onFailed?(execution: Execution): void;
 }
 
@@ -115,7 +115,7 @@ export class States {
   #openTask() {
     const token = Buffer.from(randomUUID() + randomUUID()).toString("base64");
     const answer = Promise.withResolvers<unknown>();
-    answer.promise.catch(() => {}); // seen by the race, or nobody waits any more
+    answer.promise.catch(() => {}); // the race handles the failure, or the task no longer waits
     let beat = () => {};
     this.#tasks.set(token, { succeed: answer.resolve, fail: answer.reject, beat: () => beat() });
     return {
@@ -178,7 +178,7 @@ export class States {
           const checked = checkDefinition(definition ?? machine.text);
           if (!("definition" in checked))
             throw new sdk.InvalidDefinition({ message: checked.faults.join("; "), ...fault });
-          machine.definition = checked.definition; // executions under way go on with theirs
+          machine.definition = checked.definition; // running executions keep their definition
           machine.text = definition ?? machine.text;
           machine.roleArn = roleArn ?? machine.roleArn;
           return { updateDate: new Date() };

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { apartMs, bounded, seenTwice } from "../../core/reconcile/drift.ts";
-import { keepObjectsMs, objectsToDelete } from "../../core/reconcile/objects.ts";
-import { admissible, type LedgerTenant, tenantDifferences } from "../../core/reconcile/tenants.ts";
-import { isConclusive, mayFree } from "../../core/reconcile/tombstones.ts";
+import { bounded, seenTwice } from "../../core/audit/drift.ts";
+import { objectsToDelete } from "../../core/audit/objects.ts";
+import { admissible, type LedgerTenant, tenantDifferences } from "../../core/audit/tenants.ts";
+import { isConclusive, mayFree } from "../../core/audit/tombstones.ts";
+import { auditLimits } from "../../schemas/limits.ts";
 import { edge, now } from "../fixtures/edge.ts";
 import { cell } from "../fixtures/fleet.ts";
 
@@ -62,10 +63,10 @@ describe("seenTwice", () => {
       ["b", "y"],
       ["c", "x"],
     ]);
-    expect(seenTwice(found, before, now + apartMs)).toEqual(["a"]);
-    expect(seenTwice(found, before, now + apartMs - 1)).toEqual([]);
+    expect(seenTwice(found, before, now + auditLimits.apartMs)).toEqual(["a"]);
+    expect(seenTwice(found, before, now + auditLimits.apartMs - 1)).toEqual([]);
     expect(seenTwice(found, undefined, now)).toEqual([]);
-    expect(seenTwice(new Map([["toString", "x"]]), before, now + apartMs)).toEqual([]);
+    expect(seenTwice(new Map([["toString", "x"]]), before, now + auditLimits.apartMs)).toEqual([]);
   });
 
   it("keeps no more than an item of the ledger takes", () => {
@@ -115,8 +116,8 @@ describe("tenantDifferences", () => {
 });
 
 describe("objectsToDelete", () => {
-  const old = { hash: "old", putAt: now - keepObjectsMs - 1 };
-  const notes = [{ at: now - keepObjectsMs - 1, hashes: ["old"] }];
+  const old = { hash: "old", putAt: now - auditLimits.objectKeepMs - 1 };
+  const notes = [{ at: now - auditLimits.objectKeepMs - 1, hashes: ["old"] }];
   it("gives what nothing has named for seven days", () => {
     expect(objectsToDelete([old], [], notes, now)).toEqual(["old"]);
   });

@@ -1,22 +1,16 @@
+/** The routes that serve a tenant record. */
 import type { Cell } from "../../schemas/fleet.ts";
-import { bucketCount, type Route } from "../../schemas/snapshot.ts";
+import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
+import { canonicalJson } from "../canonical.ts";
+import { isRaw } from "../slots/numbering.ts";
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
-
-/** Which of the 64 route buckets holds a tenant's routes: FNV-1a of its id, so that neighbours in name are spread. */
-export function bucketOf(tenantId: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < tenantId.length; i++) hash = Math.imul(hash ^ tenantId.charCodeAt(i), 0x01000193) >>> 0;
-  return hash % bucketCount;
-}
-
-export const isRaw = (protocol: string) => protocol !== "tls";
 
 const withPort = (address: string, port: number) =>
   address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 
-/** The routes that serve a record, in slot order. A suspended tenant has none. Without multiRegion only home serves. */
+/** The routes of a record, in slot order. A suspended tenant has none. Without multiRegion only the home region serves. */
 export function routesOf(record: TenantRecord, generation: number, slots: Record<string, number>, cell: Cell): Route[] {
   if (record.suspended) return [];
   const regions = Object.entries(record.backends)
@@ -35,4 +29,13 @@ export function routesOf(record: TenantRecord, generation: number, slots: Record
       return record.wildcard === undefined ? { ...base, ...names } : { ...base, ...names, wildcard: record.wildcard };
     })
     .sort((a, b) => a.slot - b.slot);
+}
+
+/** Bytes of a record's routes with the longest slot numbers and generation: never less than what is rendered. */
+export function routeBytes(record: TenantRecord, cell: Cell): number {
+  const slots = Object.fromEntries(Object.keys(record.protocols).map((protocol) => [protocol, 9_999_999]));
+  return routesOf(record, Number.MAX_SAFE_INTEGER, slots, cell).reduce(
+    (sum, route) => sum + Buffer.byteLength(canonicalJson(route)) + 1,
+    0,
+  );
 }

@@ -1,7 +1,4 @@
-/** Objects stay for so long after they were last seen referenced: a manifest may be read long after it was written. */
-export const keepObjectsMs = 7 * 24 * 3600 * 1000;
-/** How often what is referenced is noted down. */
-export const noteEveryMs = 3600 * 1000;
+import { auditLimits } from "../../schemas/limits.ts";
 
 /** Hashes that were referenced at a time. */
 export interface References {
@@ -19,7 +16,7 @@ export function objectsToDelete(
   notes: References[],
   now: number,
 ): string[] {
-  const since = now - keepObjectsMs;
+  const since = now - auditLimits.objectKeepMs;
   if (!notes.some(({ at }) => at <= since)) return [];
   const alive = new Set([...referenced, ...notes.filter(({ at }) => at >= since).flatMap(({ hashes }) => hashes)]);
   return objects

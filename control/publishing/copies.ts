@@ -1,8 +1,7 @@
 /** Copies of the live commit: one signed manifest a region, each on its own. */
 import { type CopyFailure, clearCopyFailure, halt, noteCopyFailure } from "../../aws/ledger/cells.ts";
-import { type Commit, readCommit } from "../../aws/ledger/commits.ts";
-import type { Lease } from "../../aws/ledger/leases.ts";
-import type { Settings } from "../../aws/settings.ts";
+import { readCommit } from "../../aws/ledger/commits.ts";
+import { logger } from "../../aws/logger.ts";
 import { publicKeys, signingKeyId, signManifest } from "../../aws/signing.ts";
 import {
   type Bucket,
@@ -14,34 +13,10 @@ import {
   type StoredManifest,
 } from "../../aws/snapshots.ts";
 import { LedgerBehindError } from "../../core/errors.ts";
-import { manifestOf, manifestStep } from "../../core/publishing/plan.ts";
+import { type Commit, manifestOf, manifestStep } from "../../core/publishing/commit.ts";
 import { renderBucket, renderManifest } from "../../core/publishing/render.ts";
-import type { SignedManifest } from "../../schemas/snapshot.ts";
-import { logger } from "./handler.ts";
-
-/** What one publisher works with. */
-export interface Publisher {
-  cell: string;
-  settings: Settings;
-  buckets: Bucket[];
-  home: Bucket;
-  lease: Lease;
-  hasTime: () => boolean;
-  /** Objects on their way to each region: its manifest waits for them, and nothing else does. */
-  placing: Map<Bucket, Promise<unknown>[]>;
-  /** Each region's manifest as it was read or written last; what was not is absent. */
-  stored: Map<Bucket, StoredManifest | undefined>;
-  /** Signed manifests by generation: every region gets the same. */
-  signed: Map<number, Promise<SignedManifest>>;
-}
-
-/** A region that fails is left for the end of the drain: a bucket that hangs takes seconds to say so. */
-export const isFailing = (region: string, known: CopyFailure[]) => known.some((noted) => noted.region === region);
-
-export function place(placing: Publisher["placing"], target: Bucket, hash: string, text: string): void {
-  const put = putObject(target, hash, text).catch(() => {}); // what is lacking is put before the manifest
-  placing.set(target, [...(placing.get(target) ?? []), put]);
-}
+import { publishLimits } from "../../schemas/limits.ts";
+import type { Publisher } from "./publisher.ts";
 
 /** Every region on its own: one that fails is noted for the status. */
 export async function copyToRegions(
@@ -73,7 +48,7 @@ async function noteCopy(cell: string, region: string, failure: Error | undefined
   }
   logger.error("manifest not written", { cell, region, error: failure });
   if (at >= 0) return;
-  const noted = { region, reason: String(failure).slice(0, 500), at: Date.now() };
+  const noted = { region, reason: String(failure).slice(0, publishLimits.failureCharactersMax), at: Date.now() };
   await noteCopyFailure(cell, noted);
   known.push(noted);
 }

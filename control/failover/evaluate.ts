@@ -1,10 +1,14 @@
 import { observeAccelerator } from "../../aws/accelerator.ts";
-import { readEdges, readSignals } from "../../aws/ledger/edges.ts";
+import { readEdges } from "../../aws/ledger/edges.ts";
+import { readSignals } from "../../aws/ledger/signals.ts";
 import { cellOf, loadSettings } from "../../aws/settings.ts";
 import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
 import { changesBetween, planAccelerator } from "../../core/failover/plan.ts";
 
-/** Reads everything that failover decides on, and decides: what there is to change now, and what is held back. In monitor mode, and while frozen, that is everything. */
+/**
+ * Reads everything that failover decides on, and decides: the changes to write now, and what is held back, with reasons. In
+ * monitor mode and while frozen, every change is held back.
+ */
 export async function evaluateFailover(cellName: string) {
   const { fleet, mode, frozen } = await loadSettings();
   const cell = cellOf(fleet, cellName);
@@ -15,11 +19,10 @@ export async function evaluateFailover(cellName: string) {
   ]);
   const desired = planAccelerator(edgeFacts(edges, signals, Date.now()), degradedRegions(signals), observed);
   const changes = changesBetween(desired, observed);
-  if (mode === "enforce" && !frozen) return { cell, changes, held: desired.held };
+  const terminated = new Set(edges.filter((edge) => edge.terminated === true).map(({ edgeId }) => edgeId));
+  const base = { cell, observed, terminated };
+  if (mode === "enforce" && !frozen) return { ...base, changes, held: desired.held };
   const why = frozen ? "frozen" : "monitor mode";
-  return {
-    cell,
-    changes: [],
-    held: [...desired.held, ...changes.map((change) => `${why}: ${JSON.stringify(change)}`)],
-  };
+  const held = [...desired.held, ...changes.map((change) => `${why}: ${JSON.stringify(change)}`)];
+  return { ...base, changes: [], held };
 }

@@ -1,7 +1,7 @@
 import { createBatch } from "../../aws/ledger/batches.ts";
 import { environment } from "../../aws/settings.ts";
 import { startExecution } from "../../aws/workflows.ts";
-import { chunksOf } from "../../core/rollout/chunks.ts";
+import { chunksOf } from "../../core/rollout/batch.ts";
 
 /**
  * Starts rollouts for these tenants (id to the stream's number of its last record, or ""), in batches that fit. The same

@@ -1,5 +1,7 @@
-import { type CellRoom, kindOf, type SlotKind, slotKinds } from "../admission/place.ts";
+import { auditLimits } from "../../schemas/limits.ts";
 import { absent, type TenantRow } from "../admission/tenant-row.ts";
+import { kindOf, type SlotKind, slotKinds } from "../slots/numbering.ts";
+import type { CellRoom } from "../slots/placement.ts";
 
 /** A tenant as the ledger has it, as far as an audit compares it. */
 export interface LedgerTenant {
@@ -42,9 +44,6 @@ export interface PendingTenant {
   slots: Record<string, number>;
 }
 
-/** So many of them are tried in one audit. */
-const triedMost = 500;
-
 /** Pending tenants for all of whose missing slots some cell has room: its own, once it has slots there. */
 export function admissible(pending: PendingTenant[], rooms: CellRoom[]): string[] {
   const fits = ({ cell: own, protocols, slots }: PendingTenant) => {
@@ -57,7 +56,7 @@ export function admissible(pending: PendingTenant[], rooms: CellRoom[]): string[
     .filter(fits)
     .map(({ tenantId }) => tenantId)
     .sort()
-    .slice(0, triedMost);
+    .slice(0, auditLimits.pendingTriedMax);
 }
 
 function differenceOf(tenant: LedgerTenant, hash: string, owners: Map<string, string>): string | undefined {

@@ -1,14 +1,10 @@
+import { auditLimits } from "../../schemas/limits.ts";
+
 /** Differences between what is desired and what is observed, as one audit saw them: what differs to how. */
 export interface Seen {
   differences: [key: string, how: string][];
   at: number;
 }
-
-/** What is on its way looks like a difference too: between the two looks there is at least so much time. */
-export const apartMs = 15_000;
-/** One item of the ledger holds what an audit saw; the rest is for the next. */
-const differencesMost = 1500;
-const keyBytesMost = 150_000;
 
 /** Differences in order, as many as one item takes. */
 export function bounded(differences: Map<string, string>): Seen["differences"] {
@@ -16,7 +12,7 @@ export function bounded(differences: Map<string, string>): Seen["differences"] {
   let bytes = 0;
   for (const [key, how] of [...differences].sort(([a], [b]) => (a < b ? -1 : 1))) {
     bytes += Buffer.byteLength(key) + how.length;
-    if (kept.length >= differencesMost || bytes > keyBytesMost) break;
+    if (kept.length >= auditLimits.differencesMax || bytes > auditLimits.differenceBytesMax) break;
     kept.push([key, how]);
   }
   return kept;
@@ -24,7 +20,7 @@ export function bounded(differences: Map<string, string>): Seen["differences"] {
 
 /** Differences that were the same in the last audit, in order: these are to be mended. */
 export function seenTwice(differences: Map<string, string>, before: Seen | undefined, now: number): string[] {
-  if (before === undefined || now - before.at < apartMs) return [];
+  if (before === undefined || now - before.at < auditLimits.apartMs) return [];
   const known = new Map(before.differences);
   return [...differences]
     .filter(([key, how]) => known.get(key) === how)

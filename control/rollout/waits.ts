@@ -1,7 +1,8 @@
 import { readCoverage } from "../../aws/ledger/batches.ts";
-import { readEdges, readWaits, removeWait, type Wait } from "../../aws/ledger/edges.ts";
+import { readEdges } from "../../aws/ledger/edges.ts";
+import { readWaits, removeWait, type Wait } from "../../aws/ledger/waits.ts";
 import { completeTask } from "../../aws/workflows.ts";
-import { evaluateWait } from "../../core/rollout/acks.ts";
+import { evaluateWait } from "../../core/rollout/waits.ts";
 
 /**
  * Looks at every wait of the cell and ends those that are satisfied. Called after every ack, nack, new wait and change

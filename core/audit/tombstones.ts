@@ -1,5 +1,5 @@
-import { rejectedMost } from "../../schemas/events.ts";
-import type { EdgeRow } from "../rollout/acks.ts";
+import { edgeLimits } from "../../schemas/limits.ts";
+import type { EdgeRow } from "../edges/edge.ts";
 
 /** A slot or a name that its tenant gave up. */
 export interface Tombstone {
@@ -32,7 +32,7 @@ export function mayFree({ tenantId, at, absentFrom }: Tombstone, facts: FreeingF
 
 /** An edge that refuses a tenant's route serves the last good one, whatever generation it is at. */
 const keepsOld = ({ rejectedRoutes }: EdgeRow, tenantId: string) =>
-  rejectedRoutes.length >= rejectedMost || rejectedRoutes.some((route) => route.tenantId === tenantId);
+  rejectedRoutes.length >= edgeLimits.rejectedRoutesMax || rejectedRoutes.some((route) => route.tenantId === tenantId);
 
 /**
  * Whether a live commit without it means that every later one is without it too. A publisher that rendered before it was

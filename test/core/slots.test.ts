@@ -1,20 +1,21 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { placeTenants, shareOut } from "../../core/admission/place.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { validateRecord } from "../../core/admission/validate.ts";
+import { placeTenants } from "../../core/slots/placement.ts";
+import { shareOut } from "../../core/slots/pools.ts";
 import { cell, fleet, record } from "../fixtures/fleet.ts";
 
 describe("shareOut", () => {
   const slot = (number: number) => ({ slot: number, free: false });
-  it("gives a tenant all that it wants or nothing, and the next what is left", () => {
+  it("gives a tenant all that it wants or nothing, and the next what is unused", () => {
     const wants = [
       { tenantId: "big", cell: "c1", protocols: ["postgres", "ssh"] },
       { tenantId: "small", cell: "c1", protocols: ["ssh"] },
     ];
-    const { given, left } = shareOut(wants, [{ cell: "c1", kind: "raw", slots: [slot(4)] }]);
+    const { given, unused } = shareOut(wants, [{ cell: "c1", kind: "raw", slots: [slot(4)] }]);
     expect([...given]).toEqual([["small", { ssh: slot(4) }]]);
-    expect(left).toEqual([]);
+    expect(unused).toEqual([]);
   });
 
   it("never gives a slot twice, nor one of another cell or kind", () => {
@@ -35,9 +36,9 @@ describe("shareOut", () => {
               slots: Array.from({ length: size }, (_, i) => slot(at * 100 + nth * 10 + i)),
             })),
           );
-          const { given, left } = shareOut(wants, pools);
+          const { given, unused } = shareOut(wants, pools);
           const used = [...given.values()].flatMap((slots) => Object.values(slots).map(({ slot: number }) => number));
-          const rest = left.flatMap(({ slots }) => slots.map(({ slot: number }) => number));
+          const rest = unused.flatMap(({ slots }) => slots.map(({ slot: number }) => number));
           expect([...used, ...rest].sort()).toEqual(
             pools.flatMap(({ slots }) => slots.map(({ slot: number }) => number)).sort(),
           );

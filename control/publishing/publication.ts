@@ -1,0 +1,116 @@
+/** Reads the facts of one publication, and carries its plan out. `core/publishing/plan.ts` decides in between. */
+import { randomUUID } from "node:crypto";
+import { type CellState, halt, readCell } from "../../aws/ledger/cells.ts";
+import { commitGeneration, readRoutes, readRoutesOf } from "../../aws/ledger/commits.ts";
+import type { DirtyBatch } from "../../aws/ledger/dirty-set.ts";
+import { publicKeys } from "../../aws/signing.ts";
+import { getManifest, getRoutes, putObject, rememberRoutes } from "../../aws/snapshots.ts";
+import { assertPublishPlan } from "../../core/assert.ts";
+import { canonicalJson } from "../../core/canonical.ts";
+import { GateRefusedError, LedgerBehindError } from "../../core/errors.ts";
+import { bucketsToRender, type LedgerRoutes, slotsToRead, withChanges } from "../../core/publishing/changes.ts";
+import { type Commit, manifestStep } from "../../core/publishing/commit.ts";
+import { type PublishFacts, type PublishPlan, planPublish, refusalsInWords } from "../../core/publishing/plan.ts";
+import { structureOf } from "../../core/publishing/structure.ts";
+import { bucketOf } from "../../core/routes/buckets.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+import { isFailing, type Publisher, place } from "./publisher.ts";
+
+/**
+ * The cell as the ledger has it, unless the ledger is behind a manifest: a ledger that was restored from a backup would count
+ * up to the manifests' generations and then pass them. Manifests are read first, because no manifest is ahead of a ledger that
+ * is read after it.
+ * @throws LedgerBehindError, and halts the cell, when the ledger is behind
+ */
+export async function readCellUnlessBehind(publisher: Publisher): Promise<CellState> {
+  const { cell, stored: known } = publisher;
+  const keys = await publicKeys();
+  const { copyFailures } = await readCell(cell);
+  const buckets = publisher.buckets.filter(({ region }) => !isFailing(region, copyFailures)); // they may hang
+  const stored = await Promise.allSettled(buckets.map((bucket) => getManifest(bucket, cell, keys)));
+  for (const [index, found] of stored.entries())
+    if (found.status === "fulfilled") known.set(buckets[index]!, found.value);
+  const state = await readCell(cell);
+  if (state.halt !== undefined) throw new LedgerBehindError(state.halt.reason);
+  for (const [index, found] of stored.entries()) {
+    const manifest = found.status === "fulfilled" ? found.value?.manifest : undefined;
+    if (manifest === undefined) continue; // a region that is out, or new: its copy finds out
+    if (state.commit !== undefined && manifestStep(manifest, state.commit) !== "ledger-behind") continue;
+    const reason = `${buckets[index]!.name} has generation ${manifest.generation} of cell ${cell}, which the ledger does not have: was it restored from a backup? See \`landfall rebuild\``;
+    await halt(cell, reason, Date.now());
+    throw new LedgerBehindError(reason);
+  }
+  return state;
+}
+
+/** The dirty batches' buckets, as they are live and as the ledger has them now. */
+export async function readPublishFacts(
+  { cell, settings, buckets, home }: Publisher,
+  { structure }: CellState,
+  live: Commit | undefined,
+  batches: DirtyBatch[],
+): Promise<PublishFacts> {
+  const changed = Map.groupBy(
+    batches.flatMap((batch) => batch.tenants),
+    ({ tenantId }) => bucketOf(tenantId),
+  );
+  const read = bucketsToRender([...changed.keys()], live).map(async (bucket) => {
+    if (live === undefined) return { bucket, before: [], now: await readRoutes(cell, bucket) };
+    const { routes: before } = await getRoutes([home, ...buckets], live.routes[bucket]!);
+    const tenants = changed.get(bucket)!;
+    const ledger: LedgerRoutes = await readRoutesOf(cell, bucket, slotsToRead(before, tenants));
+    return { bucket, before, now: withChanges(before, tenants, ledger) };
+  });
+  return {
+    live,
+    buckets: await Promise.all(read),
+    structure: structureFor(structure, live, settings.structures[cell]),
+    incarnation: randomUUID(),
+    now: Date.now(),
+  };
+}
+
+function structureFor(moving: CellState["structure"], live: Commit | undefined, first: string | undefined) {
+  if (moving !== undefined) return structureOf(moving.state);
+  if (live !== undefined) return live.structure;
+  if (first === undefined) throw new Error("the stage's structures name none for this cell: deploy the stage again");
+  return { default: first, overrides: {} };
+}
+
+/** Texts of routes that were rendered before: most routes of a bucket do not change. */
+const texts = new WeakMap<Route, string>();
+
+function textOf(route: Route): string {
+  const text = texts.get(route) ?? canonicalJson(route);
+  texts.set(route, text);
+  return text;
+}
+
+/** @throws GateRefusedError when the gate refused a bucket */
+export function decide(cell: string, facts: PublishFacts): PublishPlan {
+  const plan = planPublish(facts, textOf);
+  if (plan.refused.length > 0) throw new GateRefusedError(`cell ${cell}: ${refusalsInWords(plan).join(". ")}`);
+  return plan;
+}
+
+/**
+ * Puts the plan's objects, the home region's before the commit, and commits.
+ * @returns `lost` when another publisher committed or took the lease, `stale` when a batch was marked again meanwhile
+ */
+export async function carryOut(
+  publisher: Publisher,
+  plan: PublishPlan,
+  live: Commit | undefined,
+  batches: DirtyBatch[],
+): Promise<"committed" | "lost" | "stale"> {
+  const { cell, buckets, home, lease } = publisher;
+  assertPublishPlan(plan, live);
+  await Promise.all(
+    plan.objects.map(async ({ hash, text, routes }) => {
+      await putObject(home, hash, text);
+      for (const target of buckets) if (target !== home) place(publisher, target, hash, text);
+      rememberRoutes(hash, { routes });
+    }),
+  );
+  return commitGeneration(cell, live, plan.commit, batches, lease);
+}

@@ -1,0 +1,41 @@
+/** Which routes a publication reads, and the routes of a bucket after its changes. */
+import type { Route } from "../../schemas/snapshot.ts";
+import { everyBucket } from "../routes/buckets.ts";
+import type { RemovedRoute } from "./gate.ts";
+
+/** The buckets to render, in order: those with changes; all of them for the first commit. */
+export const bucketsToRender = (changed: number[], live: { routes: string[] } | undefined): number[] =>
+  live === undefined ? everyBucket : [...new Set(changed)].sort((a, b) => a - b);
+
+/** A tenant that changed, and every slot that may have a route of it. */
+export interface ChangedTenant {
+  tenantId: string;
+  slots: number[];
+}
+
+/** What the ledger has in some slots: routes, and routes that were removed. */
+export interface LedgerRoutes {
+  routes: Route[];
+  removed: RemovedRoute[];
+}
+
+/**
+ * Every slot to read for some tenants: those that their marks name, and those that are live. A mark may come late, and name
+ * fewer slots than were published meanwhile.
+ */
+export function slotsToRead(live: Route[], changed: ChangedTenant[]): number[] {
+  const tenants = new Set(changed.map(({ tenantId }) => tenantId));
+  const served = live.filter(({ tenantId }) => tenants.has(tenantId)).map(({ slot }) => slot);
+  return [...new Set([...changed.flatMap(({ slots }) => slots), ...served])].sort((a, b) => a - b);
+}
+
+/**
+ * The live routes of a bucket, with the changed tenants' routes as the ledger has them. Unchanged tenants are not read
+ * again. A route that another tenant has in one of the slots by now belongs to that tenant's own change.
+ */
+export function withChanges(live: Route[], changed: ChangedTenant[], ledger: LedgerRoutes): LedgerRoutes {
+  const tenants = new Set(changed.map(({ tenantId }) => tenantId));
+  const kept = live.filter(({ tenantId }) => !tenants.has(tenantId));
+  const theirs = ledger.routes.filter(({ tenantId }) => tenants.has(tenantId));
+  return { routes: [...kept, ...theirs], removed: ledger.removed };
+}

@@ -1,0 +1,20 @@
+/** Slot numbers of a cell: raw slots from 0, one for each TCP port; tls slots from `tlsSlotBase`. */
+import type { Cell } from "../../schemas/fleet.ts";
+import { slotLimits } from "../../schemas/limits.ts";
+
+export type SlotKind = "raw" | "tls";
+export const slotKinds: SlotKind[] = ["raw", "tls"];
+
+/** Any protocol but `tls` is raw: it is reached by a port of its own. */
+export const isRaw = (protocol: string) => protocol !== "tls";
+export const kindOf = (protocol: string): SlotKind => (isRaw(protocol) ? "raw" : "tls");
+export const kindOfSlot = (slot: number): SlotKind => (slot < slotLimits.tlsSlotBase ? "raw" : "tls");
+
+/** The slot at a position within its kind; undefined when the cell has no such slot. */
+export function slotAt(cell: Cell, kind: SlotKind, position: number): number | undefined {
+  if (kind === "raw") return position < cell.portCount ? position : undefined;
+  return position < cell.tlsCount ? slotLimits.tlsSlotBase + position : undefined;
+}
+
+/** How many slots of a kind a cell has. */
+export const slotsIn = (cell: Cell, kind: SlotKind) => (kind === "raw" ? cell.portCount : cell.tlsCount);

@@ -1,0 +1,178 @@
+/**
+ * Every limit, lease, time-out and interval of Landfall, each with its unit in its name and its reason above it. Infra,
+ * functions, the edge's agent, the simulation and the docs take them from here; `docs/limits.md` is written from this file.
+ * What AWS itself limits is said with the word "AWS".
+ */
+
+/** One tenant record, and what it becomes. */
+export const tenantLimits = {
+  /** Server names of one record. */
+  hostnamesMax: 20,
+  /** Protocols of one record: each takes a slot. */
+  protocolsMax: 8,
+  /** Backend addresses of one region. */
+  addressesMax: 16,
+  /** Canonical JSON of one record. AWS: an item holds 400 KB; a proxy's record is below 2 KB. */
+  recordBytesMax: 32 * 1024,
+  /** Rendered routes of one tenant, so that one tenant cannot fill a route bucket. */
+  routeBytesMax: 64 * 1024,
+  /** Writes of one admission. AWS: a transaction takes 100 items, the tenant's row among them. */
+  transactionWritesMax: 100,
+  /** Reasons that a row keeps, and characters of each: rows stay small whatever a record holds. */
+  reasonsMax: 20,
+  reasonCharactersMax: 300,
+  /** Bytes of a tenant's id in a ledger key; longer ids are hashed. AWS: a partition key holds 2,048 bytes. */
+  keyIdBytesMax: 255,
+} as const;
+
+/** Slots of a cell. */
+export const slotLimits = {
+  /** TCP ports of one cell. AWS: a listener's port ranges; also what one nginx can listen on with little memory. */
+  portsMax: 20_000,
+  /** First number of a tls slot: above the most ports of a cell, so that a cell can grow without renumbering. */
+  tlsSlotBase: 20_000,
+  /** Digits of a slot number in a ledger key. */
+  keyDigits: 6,
+} as const;
+
+/** Route buckets and manifests. */
+export const snapshotLimits = {
+  /** Route buckets of a cell: a change moves one 64th of the routes. */
+  bucketCount: 64,
+  /** Routes and bytes of one bucket. More is a fault of the generator, not a snapshot. */
+  bucketRoutesMax: 10_000,
+  bucketBytesMax: 4 * 1024 * 1024,
+  /** Bytes of a bucket that admission leaves free: batches that run side by side do not see each other's routes. */
+  bucketHeadroomBytes: 512 * 1024,
+  /** What an edge accepts: twice a bucket, and a manifest with overrides for every edge. */
+  objectBytesMax: 8 * 1024 * 1024,
+  manifestBytesMax: 256 * 1024,
+  /** Objects that one process remembers to have put, and buckets that it keeps parsed. */
+  placedObjectsMax: 10_000,
+  parsedBucketsMax: 256,
+} as const;
+
+/** A batch of changed records on its way through tenant-rollout. */
+export const rolloutLimits = {
+  /** Tenants of a batch, and bytes of their ids. AWS: an item holds 400 KB, and the batch names each tenant three times. */
+  batchTenantsMax: 500,
+  batchIdBytesMax: 40_000,
+  /** How long a batch and its coverage are kept, for traces. */
+  batchKeepSeconds: 7 * 24 * 3600,
+  /** A batch older than this is over, and its reserved slots are free for the audit: longer than the workflow's time-out. */
+  batchActiveMs: 20 * 60_000,
+  /** stepflows/tenant-rollout: the whole execution, the wait for acks, and the attempts to admit. */
+  workflowSeconds: 900,
+  ackWaitSeconds: 30,
+  admitAttemptsMax: 20,
+} as const;
+
+/** The publisher of a cell. */
+export const publishLimits = {
+  /** How long a publisher that died delays the next one. A commit is conditional on the lease's epoch, so this may be short. */
+  leaseMs: 15_000,
+  /** No commit begins with less time left in the function: one commit and its copies take a fraction of it. */
+  reserveMs: 20_000,
+  /** Batches of one commit. AWS: a transaction takes 100 items; each batch takes two, the commit and the lease one each. */
+  batchesPerCommitMax: 45,
+  /** Characters of a failure's reason that the ledger keeps for the status. */
+  failureCharactersMax: 500,
+} as const;
+
+/** Edges and their reports. */
+export const edgeLimits = {
+  /** An agent fetches the manifest this often, give or take the jitter. */
+  pollMs: 250,
+  pollJitterMs: 25,
+  /** An edge reports on every change, and at least this often. */
+  reportEveryMs: 10_000,
+  /** A report counts as recent for one interval and a half. */
+  recentReportMs: 15_000,
+  /** Six missed reports: then EC2 is asked whether the instance is terminated. */
+  silentMs: 60_000,
+  /** Generations whose ack time an edge's row keeps: enough for a rollout to settle while others go by. */
+  acksKeptMax: 50,
+  /** Refused routes and closing tenants of one report. AWS: an event holds 256 KiB. */
+  rejectedRoutesMax: 100,
+  closingTenantsMax: 100,
+} as const;
+
+/** The staged rollout of a structure. */
+export const structureLimits = {
+  /** An edge may take this long to report the structure that it was given. */
+  applyMs: 60_000,
+} as const;
+
+/** Global Accelerator. */
+export const acceleratorLimits = {
+  /** A write, and its connection. One attempt: a write that the SDK repeats after the lease is gone is a late write. */
+  requestMs: 5000,
+  connectMs: 2000,
+  /** Longer than the function that writes (30 s) and one request together, so that no late write meets another writer. */
+  leaseMs: 45_000,
+  /** Seconds between two health checks (AWS: 10 or 30) and failures until an endpoint is unhealthy: found in 10 to 20 s. */
+  healthCheckSeconds: 10,
+  healthCheckFailures: 1,
+} as const;
+
+/** The audit. */
+export const auditLimits = {
+  /** Time between the two sights of a difference: a change on its way looks like a difference too. */
+  apartMs: 15_000,
+  /** Differences that one item of the ledger keeps, and their bytes. */
+  differencesMax: 1500,
+  differenceBytesMax: 150_000,
+  /** Pending tenants that one audit tries again. */
+  pendingTriedMax: 500,
+  /** Nothing is freed with less time left in the function. */
+  reserveMs: 60_000,
+  /** An object stays this long after it was last referenced, and references are noted this often. */
+  objectKeepMs: 7 * 24 * 3600 * 1000,
+  referenceEveryMs: 3600 * 1000,
+  /** How long a note of references is kept: longer than objects. */
+  referenceKeepSeconds: 8 * 24 * 3600,
+} as const;
+
+/** Settings, and calls to AWS. */
+export const clientLimits = {
+  /** How old settings may be. AWS: Parameter Store takes 40 reads a second; a freeze is to count within seconds. */
+  settingsMaxAgeMs: 5000,
+  /** A region's bucket that hangs: time to connect, and to answer. */
+  s3ConnectMs: 1000,
+  s3RequestMs: 3000,
+  s3AttemptsMax: 2,
+  /** AWS: keys of one BatchGetItem, and events of one PutEvents. */
+  keysPerBatchGet: 100,
+  eventsPerPut: 10,
+  /** Calls that one function makes side by side: more would only queue at DynamoDB. */
+  parallelCallsMax: 16,
+} as const;
+
+/** How long each function may run. The default is 30 s. */
+export const functionSeconds: Readonly<Record<string, number>> = {
+  "admit-tenants": 120,
+  "publish-cell": 60,
+  "settle-rollout": 120,
+  "free-tombstones": 300,
+  "find-drift": 300,
+  "sweep-snapshots": 300,
+};
+export const defaultFunctionSeconds = 30;
+
+/** How often the scheduled workflows start. */
+export const scheduleMinutes = {
+  /** Moves each cell on: structure, publishing, edges, accelerator. */
+  reconcile: 1,
+  /** Compares everything with everything, and frees slots and names. */
+  audit: 5,
+} as const;
+
+/** The Tenants stream. */
+export const streamLimits = {
+  /** Records of one delivery, and how long the stream waits for more. */
+  batchRecordsMax: 1000,
+  windowSeconds: 0,
+  /** A delivery that fails is tried this often, and a record for this long; then it goes to the failures bucket. */
+  retriesMax: 10,
+  recordAgeSeconds: 3600,
+} as const;

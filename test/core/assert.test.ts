@@ -1,0 +1,213 @@
+import { describe, expect, it } from "vitest";
+import { type AdmissionPlan, admit } from "../../core/admission/admit.ts";
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import {
+  assertAdmission,
+  assertChange,
+  assertFree,
+  assertPublishPlan,
+  assertReport,
+  assertRow,
+  LawBrokenError,
+} from "../../core/assert.ts";
+import type { Change, Observed } from "../../core/failover/plan.ts";
+import type { Commit } from "../../core/publishing/commit.ts";
+import { type PublishPlan, planPublish } from "../../core/publishing/plan.ts";
+import { everyBucket } from "../../core/routes/buckets.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+import { edge } from "../fixtures/edge.ts";
+import { cell, record } from "../fixtures/fleet.ts";
+
+/** The law that a call breaks; `none` when it breaks none. */
+function lawBroken(call: () => void): number | "none" {
+  try {
+    call();
+    return "none";
+  } catch (error) {
+    if (error instanceof LawBrokenError) return error.law;
+    throw error;
+  }
+}
+
+const admitted = (row: TenantRow | undefined, changes = {}) => {
+  const facts = { tenantId: "acme", row, hash: JSON.stringify(changes), cell, platformDomains: [], bucketRoom: 1e6 };
+  const fresh = { tls: { slot: 20_000, free: false }, ssh: { slot: 0, free: false } };
+  return admit(
+    { ...facts, record: { ok: true, record: record(changes) }, now: 1 },
+    row === undefined ? fresh : {},
+  ) as AdmissionPlan;
+};
+const first = admitted(undefined);
+const second = admitted(first.row, { hostnames: ["new.tenants.example.com"] });
+
+describe("assertRow", () => {
+  it("takes a row that admission made", () => {
+    expect(lawBroken(() => assertRow(first.row))).toBe("none");
+  });
+
+  it.each<[string, number, Partial<TenantRow>]>([
+    ["two protocols share a slot", 1, { slots: { tls: 20_000, ssh: 20_000 } }],
+    ["a spare slot is in use", 1, { spare: [0] }],
+    ["an admitted protocol has no slot", 1, { slots: { tls: 20_000 } }],
+    ["a raw protocol has a tls slot", 1, { slots: { tls: 20_000, ssh: 20_001 } }],
+    ["it was admitted at a generation that its record never had", 3, { generation: 0 }],
+    ["it was never written", 7, { version: 0 }],
+  ])("stops a row where %s (law %i)", (_, law, changes) => {
+    expect(lawBroken(() => assertRow({ ...first.row, ...changes }))).toBe(law);
+  });
+});
+
+describe("assertAdmission", () => {
+  it("takes what admission decides, for a new tenant and for a change", () => {
+    expect(lawBroken(() => assertAdmission(first, undefined))).toBe("none");
+    expect(lawBroken(() => assertAdmission(second, first.row))).toBe("none");
+  });
+
+  const route = second.routes!.find(({ protocol }) => protocol === "tls")!;
+  it.each<[string, number, Partial<AdmissionPlan>]>([
+    ["skips a version", 7, { row: { ...second.row, version: 9 } }],
+    ["expects another version than it read", 7, { expectedVersion: 7 }],
+    [
+      "goes back a generation",
+      3,
+      { row: { ...second.row, generation: 0, admitted: { generation: 0, record: record() } } },
+    ],
+    ["claims a name that the row does not keep", 2, { claim: ["other.example.com"] }],
+    ["releases a name that the row keeps", 2, { release: second.row.claims.slice(0, 1) }],
+    ["leaves claims out of order", 9, { row: { ...second.row, claims: second.row.claims.toReversed() } }],
+    ["takes a slot that is not the protocol's", 1, { takeSlots: [{ protocol: "ssh", slot: 5, free: false }] }],
+    [
+      "gives up a slot that it serves",
+      1,
+      { tombstoneSlots: [{ protocol: "ssh", slot: 0, reason: "protocol removed" }] },
+    ],
+    ["writes another tenant's route", 1, { routes: [{ ...route, tenantId: "globex" }] }],
+    ["writes a route of an older generation", 4, { routes: [{ ...route, generation: 1 }] }],
+    ["serves a name without a claim", 2, { routes: [{ ...route, hostnames: ["bank.example.com"] }] }],
+    ["both writes and removes a route", 4, { dropRoutes: [route.slot] }],
+  ])("stops a plan that %s (law %i)", (_, law, changes) => {
+    expect(lawBroken(() => assertAdmission({ ...second, ...changes }, first.row))).toBe(law);
+  });
+});
+
+const hash = (digit: string) => digit.repeat(64);
+const live: Commit = {
+  generation: 7,
+  incarnation: "one",
+  routes: everyBucket.map(() => hash("0")),
+  structure: { default: hash("5"), overrides: {} },
+  sizes: everyBucket.map(() => 0),
+  committedAt: 1,
+};
+const served: Route = {
+  slot: 1,
+  tenantId: "acme",
+  protocol: "tls",
+  generation: 1,
+  hostnames: ["acme.com"],
+  backends: { "us-west-2": ["10.0.0.1:3080"] },
+};
+const publish = (routes: Route[]): PublishPlan =>
+  planPublish({
+    live,
+    buckets: [{ bucket: 3, before: [], now: { routes, removed: [] } }],
+    structure: live.structure,
+    incarnation: "unused",
+    now: 2,
+  });
+
+describe("assertPublishPlan", () => {
+  it("takes a plan with a change, one without, and the first of a cell", () => {
+    expect(lawBroken(() => assertPublishPlan(publish([served]), live))).toBe("none");
+    expect(lawBroken(() => assertPublishPlan({ objects: [], refused: [], commit: live }, live))).toBe("none");
+    const all = everyBucket.map((bucket) => ({ bucket, before: [], now: { routes: [], removed: [] } }));
+    const facts = { live: undefined, buckets: all, structure: live.structure, incarnation: "one", now: 2 };
+    expect(lawBroken(() => assertPublishPlan(planPublish(facts), undefined))).toBe("none");
+  });
+
+  const plan = publish([served]);
+  const withCommit = (changes: Partial<Commit>) => ({ ...plan, commit: { ...plan.commit, ...changes } });
+  const withRoutes = (...routes: Route[]) => ({ ...plan, objects: [{ ...plan.objects[0]!, routes }] });
+  it.each<[string, number, PublishPlan]>([
+    ["goes back a generation", 3, withCommit({ generation: 6 })],
+    ["skips a generation", 3, withCommit({ generation: 9 })],
+    ["changes the incarnation", 3, withCommit({ incarnation: "two" })],
+    ["loses a bucket", 4, withCommit({ routes: plan.commit.routes.slice(1) })],
+    ["changes a bucket without an object", 4, withCommit({ routes: plan.commit.routes.with(9, hash("9")) })],
+    ["changes a bucket that was refused", 4, { ...plan, refused: [{ bucket: 3, reasons: ["no"] }] }],
+    ["has a slot twice", 1, withRoutes(served, { ...served, hostnames: [] })],
+    ["leads a name to two tenants", 2, withRoutes(served, { ...served, slot: 2, tenantId: "globex" })],
+  ])("stops a plan that %s (law %i)", (_, law, broken) => {
+    expect(lawBroken(() => assertPublishPlan(broken, live))).toBe(law);
+  });
+});
+
+describe("assertChange", () => {
+  const group = (region: string, ...endpoints: Observed["groups"][number]["endpoints"]) => ({
+    region,
+    arn: `arn:${region}`,
+    dial: 100,
+    endpoints,
+  });
+  const well = (edgeId: string, weight = 128) => ({ edgeId, weight, health: "HEALTHY" as const });
+  const observed: Observed = { groups: [group("us-west-2", well("a"), well("b", 0)), group("eu-west-3")] };
+  const change = (...endpoints: Change["endpoints"]): Change => ({
+    kind: "update",
+    region: "us-west-2",
+    arn: "arn:us-west-2",
+    dial: 100,
+    endpoints,
+  });
+  const [a, b] = [
+    { edgeId: "a", weight: 128 },
+    { edgeId: "b", weight: 0 },
+  ];
+
+  it("takes the whole list with a healthy endpoint left, and the removal of a terminated edge", () => {
+    expect(lawBroken(() => assertChange(change(a, b), observed, new Set()))).toBe("none");
+    expect(lawBroken(() => assertChange(change(a), observed, new Set(["b"])))).toBe("none");
+  });
+  it("takes a list where another healthy endpoint gets the weight", () => {
+    const moved = change({ ...a, weight: 0 }, { ...b, weight: 128 });
+    expect(lawBroken(() => assertChange(moved, observed, new Set()))).toBe("none");
+  });
+  it("takes any list when no endpoint is healthy to begin with", () => {
+    const none = { groups: [group("us-west-2", { ...well("a"), health: "UNHEALTHY" as const })] };
+    expect(lawBroken(() => assertChange(change({ edgeId: "a", weight: 0 }), none, new Set()))).toBe("none");
+  });
+
+  it.each<[string, number, Change, string[]]>([
+    ["an empty list", 5, change(), ["a", "b"]],
+    ["an endpoint twice", 5, change(a, b, b), []],
+    ["a weight of 256", 5, change({ ...a, weight: 256 }, b), []],
+    ["a weight that is not whole", 5, change({ ...a, weight: 0.5 }, b), []],
+    ["the last healthy endpoint without weight", 5, change({ ...a, weight: 0 }, { ...b, weight: 0 }), []],
+    ["an edge left out that is not terminated", 6, change(a), []],
+  ])("stops %s (law %i)", (_, law, wrong, terminated) => {
+    expect(lawBroken(() => assertChange(wrong, observed, new Set(terminated)))).toBe(law);
+  });
+});
+
+describe("assertReport", () => {
+  it("takes a report of the edge itself", () => {
+    expect(lawBroken(() => assertReport(edge("a"), edge("a", { appliedGeneration: 6 }), "a", "c1"))).toBe("none");
+    expect(lawBroken(() => assertReport(edge("a"), undefined, "a", "c1"))).toBe("none");
+  });
+  it("stops a report that changes another edge, or another cell's (law 11)", () => {
+    expect(lawBroken(() => assertReport(edge("b"), undefined, "a", "c1"))).toBe(11);
+    expect(lawBroken(() => assertReport(edge("a", { cell: "c2" }), undefined, "a", "c1"))).toBe(11);
+  });
+  it("stops a report that takes an edge back a generation (law 3)", () => {
+    expect(lawBroken(() => assertReport(edge("a"), edge("a", { appliedGeneration: 8 }), "a", "c1"))).toBe(3);
+  });
+});
+
+describe("assertFree", () => {
+  it("takes a tombstone that every edge and manifest is past", () => {
+    expect(lawBroken(() => assertFree("slot 3", 7, 7))).toBe("none");
+  });
+  it("stops one that is still served, or was never seen absent (law 1)", () => {
+    expect(lawBroken(() => assertFree("slot 3", 7, 6))).toBe(1);
+    expect(lawBroken(() => assertFree("slot 3", undefined, 9))).toBe(1);
+  });
+});
