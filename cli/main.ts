@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import pc from "picocolors";
 import { connect, UsageError } from "./connect.ts";
-import { openPod, type PodOptions } from "./local.ts";
+import { changePath, openPod, type PathOptions, type PodOptions } from "./local.ts";
 import { rebuild } from "./rebuild.ts";
 import { showStatus } from "./status.ts";
 import { listTenants, putTenant, removeTenant, type ShowOptions, showTenant } from "./tenants.ts";
@@ -13,22 +13,22 @@ const program = new Command("landfall")
 program.hook("preAction", (_, action) => {
   const { stage } = program.opts<{ stage?: string }>();
   if (action.parent?.name() !== "local") connect(stage);
-  else if (stage !== undefined) throw new UsageError("`local` is the embedded cloud's: leave --stage out");
+  else if (stage !== undefined) throw new UsageError("`local` works only with the embedded cloud: leave --stage out");
 });
 
-const tenant = program.command("tenant").description("write tenant records and see what became of them");
+const tenant = program.command("tenant").description("write tenant records and show their state");
 tenant
   .command("put")
-  .description("writes a record, after checking that this fleet could serve it")
+  .description("writes a record, if this fleet can serve it")
   .argument("<file>", "a record in JSON; - reads standard input")
-  .option("--wait", "wait until it is served or rejected; the exit status says which")
+  .option("--wait", "wait until it is served or rejected; the exit status shows which")
   .action((file: string, { wait = false }: { wait?: boolean }) => putTenant(file, wait));
 tenant
   .command("show")
-  .description("what a tenant is served as, or why not")
+  .description("shows how a tenant is served, or why not")
   .argument("<id>")
   .option("--json", "one line of JSON")
-  .option("--trace", "the life of its latest change: stream, admission, commit, each edge")
+  .option("--trace", "the times of its latest change: stream, admission, commit, each edge")
   .action((id: string, options: ShowOptions) => showTenant(id, options));
 tenant
   .command("list")
@@ -45,20 +45,30 @@ program
 
 program
   .command("rebuild")
-  .description("reads the snapshots back into a ledger that is behind them (restored from a backup, or lost)")
-  .option("--apply", "write it; without, say what would be written")
+  .description("rebuilds a ledger from the snapshots when it is behind them (restored from a backup, or lost)")
+  .option("--apply", "write the ledger; without it, show what would be written")
   .action(({ apply = false }: { apply?: boolean }) => rebuild(apply));
 
-program
-  .command("local")
-  .description("what only the embedded cloud has")
+const local = program.command("local").description("what only the embedded cloud has");
+local
   .command("pod")
   .description("gives a real server an address in a region, behind that region's distance, until the cloud stops")
   .requiredOption("--region <region>", "where its address is")
   .requiredOption("--target <host:port>", "the real server")
-  .option("--port <port>", "where the pod listens; the target's port by default")
-  .option("--address <address>", "an address that a pod of the region has already")
+  .option("--port <port>", "the pod's port; by default the target's port")
+  .option("--address <address>", "the address of an existing pod in the region")
   .action((options: PodOptions) => openPod(options));
+local
+  .command("network")
+  .description("makes the way between two places worse, for open connections too, until --clear or the cloud stops")
+  .requiredOption("--from <place>", "a city, a region, or an address")
+  .requiredOption("--to <place>", "a city, a region, or an address")
+  .option("--loss <share>", "share of segments that are lost, as in 2%")
+  .option("--jitter <time>", "how much later a segment may be, as in 20ms")
+  .option("--rtt <time>", "round trip instead of the measured one, as in 300ms")
+  .option("--cut", "nothing passes")
+  .option("--clear", "as measured again")
+  .action((options: PathOptions) => changePath(options));
 
 try {
   await program.parseAsync();

@@ -1,15 +1,22 @@
-/** The cloud's own HTTP controls, beside AWS's protocols: opens pods, and returns the status with all addresses. */
+/**
+ * The cloud's own HTTP controls, beside AWS's protocols: opens pods, impairs paths, and returns the status: all addresses,
+ * the busiest partitions of the tables, and how often each fault was made.
+ */
 import * as z from "zod";
-import { controlsPrefix, type Endpoints, type Pod, PodRequest } from "../schemas/local.ts";
+import { controlsPrefix, type Endpoints, PathRequest, type Pod, PodRequest } from "../schemas/local.ts";
+import type { Faults } from "./faults.ts";
 import type { WireRequest, WireResponse } from "./gateway/http.ts";
 import type { Geography } from "./network/geography.ts";
 import type { Network } from "./network/network.ts";
+import type { PartitionUse } from "./services/dynamodb/capacity.ts";
 
 interface Ports {
   geography: Geography;
   network: Network;
   pods: Pod[];
   endpoints: () => Endpoints;
+  /** What happened since the cloud was booted. */
+  report: () => { partitions: PartitionUse[]; faults: Faults["counts"] };
 }
 
 const json = (status: number, body: object): WireResponse => ({
@@ -24,9 +31,14 @@ export const controls =
     if (!request.path.startsWith(controlsPrefix)) return undefined;
     const asked = `${request.method} ${request.path.slice(controlsPrefix.length)}`;
     try {
-      if (asked === "GET status") return json(200, { ...ports.endpoints(), pods: ports.pods });
+      if (asked === "GET status") return json(200, { ...ports.endpoints(), pods: ports.pods, ...ports.report() });
       if (asked === "POST pods")
         return json(200, await openPod(PodRequest.parse(JSON.parse(request.body.toString())), ports));
+      if (asked === "POST network") {
+        const { from, to, impairment } = PathRequest.parse(JSON.parse(request.body.toString()));
+        await ports.network.impair(from, to, impairment);
+        return json(200, { from, to, impairment: impairment ?? "none" });
+      }
       return json(404, { error: `there is no ${asked}` });
     } catch (error) {
       return json(400, { error: error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message });
@@ -36,7 +48,7 @@ export const controls =
 /** Gives a real server an address in a region, for as long as the cloud runs. */
 export async function openPod(
   request: PodRequest,
-  { geography, network, pods }: Omit<Ports, "endpoints">,
+  { geography, network, pods }: Pick<Ports, "geography" | "network" | "pods">,
 ): Promise<Pod> {
   const { region, targetHost, targetPort } = request;
   const used = new Set(pods.filter((pod) => pod.region === region).map((pod) => pod.address));

@@ -47,7 +47,9 @@ export class Geography {
     for (const [from, to, ms] of table) this.#rtt.set(`${from} ${to}`, ms).set(`${to} ${from}`, ms);
   }
 
-  acceleratorAddress = (index: number) => `127.${this.network}.${third.accelerators}.${index + 1}`;
+  /** The two static addresses of an accelerator. */
+  acceleratorAddresses = (index: number) =>
+    [third.accelerators, third.accelerators + 1].map((subnet) => `127.${this.network}.${subnet}.${index + 1}`);
   edgeAddress = (region: string, index: number) =>
     `127.${this.network}.${third.edges + this.#index(region)}.${index + 1}`;
   podAddress = (region: string, index: number) =>

@@ -1,5 +1,7 @@
 /** The messages between the cloud and its network thread. */
 
+import type { Impairment } from "../../schemas/local.ts";
+
 export interface NetworkEndpoint {
   id: string;
   address: string;
@@ -21,7 +23,8 @@ export interface NetworkGroup {
 }
 export interface NetworkListener {
   arn: string;
-  address: string;
+  /** Where it listens: every port on each address. */
+  addresses: string[];
   sourceAffinity: boolean;
   /** Public port → the port on this machine. */
   ports: [number, number][];
@@ -31,8 +34,10 @@ export interface NetworkListener {
 export type ToNetwork =
   | { type: "listeners"; listeners: NetworkListener[]; reply: number }
   | { type: "pod"; address: string; port: number; targetHost: string; targetPort: number; reply: number }
-  | { type: "closePod"; address: string; port: number; reply: number };
+  | { type: "closePod"; address: string; port: number; reply: number }
+  | { type: "impair"; from: string; to: string; impairment: Impairment | undefined; reply: number };
 
 export type FromNetwork =
   | { type: "reply"; reply: number; error?: string; port?: number }
+  | { type: "fault"; error: string }
   | { type: "health"; group: string; endpoint: string; state: "HEALTHY" | "UNHEALTHY" };

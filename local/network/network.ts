@@ -1,5 +1,6 @@
 /** The network thread, from the cloud's side. */
 import { Worker } from "node:worker_threads";
+import type { Impairment } from "../../schemas/local.ts";
 import type { FromNetwork, NetworkListener, ToNetwork } from "./messages.ts";
 
 type Request<T = ToNetwork> = T extends ToNetwork ? Omit<T, "reply"> : never;
@@ -21,6 +22,7 @@ export class Network {
     this.#worker.on("error", onFault);
     this.#worker.on("message", (message: FromNetwork) => {
       if (message.type === "health") return this.onHealth(message.group, message.endpoint, message.state);
+      if (message.type === "fault") return onFault(new Error(message.error));
       const waiting = this.#waiting.get(message.reply);
       this.#waiting.delete(message.reply);
       if (message.error === undefined) waiting?.resolve(message.port);
@@ -31,6 +33,8 @@ export class Network {
   configure = (listeners: NetworkListener[]) => this.#ask({ type: "listeners", listeners });
   openPod = (pod: { address: string; port: number; targetHost: string; targetPort: number }) =>
     this.#ask({ type: "pod", ...pod });
+  impair = (from: string, to: string, impairment: Impairment | undefined) =>
+    this.#ask({ type: "impair", from, to, impairment });
   closePod = (pod: { address: string; port: number }) => this.#ask({ type: "closePod", ...pod });
 
   #ask(message: Request): Promise<number | undefined> {

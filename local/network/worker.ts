@@ -1,12 +1,13 @@
 /** The network thread: the accelerators' data plane, pods, and delay lines. No part of the control plane runs here. */
 import { createHash } from "node:crypto";
 import net from "node:net";
-import { performance } from "node:perf_hooks";
 import { parentPort, workerData } from "node:worker_threads";
-import { join } from "./delay-line.ts";
+import { carry } from "./connection.ts";
 import { Geography } from "./geography.ts";
 import { HealthChecks } from "./health.ts";
+import { type Listening, readListening } from "./listening.ts";
 import type { FromNetwork, NetworkListener, ToNetwork } from "./messages.ts";
+import { Paths } from "./paths.ts";
 import { route } from "./routing.ts";
 
 const { network, regions } = workerData as { network: number; regions: string[] };
@@ -15,7 +16,13 @@ const port = parentPort!;
 const tell = (message: FromNetwork) => port.postMessage(message);
 const health = new HealthChecks((group, endpoint, state) => tell({ type: "health", group, endpoint, state }));
 
+const paths = new Paths(geography);
+/** How often pods look whether their targets listen. */
+const followMs = 300;
+
 const servers = new Map<string, net.Server>();
+/** Pods with a target on this machine. */
+const pods = new Map<string, PodMessage>();
 let listeners = new Map<string, NetworkListener>();
 
 port.on("message", (message: ToNetwork) => {
@@ -28,16 +35,67 @@ port.on("message", (message: ToNetwork) => {
 });
 
 async function act(message: ToNetwork): Promise<number | undefined> {
-  if (message.type === "listeners") return void (await configure(message.listeners));
-  const key = `pod ${message.address}:${message.port}`;
-  if (message.type === "closePod") {
-    servers.get(key)?.close();
-    servers.delete(key);
-    return undefined;
+  switch (message.type) {
+    case "listeners":
+      return void (await configure(message.listeners));
+    case "impair":
+      return void paths.impair(message.from, message.to, message.impairment);
+    case "pod":
+      return openPod(keyOf(message), message);
+    case "closePod": {
+      const key = keyOf(message);
+      pods.delete(key);
+      servers.get(key)?.close();
+      servers.delete(key);
+      return undefined;
+    }
   }
-  const { address, targetHost, targetPort } = message;
-  return listen(key, address, message.port, (client) => toPod(client, address, targetHost, targetPort));
 }
+
+const keyOf = ({ address, port }: { address: string; port: number }) => `pod ${address}:${port}`;
+
+type PodMessage = Extract<ToNetwork, { type: "pod" }>;
+
+/** A pod listens while its target does: a target that refuses is refused at the pod's address too. */
+async function openPod(key: string, pod: PodMessage): Promise<number> {
+  const serve = (client: net.Socket) => toPod(client, pod);
+  const bound = await listen(key, pod.address, pod.port, serve); // also for an address that is taken: then it throws
+  if (isLocal(pod.targetHost)) {
+    pods.set(key, pod);
+    await follow(key, pod, await readListening());
+  }
+  return bound;
+}
+
+const isLocal = (host: string) => host.startsWith("127.");
+
+async function follow(key: string, pod: PodMessage, isListening: Listening | undefined): Promise<void> {
+  if (!pods.has(key)) return; // closed meanwhile
+  const listens = isListening?.(pod.targetHost, pod.targetPort) ?? true;
+  const server = servers.get(key);
+  if (listens && server === undefined) await listen(key, pod.address, pod.port, (client) => toPod(client, pod));
+  if (listens || server === undefined) return;
+  servers.delete(key);
+  await new Promise<void>((resolve) => {
+    server.close();
+    setImmediate(resolve); // connections that are open go on, as they do on a host whose service stopped listening
+  });
+}
+
+async function followAll(): Promise<void> {
+  const followed = [...pods];
+  if (followed.length > 0) {
+    const isListening = await readListening();
+    await Promise.all(followed.map(([key, pod]) => follow(key, pod, isListening)));
+  }
+  setTimeout(repeat, followMs).unref();
+}
+const repeat = () =>
+  void followAll().catch((error: Error) => {
+    tell({ type: "fault", error: error.message });
+    setTimeout(repeat, followMs).unref();
+  });
+repeat();
 
 /** Opens new listeners, closes removed ones, and keeps established connections. */
 async function configure(wanted: NetworkListener[]): Promise<void> {
@@ -45,8 +103,8 @@ async function configure(wanted: NetworkListener[]): Promise<void> {
   listeners = new Map(wanted.map((listener) => [listener.arn, listener]));
   health.watch(wanted.flatMap(({ groups }) => groups));
   const ports = new Set<string>();
-  for (const { arn, address, ports: pairs } of wanted)
-    for (const [outer, inner] of pairs) {
+  for (const { arn, addresses, ports: pairs } of wanted)
+    for (const [address, [outer, inner]] of addresses.flatMap((one) => pairs.map((pair) => [one, pair] as const))) {
       const key = `listener ${arn} ${address}:${inner}`;
       ports.add(key);
       if (!servers.has(key)) await listen(key, address, inner, (client) => toEdge(client, arn, outer));
@@ -62,7 +120,7 @@ async function configure(wanted: NetworkListener[]): Promise<void> {
 function listen(key: string, host: string, wanted: number, serve: (client: net.Socket) => void): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-      client.on("error", () => {}); // join() passes errors on once there is another side
+      client.on("error", () => {}); // told by close
       serve(client);
     });
     server.once("error", reject);
@@ -91,31 +149,18 @@ function toEdge(client: net.Socket, arn: string, listenerPort: number): void {
     client.resetAndDestroy();
     return;
   }
-  const { region } = chosen.group;
-  const { overrides } = groups.find((group) => group.region === region)!;
-  const rtt = geography.rtt(place, { region, lastMileMs: 0 });
-  const target = overrides.find((override) => override.listener === listenerPort)?.endpoint ?? listenerPort;
-  connect(client, { host: chosen.endpoint.address, port: target, localAddress: from }, rtt);
+  const { overrides } = groups.find(({ region }) => region === chosen.group.region)!;
+  const port = overrides.find((override) => override.listener === listenerPort)?.endpoint ?? listenerPort;
+  const { address } = chosen.endpoint;
+  carry(client, { host: address, port, localAddress: from }, paths.between(from, address));
 }
 
-/** Connects a client to a pod, with the delay between the client's place and the pod's region. */
-function toPod(client: net.Socket, address: string, targetHost: string, targetPort: number): void {
+/** Connects a client to a pod, with the way between the client's place and the pod's region. */
+function toPod(client: net.Socket, { address, targetHost, targetPort }: PodMessage): void {
   const from = client.remoteAddress ?? "";
-  const rtt = geography.rtt(geography.placeOf(from), geography.placeOf(address));
-  const keepSource = from.startsWith(`127.${network}.`) && targetHost.startsWith("127.");
-  connect(client, { host: targetHost, port: targetPort, ...(keepSource ? { localAddress: from } : {}) }, rtt);
-}
-
-/** The server sees the connection after one round trip, and the first bytes half of one later, as after a handshake. */
-function connect(client: net.Socket, options: net.TcpNetConnectOpts, rtt: number): void {
-  const began = performance.now();
-  client.pause();
-  setTimeout(() => {
-    if (client.destroyed) return;
-    const server = net.connect({ ...options, allowHalfOpen: true, noDelay: true });
-    join(client, server, rtt, began + rtt);
-    server.once("connect", () => client.resume());
-  }, rtt);
+  const keepSource = from.startsWith(`127.${network}.`) && isLocal(targetHost);
+  const options = { host: targetHost, port: targetPort, ...(keepSource ? { localAddress: from } : {}) };
+  carry(client, options, paths.between(from, address));
 }
 
 /** Hashes a flow to a number in [0, 1). */
