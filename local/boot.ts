@@ -1,6 +1,5 @@
 /** Creates each resource of the lock, dependencies first. */
 import path from "node:path";
-import { CreateTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { PortRange } from "@aws-sdk/client-global-accelerator";
 import { type BootContext, keyFor, text, withPublicKeys } from "./context.ts";
 import { bootEdges } from "./edges/boot.ts";
@@ -18,6 +17,9 @@ export async function bootResources(context: BootContext): Promise<void> {
   for (const { inputs, region } of lock.all("aws:ssm/parameter:Parameter"))
     services.ssm.put(region, text(inputs.name), withPublicKeys(context, text(inputs.value)));
   bootFunctions(context);
+  bootPermissions(context);
+  bootInvokeConfigs(context);
+  bootResourcePolicies(context);
   for (const { inputs, region } of lock.all("aws:sfn/stateMachine:StateMachine"))
     services.states.createMachine(region, text(inputs.name), text(inputs.roleArn), text(inputs.definition));
   bootBuses(context);
@@ -36,43 +38,56 @@ export async function bootResources(context: BootContext): Promise<void> {
 
 function bootRoles({ lock, account, services: { iam } }: BootContext): void {
   const arn = (name: string) => `arn:aws:iam::${account}:role/${name}`;
-  for (const { inputs } of lock.all("aws:iam/role:Role"))
+  for (const { inputs } of lock.all("aws:iam/role:Role")) {
+    iam.addRole(arn(text(inputs.name)), text(inputs.assumeRolePolicy));
     for (const { policy } of (inputs.inlinePolicies as { policy: string }[] | undefined) ?? [])
       iam.addPolicy(arn(text(inputs.name)), policy);
+  }
   for (const { inputs } of lock.all("aws:iam/rolePolicy:RolePolicy"))
     iam.addPolicy(arn(text(inputs.role)), text(inputs.policy));
 }
 
+/** Who may invoke a function without a role: a statement of the function's own policy. */
+function bootPermissions({ lock, services: { iam, lambda } }: BootContext): void {
+  for (const { inputs, name } of lock.all("aws:lambda/permission:Permission")) {
+    const { arn } = lambda.get(text(inputs.function)).config;
+    const source =
+      inputs.sourceArn === undefined ? {} : { Condition: { ArnLike: { "aws:SourceArn": inputs.sourceArn } } };
+    const statement = {
+      Sid: name,
+      Effect: "Allow",
+      Principal: { Service: text(inputs.principal) },
+      Action: text(inputs.action),
+      Resource: arn,
+      ...source,
+    };
+    iam.addResourcePolicy(arn, JSON.stringify({ Version: "2012-10-17", Statement: [statement] }));
+  }
+}
+
+/** Policies of keys and buckets, where the lock has any. */
+function bootResourcePolicies({ lock, account, services: { iam } }: BootContext): void {
+  for (const { region, name, inputs } of lock.all("aws:kms/key:Key"))
+    if (inputs.policy !== undefined)
+      iam.addResourcePolicy(`arn:aws:kms:${region}:${account}:key/${name}`, text(inputs.policy));
+  for (const { inputs } of lock.all("aws:s3/bucketPolicy:BucketPolicy"))
+    iam.addResourcePolicy(`arn:aws:s3:::${text(inputs.bucket)}`, text(inputs.policy));
+}
+
 async function bootTables({ lock, services: { database } }: BootContext): Promise<void> {
-  const client = new DynamoDBClient({
-    endpoint: database.endpoint,
-    region: "us-west-2",
-    credentials: { accessKeyId: "boot", secretAccessKey: "boot" },
-  });
   for (const { inputs } of lock.all("aws:dynamodb/table:Table")) {
     const attributes = inputs.attributes as { name: string; type: "S" | "N" | "B" }[];
-    const keys = [
-      { AttributeName: text(inputs.hashKey), KeyType: "HASH" as const },
-      ...(inputs.rangeKey === undefined ? [] : [{ AttributeName: text(inputs.rangeKey), KeyType: "RANGE" as const }]),
-    ];
-    await client.send(
-      new CreateTableCommand({
-        TableName: text(inputs.name),
-        BillingMode: "PAY_PER_REQUEST",
-        AttributeDefinitions: attributes.map(({ name, type }) => ({ AttributeName: name, AttributeType: type })),
-        KeySchema: keys,
-        ...(inputs.streamEnabled === true
-          ? {
-              StreamSpecification: {
-                StreamEnabled: true,
-                StreamViewType: text(inputs.streamViewType) as "NEW_AND_OLD_IMAGES",
-              },
-            }
-          : {}),
-      }),
-    );
+    const range = inputs.rangeKey === undefined ? [] : [{ AttributeName: text(inputs.rangeKey), KeyType: "RANGE" }];
+    await database.boot("CreateTable", {
+      TableName: text(inputs.name),
+      BillingMode: "PAY_PER_REQUEST",
+      AttributeDefinitions: attributes.map(({ name, type }) => ({ AttributeName: name, AttributeType: type })),
+      KeySchema: [{ AttributeName: text(inputs.hashKey), KeyType: "HASH" }, ...range],
+      ...(inputs.streamEnabled === true
+        ? { StreamSpecification: { StreamEnabled: true, StreamViewType: text(inputs.streamViewType) } }
+        : {}),
+    });
   }
-  client.destroy();
 }
 
 function bootBuckets({ lock, services: { s3 } }: BootContext): void {
@@ -96,7 +111,12 @@ function bootFunctions(context: BootContext): void {
       bundle: bundles.get(handler!)!,
       environment: {
         ...variables,
-        ...keyFor(context, text(inputs.role), region),
+        ...keyFor(context, {
+          roleArn: text(inputs.role),
+          service: "lambda.amazonaws.com",
+          session: name,
+          region,
+        }),
         AWS_ENDPOINT_URL: endpoint,
         AWS_EC2_METADATA_DISABLED: "true",
         AWS_CONFIG_FILE: "/dev/null",
@@ -107,6 +127,24 @@ function bootFunctions(context: BootContext): void {
       memoryMb: Number(inputs.memorySize),
       coldStartMs: latency.coldStartMs,
       logFile: path.join(logs, `${name}.log`),
+      reservedConcurrency: reservedIn(inputs.reservedConcurrentExecutions),
+    });
+  }
+}
+
+/** Pulumi writes -1 for no reservation. */
+const reservedIn = (value: unknown) => (typeof value === "number" && value >= 0 ? value : undefined);
+
+/** What becomes of asynchronous events that a function fails on. */
+function bootInvokeConfigs({ lock, services: { lambda } }: BootContext): void {
+  for (const { inputs } of lock.all("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")) {
+    const { onFailure } = (inputs.destinationConfig ?? {}) as { onFailure?: { destination?: string } };
+    lambda.configureAsync(text(inputs.functionName), {
+      ...(inputs.maximumRetryAttempts === undefined ? {} : { retries: Number(inputs.maximumRetryAttempts) }),
+      ...(inputs.maximumEventAgeInSeconds === undefined
+        ? {}
+        : { maxAgeMs: Number(inputs.maximumEventAgeInSeconds) * 1000 }),
+      failureDestination: onFailure?.destination,
     });
   }
 }

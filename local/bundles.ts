@@ -1,5 +1,6 @@
 /** Bundles the functions and the agent as a deployment does. */
 import path from "node:path";
+import { Command } from "commander";
 import { type BuildOptions, build } from "esbuild";
 
 const root = path.resolve(import.meta.dirname, "..");
@@ -31,4 +32,7 @@ export async function bundleAgent(outfile: string): Promise<void> {
   await build({ ...common, entryPoints: [path.join(root, "edge/agent/main.ts")], outfile });
 }
 
-if (import.meta.main) await bundleAgent(path.join(root, "dist/agent.mjs"));
+if (import.meta.main) {
+  new Command("npm run build:agent").description("Bundles the edge's agent into dist/agent.mjs.").parse();
+  await bundleAgent(path.join(root, "dist/agent.mjs"));
+}

@@ -1,8 +1,10 @@
 /** The embedded cloud: boots infra.lock.json on one machine and serves it through AWS's own protocols. */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
+import { TooManyRequestsException } from "@aws-sdk/client-lambda";
+import { writeAtomically } from "../edge/agent/files.ts";
 import { account } from "../infra/synth/mocks.ts";
 import type { Endpoints, Pod } from "../schemas/local.ts";
 import { bootResources } from "./boot.ts";
@@ -10,23 +12,26 @@ import { bundleAgent, bundleFunctions } from "./bundles.ts";
 import type { BootContext } from "./context.ts";
 import { controls } from "./controls.ts";
 import { describeEndpoints } from "./endpoints.ts";
+import { type FaultRates, Faults, harsh } from "./faults.ts";
 import { Gateway } from "./gateway/gateway.ts";
-import { administrator, Iam } from "./gateway/iam.ts";
-import { type Latency, profiles, wait } from "./latency.ts";
+import { administrator, Iam } from "./iam/iam.ts";
+import { type ProfileName, profiles, wait } from "./latency.ts";
 import { claimDir, pidFile, sweepScratch } from "./leftovers.ts";
 import { readLock } from "./lock.ts";
 import { defaultNetwork, Geography } from "./network/geography.ts";
 import { Network } from "./network/network.ts";
 import { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
 import { acceleratorService } from "./services/accelerator/handlers.ts";
+import type { Quotas } from "./services/accelerator/quotas.ts";
 import { Compute } from "./services/compute.ts";
-import { DynamoDb } from "./services/dynamodb.ts";
-import { Events } from "./services/events/events.ts";
+import { DynamoDb } from "./services/dynamodb/dynamodb.ts";
+import { Events, type Via } from "./services/events/events.ts";
 import { eventsService } from "./services/events/handlers.ts";
 import { Kms } from "./services/kms.ts";
+import type { Invocation } from "./services/lambda/function.ts";
 import { Lambda } from "./services/lambda/lambda.ts";
 import type { StreamMapping } from "./services/lambda/stream-mapping.ts";
-import { S3 } from "./services/s3.ts";
+import { S3 } from "./services/s3/s3.ts";
 import { Scheduler } from "./services/scheduler.ts";
 import { Ssm } from "./services/ssm.ts";
 import { StatesError } from "./services/states/expressions.ts";
@@ -34,7 +39,7 @@ import { States } from "./services/states/states.ts";
 import { sts } from "./services/sts.ts";
 
 export interface CloudOptions {
-  profile?: Latency["name"];
+  profile?: ProfileName;
   /** The gateway's port; 0 means any free port. */
   port?: number;
   /** The folder for logs, and for `endpoints.json` if the caller writes it. */
@@ -44,6 +49,14 @@ export interface CloudOptions {
   /** A lock file other than the project's. */
   lockFile?: string;
   onFault?: (error: unknown, what: string) => void;
+  /** Rates of faults; those that are not given are the profile's. */
+  rates?: Partial<FaultRates>;
+  /** Quotas of Global Accelerator that were raised. */
+  acceleratorQuotas?: Partial<Quotas>;
+  /** Faults of the same seed come in the same order. */
+  seed?: number;
+  /** Waits between the runs of a failed asynchronous invocation; AWS's one and two minutes when absent. */
+  asyncRetryMs?: number[];
 }
 
 const host = "127.0.0.1";
@@ -74,6 +87,7 @@ export class Cloud {
 
   static async #boot(options: CloudOptions, close: Cloud["close"]): Promise<Cloud> {
     const latency = profiles[options.profile ?? "none"];
+    const faults = new Faults({ ...(latency.name === "harsh" ? harsh : {}), ...options.rates }, options.seed);
     const { dir, onFault = (error, what) => console.error(`${what}:`, error) } = options;
     close.push(claimDir(dir));
     sweepScratch();
@@ -85,7 +99,7 @@ export class Cloud {
     // nginx's workers run as another user: this folder must be readable by all; the project's folder may not be.
     const scratch = mkdtempSync(path.join(os.tmpdir(), "landfall-"));
     chmodSync(scratch, 0o755);
-    writeFileSync(path.join(scratch, pidFile), String(process.pid));
+    writeAtomically(path.join(scratch, pidFile), String(process.pid));
     close.push(() => rmSync(scratch, { recursive: true, force: true }));
     const home = lock.all("aws:dynamodb/table:Table")[0]!.region;
     const regions = [...new Set([home, ...fleetRegions(lock)])];
@@ -93,41 +107,58 @@ export class Cloud {
     const network = new Network(claimed.network, regions, (error) => onFault(error, "network"));
     close.push(() => network.stop());
 
-    const iam = new Iam();
-    iam.addKey(administrator.accessKeyId, `arn:aws:iam::${account}:root`);
-    const database = await DynamoDb.start();
+    const iam = new Iam(account);
+    iam.addKey(administrator.accessKeyId, iam.root);
+    const database = await DynamoDb.start({ faults, onFault });
     close.push(() => database.stop());
     const compute = new Compute();
     const accelerator = new GlobalAccelerator({
       account,
       latency,
-      addressOf: geography.acceleratorAddress,
+      addressesOf: geography.acceleratorAddresses,
       instanceAddress: (id, region) => compute.addressOf(id, region),
+      faults,
+      instanceState: (id, region) => compute.stateOf(id, region),
+      ...(options.acceleratorQuotas === undefined ? {} : { quotas: options.acceleratorQuotas }),
       apply: (listeners) => network.configure(listeners),
       onFault,
     });
     network.onHealth = (group, endpoint, state) => accelerator.setHealth(group, endpoint, state);
-    const lambda = new Lambda();
+    const s3 = new S3({ faults });
+    const lambda = new Lambda({
+      faults,
+      onFault,
+      asyncRetryMs: options.asyncRetryMs,
+      fail: (destination, key, record) => s3.put(destination.replace("arn:aws:s3:::", ""), key, JSON.stringify(record)),
+    });
     close.push(() => lambda.stop());
     const states = new States({
       account,
       transitionMs: latency.transitionMs,
-      invoke: (role, name, payload) => invokeForMachine(iam, lambda, role, name, payload),
+      invoke: (role, name, payload) => invokeForMachine({ iam, lambda }, role, name, payload),
       onFailed: ({ identity, status, error, cause }) =>
         onFault(`${error}: ${cause?.slice(0, 500)}`, `execution ${identity.name} of ${identity.machineName} ${status}`),
     });
     close.push(() => states.stop());
-    const deliver = (arn: string, input: string, role: string | undefined) =>
-      deliverTo({ iam, lambda, states }, arn, input, role);
-    const events = new Events({ account, latency, deliver, onFault });
+    const callees = { iam, lambda, states };
+    const events = new Events({
+      account,
+      latency,
+      deliver: deliverTo(callees, "events.amazonaws.com"),
+      checkForward: (busArn, { roleArn }) => {
+        if (roleArn !== undefined)
+          iam.check(iam.assume(roleArn, "events.amazonaws.com", "forward"), "events:PutEvents", [busArn]);
+      },
+      faults,
+      onFault,
+    });
     close.push(() => events.stop());
-    const scheduler = new Scheduler({ account, deliver, onFault });
+    const scheduler = new Scheduler({ account, deliver: deliverTo(callees, "scheduler.amazonaws.com"), onFault });
     close.push(() => scheduler.stop());
-    const s3 = new S3();
     const ssm = new Ssm(account);
     const kms = new Kms();
 
-    const places = new Map<string, string>(); // caller's ARN → region
+    const places = new Map<string, string>(); // a role's ARN → the region of its holder
     const pods: Pod[] = [];
     const gateway = new Gateway({
       account,
@@ -146,11 +177,18 @@ export class Cloud {
         compute.ec2(),
         compute.autoScaling(),
       ],
-      own: controls({ geography, network, pods, endpoints: () => endpoints() }),
+      own: controls({
+        geography,
+        network,
+        pods,
+        endpoints: () => endpoints(),
+        report: () => ({ partitions: database.capacity.busiest(), faults: faults.counts }),
+      }),
       travel: async (caller, region) => {
-        const from = places.get(caller);
+        const from = places.get(caller.roleArn ?? "");
         if (latency.regional && from !== undefined && from !== region) await wait(geography.regionRtt(from, region));
       },
+      faults,
       onFault,
     });
     const port = await gateway.listen(options.port ?? 0, host);
@@ -172,6 +210,7 @@ export class Cloud {
       scratch,
       logs: path.join(dir, "logs"),
       latency,
+      faults,
       geography,
       network,
       bundles,
@@ -231,39 +270,47 @@ async function claimNetwork(): Promise<{ network: number; release: () => Promise
   throw new Error("50 embedded clouds already run on this machine: stop one");
 }
 
-/** Invokes a function as Step Functions does: with the machine's role, and with the error's own name. */
+interface Callees {
+  iam: Iam;
+  lambda: Lambda;
+  states: States;
+}
+
+/** Invokes a function as Step Functions does: with the machine's role, and passes on the error's own name. */
 async function invokeForMachine(
-  iam: Iam,
-  lambda: Lambda,
+  { iam, lambda }: Omit<Callees, "states">,
   role: string,
   name: string,
   payload: unknown,
 ): Promise<unknown> {
   const fn = lambda.find(name);
   if (fn === undefined) throw new StatesError("Lambda.ResourceNotFoundException", `Function not found: ${name}`);
+  let result: Invocation;
   try {
-    iam.check(role, "lambda:InvokeFunction", [fn.config.arn]);
+    const caller = iam.assume(role, "states.amazonaws.com", "execution");
+    iam.check(caller, "lambda:InvokeFunction", [fn.config.arn]);
+    result = await lambda.invoke(name, JSON.stringify(payload));
   } catch (error) {
-    throw new StatesError("Lambda.AWSLambdaException", (error as Error).message);
+    const throttled = error instanceof TooManyRequestsException;
+    const known = throttled ? "Lambda.TooManyRequestsException" : "Lambda.AWSLambdaException";
+    throw new StatesError(known, (error as Error).message);
   }
-  const result = await fn.invoke(JSON.stringify(payload));
   if (!("error" in result)) return JSON.parse(result.payload) as unknown;
   throw new StatesError(result.error.errorType, JSON.stringify(result.error));
 }
 
-/** Delivers to a target as EventBridge and Scheduler do: with the target's role if it has one. */
-async function deliverTo(
-  { iam, lambda, states }: { iam: Iam; lambda: Lambda; states: States },
-  arn: string,
-  input: string,
-  role: string | undefined,
-): Promise<void> {
-  if (arn.includes(":stateMachine:")) {
-    iam.check(role ?? "nobody", "states:StartExecution", [arn]);
-    states.startExecution(arn, crypto.randomUUID(), input);
-    return;
-  }
-  if (!arn.includes(":function:")) throw new Error(`${arn}: this kind of target is not implemented here`);
-  const result = await lambda.invoke(arn, input);
-  if ("error" in result) throw new Error(`${arn} failed: ${result.error.errorType}: ${result.error.errorMessage}`);
+/** Reaches a target as EventBridge and Scheduler do: with the target's role, or by the function's own policy. */
+function deliverTo({ iam, lambda, states }: Callees, service: string) {
+  return async (arn: string, input: string, { roleArn, sourceArn }: Via): Promise<void> => {
+    const byRole = (action: string) => iam.check(iam.assume(roleArn!, service, "delivery"), action, [arn]);
+    if (arn.includes(":stateMachine:")) {
+      byRole("states:StartExecution");
+      states.startExecution(arn, crypto.randomUUID(), input);
+      return;
+    }
+    if (!arn.includes(":function:")) throw new Error(`${arn} is not a kind of target that is implemented here`);
+    if (roleArn === undefined) iam.checkService(service, "lambda:InvokeFunction", arn, sourceArn);
+    else byRole("lambda:InvokeFunction");
+    lambda.invokeLater(arn, input);
+  };
 }

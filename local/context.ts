@@ -1,18 +1,19 @@
 /** What the boot functions need: the lock, the services, and the paths. */
 import { randomUUID } from "node:crypto";
-import type { Iam } from "./gateway/iam.ts";
+import type { Faults } from "./faults.ts";
+import type { Iam } from "./iam/iam.ts";
 import type { Latency } from "./latency.ts";
 import type { Lock } from "./lock.ts";
 import type { Geography } from "./network/geography.ts";
 import type { Network } from "./network/network.ts";
 import type { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
 import type { Compute } from "./services/compute.ts";
-import type { DynamoDb } from "./services/dynamodb.ts";
+import type { DynamoDb } from "./services/dynamodb/dynamodb.ts";
 import type { Events } from "./services/events/events.ts";
 import type { Kms } from "./services/kms.ts";
 import type { Lambda } from "./services/lambda/lambda.ts";
 import type { StreamMapping } from "./services/lambda/stream-mapping.ts";
-import type { S3 } from "./services/s3.ts";
+import type { S3 } from "./services/s3/s3.ts";
 import type { Scheduler } from "./services/scheduler.ts";
 import type { Ssm } from "./services/ssm.ts";
 import type { States } from "./services/states/states.ts";
@@ -24,6 +25,7 @@ export interface BootContext {
   scratch: string;
   logs: string;
   latency: Latency;
+  faults: Faults;
   geography: Geography;
   network: Network;
   bundles: Map<string, string>;
@@ -49,14 +51,13 @@ export interface BootContext {
 }
 
 export const text = (value: unknown) => String(value);
-/** Creates an access key of this role, for a process in this region. */
+/** An access key for a session of a role, which `service` assumes for a process in this region. */
 export function keyFor(
   { services: { iam }, places }: BootContext,
-  roleArn: string,
-  region: string,
+  { roleArn, service, session, region }: { roleArn: string; service: string; session: string; region: string },
 ): Record<string, string> {
   const accessKey = `LOCAL${randomUUID().replaceAll("-", "").slice(0, 15).toUpperCase()}`;
-  iam.addKey(accessKey, roleArn);
+  iam.addKey(accessKey, iam.assume(roleArn, service, session));
   places.set(roleArn, region);
   return { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: randomUUID(), AWS_REGION: region };
 }

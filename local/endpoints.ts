@@ -1,7 +1,7 @@
 /** `.local/endpoints.json`: the addresses, ports and ids of a running cloud. */
 import type { Endpoints } from "../schemas/local.ts";
 import type { BootContext } from "./context.ts";
-import { administrator } from "./gateway/iam.ts";
+import { administrator } from "./iam/iam.ts";
 import { localPort } from "./services/accelerator/accelerator.ts";
 
 interface FleetParameter {
@@ -28,8 +28,8 @@ export function describeEndpoints({ lock, endpoint, geography, latency, services
       return {
         cell: name,
         arn,
-        address: services.accelerator.addressOf(arn),
-        addresses: [services.accelerator.addressOf(arn)],
+        address: services.accelerator.addressesOf(arn)[0]!,
+        addresses: services.accelerator.addressesOf(arn),
         ports: { [tlsPort]: localPort(tlsPort) },
         slots: { base: portBase, count: portCount },
       };

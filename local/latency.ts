@@ -1,8 +1,10 @@
 /** Two latency profiles. `none` adds nothing; `aws` adds AWS's latencies, each with its source or marked as assumed. */
 import { setTimeout as sleep } from "node:timers/promises";
 
+export type ProfileName = "none" | "aws" | "harsh";
+
 export interface Latency {
-  name: "none" | "aws";
+  name: ProfileName;
   /** Stream record to function, ms. */
   streamMs: number;
   /** One Step Functions transition, ms. */
@@ -18,27 +20,29 @@ export interface Latency {
   acceleratorDeployedMs: number;
 }
 
-export const profiles: Record<Latency["name"], Latency> = {
-  none: {
-    name: "none",
-    streamMs: 0,
-    transitionMs: 0,
-    busMs: 0,
-    coldStartMs: 0,
-    regional: false,
-    acceleratorEffectMs: 0,
-    acceleratorDeployedMs: 0,
-  },
-  aws: {
-    name: "aws",
-    streamMs: 250, // Lambda polls a stream's shard four times a second (Lambda developer guide)
-    transitionMs: 40, // assumed
-    busMs: 200, // assumed; AWS reported a p99 of 235 ms in 2024
-    coldStartMs: 300, // assumed, for a bundle under 2 MB on nodejs
-    regional: true, // data/aws-inter-region-rtt.csv
-    acceleratorEffectMs: 5000, // assumed
-    acceleratorDeployedMs: 30_000, // assumed; AWS says minutes for a new accelerator, "about 30 seconds" for failover
-  },
+const none: Latency = {
+  name: "none",
+  streamMs: 0,
+  transitionMs: 0,
+  busMs: 0,
+  coldStartMs: 0,
+  regional: false,
+  acceleratorEffectMs: 0,
+  acceleratorDeployedMs: 0,
 };
+
+const aws: Latency = {
+  name: "aws",
+  streamMs: 250, // Lambda polls a stream's shard four times a second (Lambda developer guide)
+  transitionMs: 40, // assumed
+  busMs: 200, // assumed; AWS reported a p99 of 235 ms in 2024
+  coldStartMs: 300, // assumed, for a bundle under 2 MB on nodejs
+  regional: true, // data/aws-inter-region-rtt.csv
+  acceleratorEffectMs: 5000, // assumed
+  acceleratorDeployedMs: 30_000, // assumed; AWS says minutes for a new accelerator, "about 30 seconds" for failover
+};
+
+/** `harsh` has the delays of `aws`, and faults on top (faults.ts). */
+export const profiles: Record<ProfileName, Latency> = { none, aws, harsh: { ...aws, name: "harsh" } };
 
 export const wait = (ms: number): Promise<void> => (ms > 0 ? sleep(ms) : Promise.resolve());

@@ -1,7 +1,8 @@
 /** Cleans up after killed clouds, and prevents two clouds from sharing a folder. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { writeAtomically } from "../edge/agent/files.ts";
 import { nginxIn } from "../edge/agent/nginx/nginx.ts";
 import { commandOf, isAlive, kill } from "./processes.ts";
 
@@ -21,7 +22,7 @@ export function claimDir(dir: string): () => void {
       `an embedded cloud already runs (process ${holder}): stop it, or set LANDFALL_LOCAL to another folder`,
     );
   mkdirSync(dir, { recursive: true });
-  writeFileSync(file, String(process.pid));
+  writeAtomically(file, String(process.pid));
   return () => rmSync(file, { force: true });
 }
 

@@ -27,8 +27,11 @@ const booted = new Set([
   "aws:kms/key:Key",
   "aws:lambda/eventSourceMapping:EventSourceMapping",
   "aws:lambda/function:Function",
+  "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig",
+  "aws:lambda/permission:Permission",
   "aws:s3/bucket:Bucket",
   "aws:s3/bucketObjectv2:BucketObjectv2",
+  "aws:s3/bucketPolicy:BucketPolicy",
   "aws:s3/bucketVersioning:BucketVersioning",
   "aws:scheduler/schedule:Schedule",
   "aws:sfn/stateMachine:StateMachine",
@@ -36,7 +39,6 @@ const booted = new Set([
 ]);
 const elsewhere: Record<string, string> = {
   "aws:cloudwatch/logGroup:LogGroup": "functions log to files",
-  "aws:lambda/permission:Permission": "resource policies are not modelled",
   "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": "no bucket here is public",
 };
 

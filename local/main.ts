@@ -1,11 +1,14 @@
 /** `npm run dev`: runs the embedded cloud until a signal stops it. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
+import { writeAtomically } from "../edge/agent/files.ts";
 import { endpointsFile, localDir } from "../schemas/local.ts";
 import { Cloud } from "./cloud.ts";
-import { type Latency, profiles } from "./latency.ts";
+import type { FaultRates } from "./faults.ts";
+import type { ProfileName } from "./latency.ts";
+import { profileOption, rateOption } from "./options.ts";
 import { untilStopped } from "./signals.ts";
 
 const between = (least: number, most: number) => (text: string) => {
@@ -14,13 +17,23 @@ const between = (least: number, most: number) => (text: string) => {
   return value;
 };
 
-const { profile, port, duplicates } = new Command("npm run dev --")
+interface Options {
+  profile: ProfileName;
+  port: number;
+  duplicates?: number;
+  rate: Partial<FaultRates>;
+  seed: number;
+}
+const { profile, port, duplicates, seed, ...options } = new Command("npm run dev --")
   .description("Runs Landfall's embedded cloud, with its edges, until Ctrl-C.")
-  .addOption(new Option("--profile <name>", "the latency to add").choices(Object.keys(profiles)).default("none"))
+  .addOption(profileOption())
   .option("--port <number>", "the AWS endpoint's port; 0 means any free port", between(0, 65_535), 4566)
-  .option("--duplicates <share>", "the share of events to deliver twice, 0 to 1", between(0, 1), 0)
+  .option("--duplicates <share>", "the share of events to deliver twice, 0 to 1", between(0, 1))
+  .addOption(rateOption())
+  .option("--seed <number>", "faults of the same seed come in the same order", between(0, 2 ** 32 - 1), 1)
   .parse()
-  .opts<{ profile: Latency["name"]; port: number; duplicates: number }>();
+  .opts<Options>();
+const rates = { ...options.rate, ...(duplicates === undefined ? {} : { duplicates }) };
 
 /** The example uses the default loopback network. */
 const exampleFile = path.resolve(import.meta.dirname, "../examples/tenant.json");
@@ -36,9 +49,8 @@ try {
 process.exit(0);
 
 async function run(): Promise<void> {
-  const cloud = await Cloud.boot({ dir: localDir, profile, port });
-  cloud.context.services.events.duplicateShare = duplicates;
-  const write = () => writeFileSync(endpointsFile, `${JSON.stringify(cloud.endpoints(), null, 1)}\n`);
+  const cloud = await Cloud.boot({ dir: localDir, profile, port, rates, seed });
+  const write = () => writeAtomically(endpointsFile, `${JSON.stringify(cloud.endpoints(), null, 1)}\n`);
   write();
   const refresh = setInterval(write, 1000); // pids change when something is restarted
   const { aws, accelerators, edges } = cloud.endpoints();
@@ -48,7 +60,7 @@ async function run(): Promise<void> {
   console.log(`AWS endpoint   ${aws.endpoint}   region ${aws.region}   access key and secret: ${aws.accessKeyId}`);
   console.log(`All endpoints  ${path.relative(process.cwd(), endpointsFile)}`);
   const example = path.join(localDir, "tenant.json");
-  writeFileSync(
+  writeAtomically(
     example,
     readFileSync(exampleFile, "utf8").replaceAll("127.77.", `127.${cloud.context.geography.network}.`),
   );

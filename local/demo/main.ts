@@ -1,23 +1,28 @@
 /** `npm run demo`: shows all of Landfall on one machine. `-- --json` adds a last line with every figure. */
 import path from "node:path";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import pc from "picocolors";
 import { connectTo } from "../../cli/connect.ts";
 import { localDir } from "../../schemas/local.ts";
 import { Cloud } from "../cloud.ts";
-import { type Latency, profiles } from "../latency.ts";
+import type { ProfileName } from "../latency.ts";
+import { profileOption } from "../options.ts";
 import { isAlive } from "../processes.ts";
 import { untilStopped } from "../signals.ts";
 import { must, StepFailed, Story } from "./story.ts";
+import { ConnectionFailed } from "./user.ts";
 
 const options = new Command("npm run demo --")
   .description("Shows all of Landfall on this machine. Exits with 0 only if every step passes.")
-  .addOption(new Option("--profile <name>", "the latency to add").choices(Object.keys(profiles)).default("none"))
+  .addOption(profileOption())
   .option("--json", "print every figure in a last line of JSON")
   .parse()
-  .opts<{ profile: Latency["name"]; json?: boolean }>();
+  .opts<{ profile: ProfileName; json?: boolean }>();
 const { profile } = options;
 
+const dir = path.join(localDir, "demo");
+/** What failed inside the cloud. */
+const faults: string[] = [];
 const began = Date.now();
 const seconds = () => `${((Date.now() - began) / 1000).toFixed(1)} s`.padStart(7);
 const say = (text: string) => console.log(text);
@@ -33,7 +38,7 @@ async function step(title: string, work: () => Promise<string>): Promise<void> {
 
 async function tell(): Promise<void> {
   await step("The cloud boots from infra.lock.json", async () => {
-    cloud = await Cloud.boot({ dir: path.join(localDir, "demo"), profile });
+    cloud = await Cloud.boot({ dir, profile, onFault: (error, what) => faults.push(`${what}: ${String(error)}`) });
     connectTo(cloud.endpoints());
     const { viewTenant } = await import("../../cli/view.ts");
     const { viewStatus } = await import("../../cli/status.ts");
@@ -76,7 +81,10 @@ const outcome = await Promise.race([
     () => 0,
     (error: unknown) => {
       if (stopping) return 1; // errors that the shutdown causes are not reported
-      say(`         ${pc.red("✗")} ${error instanceof StepFailed ? error.message : String((error as Error).stack)}`);
+      const isExplained = error instanceof StepFailed || error instanceof ConnectionFailed;
+      say(`         ${pc.red("✗")} ${isExplained ? error.message : String((error as Error).stack)}`);
+      for (const fault of faults.slice(-5)) say(`         ${pc.dim("the cloud reported")} ${fault.slice(0, 500)}`);
+      say(`         ${pc.dim("logs")} ${path.relative(process.cwd(), dir)}/logs (functions), …/edges/*/agent.log`);
       return 1;
     },
   ),

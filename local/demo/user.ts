@@ -11,20 +11,30 @@ export interface Destination {
   ca?: string;
 }
 
+/** Says which connection failed, and why. */
+export class ConnectionFailed extends Error {
+  override readonly name = "ConnectionFailed";
+}
+
+const described = ({ host, port, servername }: Destination, from: string) =>
+  `${from} → ${host}:${port}${servername === undefined ? "" : ` (${servername})`}`;
+
 export class Session {
   readonly #socket: net.Socket;
+  readonly #connection: string;
   #buffered = "";
   #waiting: (() => void) | undefined;
   #failure: Error | undefined;
 
-  private constructor(socket: net.Socket) {
+  private constructor(socket: net.Socket, connection: string) {
     this.#socket = socket;
+    this.#connection = connection;
     const wake = () => {
       this.#waiting?.();
       this.#waiting = undefined;
     };
     const fail = (error: Error) => {
-      this.#failure ??= error;
+      this.#failure ??= new ConnectionFailed(`${this.#connection}: ${error.message}`, { cause: error });
       wake();
     };
     socket.on("data", (chunk: Buffer) => {
@@ -35,7 +45,7 @@ export class Session {
     socket.on("close", () => fail(new Error("closed by the other side")));
   }
 
-  /** Connects from a source address. Throws if no banner arrives in time. */
+  /** Connects from a source address. @throws ConnectionFailed also if no banner arrives in time */
   static async open(to: Destination, from: string, timeoutMs = 5000): Promise<{ session: Session; landed: string }> {
     const { host, port, servername, ca } = to;
     const plain = net.connect({ host, port, localAddress: from, noDelay: true });
@@ -43,7 +53,7 @@ export class Session {
       servername === undefined
         ? plain
         : tls.connect({ socket: plain, servername, ...(ca === undefined ? {} : { ca }) });
-    const session = new Session(socket);
+    const session = new Session(socket, described(to, from));
     plain.on("error", (error) => socket.destroy(error));
     const late = setTimeout(() => socket.destroy(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs);
     try {

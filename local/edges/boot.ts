@@ -67,7 +67,12 @@ function newEdge(
     settings,
     agentBundle: context.agentBundle,
     environment: {
-      ...keyFor(context, `arn:aws:iam::${context.account}:role/${role}`, group.region),
+      ...keyFor(context, {
+        roleArn: `arn:aws:iam::${context.account}:role/${role}`,
+        service: "ec2.amazonaws.com",
+        session: id,
+        region: group.region,
+      }),
       PATH: process.env.PATH ?? "/usr/sbin:/usr/bin",
       AWS_ENDPOINT_URL: context.endpoint,
       LANDFALL_VERSION: versionOf.version,

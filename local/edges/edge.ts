@@ -1,8 +1,9 @@
 /** One edge. On EC2 it is an instance; here it is a directory, an agent process, and the nginx that the agent runs. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { writeAtomically } from "../../edge/agent/files.ts";
 import { nginxIn } from "../../edge/agent/nginx/nginx.ts";
 import type { EdgeSettings } from "../../edge/agent/settings.ts";
 import { isAlive, kill } from "../processes.ts";
@@ -62,7 +63,7 @@ export class LocalEdge {
       },
     };
     mkdirSync(dir, { recursive: true, mode: 0o755 });
-    writeFileSync(path.join(dir, "edge.json"), JSON.stringify(local));
+    writeAtomically(path.join(dir, "edge.json"), JSON.stringify(local));
     this.#spawn();
   }
 

@@ -2,15 +2,17 @@
 import { randomUUID } from "node:crypto";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Faults } from "../faults.ts";
+import type { Caller, Iam } from "../iam/iam.ts";
+import { AwsError } from "./error.ts";
 import { credentialScope, readRequest, type WireRequest, type WireResponse } from "./http.ts";
-import type { Iam } from "./iam.ts";
 import { awsJson } from "./protocols/json.ts";
 import type { Protocol } from "./protocols/protocol.ts";
 import { awsQuery, ec2Query } from "./protocols/query.ts";
 import { restJson } from "./protocols/rest-json.ts";
 import { restXml } from "./protocols/rest-xml.ts";
 import { requiredMembers } from "./schema.ts";
-import { AwsError, type Call, type Service } from "./service.ts";
+import type { Call, Service } from "./service.ts";
 
 const protocols: Record<Service["protocol"], Protocol> = { awsJson, restJson, restXml, awsQuery, ec2Query };
 
@@ -27,7 +29,9 @@ export interface GatewayOptions {
   /** Paths outside AWS, such as the cloud's own controls. */
   own: (request: WireRequest) => Promise<WireResponse | undefined>;
   /** Waits for the round trip between the caller and the region, if the latency profile models it. */
-  travel: (caller: string, region: string) => Promise<void>;
+  travel: (caller: Caller, region: string) => Promise<void>;
+  /** Which calls fail although nothing is wrong. */
+  faults?: Faults;
   onFault: (error: unknown, what: string) => void;
 }
 
@@ -92,6 +96,7 @@ export class Gateway {
     try {
       const caller = iam.callerOf(scope.accessKey);
       await travel(caller, scope.region);
+      this.#throttleAtTimes(scope.service);
       const call: Call = { region: scope.region, account, caller, requestId };
       return "answer" in service
         ? await service.answer(request, call)
@@ -103,7 +108,21 @@ export class Gateway {
     }
   }
 
+  /** Services that throttle with one and the same error; DynamoDB, S3 and Lambda have errors of their own. */
+  #throttleAtTimes(service: string): void {
+    const throttles = ["ssm", "kms", "states", "events", "scheduler"].includes(service);
+    if (throttles && this.#options.faults?.happens("throttled"))
+      throw new AwsError("ThrottlingException", "Rate exceeded");
+  }
+
   async #handle(request: WireRequest, service: Service, protocol: Protocol, call: Call): Promise<WireResponse> {
+    const { onlyRegion, signingName } = service;
+    if (onlyRegion !== undefined && call.region !== onlyRegion)
+      throw new AwsError(
+        "UnknownEndpoint",
+        `Could not connect to the endpoint URL: "https://${signingName}.${call.region}.amazonaws.com/": it is in ${onlyRegion} only`,
+        404,
+      );
     const found = protocol.match(request, service);
     const handler = found && service.handlers[found.operation.name];
     if (found === undefined || handler === undefined) {
@@ -125,7 +144,9 @@ export class Gateway {
         service.protocol === "restXml" ? 501 : 400,
       );
     const action = service.actionOf?.(operation.name) ?? `${service.signingName}:${operation.name}`;
-    this.#options.iam.check(call.caller, action, service.resourcesOf?.(operation.name, input, call) ?? ["*"]);
+    const resources = service.resourcesOf?.(operation.name, input, call) ?? ["*"];
+    const context = { "aws:RequestedRegion": call.region, ...service.contextOf?.(operation.name, input) };
+    this.#options.iam.check(call.caller, action, resources, context);
     const output = (await handler(input as never, call)) ?? {};
     return protocol.write(output as Record<string, unknown>, operation, call.requestId, service);
   }
@@ -136,12 +157,7 @@ export class Gateway {
     const known = error as { name?: string; message?: string; $fault?: string; $metadata?: unknown };
     if (known.$fault !== undefined) {
       const { name: _n, message: _m, $fault, $metadata: _d, stack: _s, ...members } = error as Record<string, unknown>;
-      return new AwsError(
-        known.name ?? "InternalFailure",
-        known.message ?? "",
-        $fault === "server" ? 500 : 400,
-        members,
-      );
+      return new AwsError(known.name ?? "InternalFailure", known.message ?? "", statusOf(known), members);
     }
     this.#options.onFault(error, service);
     return new AwsError("InternalFailure", `the embedded ${service} failed: ${String(error)}`, 500);
@@ -161,6 +177,10 @@ function ignoredMembers({ members }: Service, operation: string, input: Record<s
     ? []
     : Object.keys(input).filter((name) => input[name] !== undefined && !honoured.includes(name));
 }
+
+/** The status of an SDK exception: its own where it was given, or by whose fault it is. */
+const statusOf = ({ $fault, $metadata }: { $fault?: string; $metadata?: unknown }) =>
+  ($metadata as { httpStatusCode?: number } | undefined)?.httpStatusCode ?? ($fault === "server" ? 500 : 400);
 
 const headLength = (request: WireRequest, answer: WireResponse) =>
   request.method === "HEAD" ? Number(answer.headers["content-length"] ?? 0) : Buffer.byteLength(answer.body);

@@ -33,27 +33,35 @@ export async function readRequest(request: http.IncomingMessage): Promise<WireRe
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(",") : value;
   const body = Buffer.concat(chunks);
   const chunked = headers["content-encoding"]?.includes("aws-chunked") ?? false;
+  const { payload, trailers } = chunked ? unchunk(body) : { payload: body, trailers: {} };
   return {
     method: request.method ?? "GET",
     path,
     query: new URLSearchParams(query),
-    headers,
-    body: chunked ? unchunk(body) : body,
+    headers: { ...headers, ...trailers },
+    body: payload,
   };
 }
 
-/** The payload inside `aws-chunked`: size in hex with extensions, CRLF, bytes, CRLF; then trailers. */
-function unchunk(body: Buffer): Buffer {
+/** The payload inside `aws-chunked`: size in hex with extensions, CRLF, bytes, CRLF; then trailers as headers have them. */
+function unchunk(body: Buffer): { payload: Buffer; trailers: Record<string, string> } {
   const parts: Buffer[] = [];
-  for (let at = 0; at < body.length; ) {
+  let at = 0;
+  while (at < body.length) {
     const end = body.indexOf("\r\n", at);
     if (end < 0) break;
     const size = Number.parseInt(body.toString("latin1", at, end), 16);
+    at = end + 2;
     if (!(size > 0)) break;
-    parts.push(body.subarray(end + 2, end + 2 + size));
-    at = end + 2 + size + 2;
+    parts.push(body.subarray(at, at + size));
+    at += size + 2;
   }
-  return Buffer.concat(parts);
+  const lines = body.toString("latin1", at).split("\r\n");
+  const trailers = lines.flatMap((line) => {
+    const [, name, value] = /^([^:\s]+):\s*(.*)$/.exec(line) ?? [];
+    return name === undefined || !/^x-amz-checksum-/i.test(name) ? [] : [[name.toLowerCase(), value!] as const];
+  });
+  return { payload: Buffer.concat(parts), trailers: Object.fromEntries(trailers) };
 }
 
 /** The access key, region and service of a request's signature, from the header or a presigned URL. */

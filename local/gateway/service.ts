@@ -1,11 +1,12 @@
 /** A service of the embedded cloud: typed handlers in AWS's own shapes, and the schemas that its SDK client has. */
+import type { Context } from "../iam/conditions.ts";
+import type { Caller } from "../iam/iam.ts";
 
 /** The caller of a request, and the region that it calls. */
 export interface Call {
   region: string;
   account: string;
-  /** ARN of the caller's role or user. */
-  caller: string;
+  caller: Caller;
   requestId: string;
 }
 
@@ -23,6 +24,8 @@ export type Handler = (input: never, call: Call) => Promise<object | void> | obj
 export interface Service {
   /** The name in a credential's scope: `states`, `s3`, … */
   signingName: string;
+  /** The one region that has an endpoint of the service; absent where every region has one. */
+  onlyRegion?: string;
   protocol: "awsJson" | "restJson" | "restXml" | "awsQuery" | "ec2Query";
   sdk: Record<string, unknown>;
   handlers: Record<string, Handler | undefined>;
@@ -30,6 +33,8 @@ export interface Service {
   members?: Record<string, string>;
   /** IAM's action for an operation, if it is not `signingName:Operation`. */
   actionOf?: (operation: string) => string;
+  /** Condition keys of a call that only this service has. */
+  contextOf?: (operation: string, input: Record<string, unknown>) => Context;
   /** ARNs that a call acts on; `*` if the service cannot be more specific. */
   resourcesOf?: (operation: string, input: Record<string, unknown>, call: Call) => string[];
 }
@@ -40,18 +45,3 @@ export interface ServiceOptions<Sdk> extends Omit<Service, "sdk" | "handlers"> {
 }
 
 export const service = <Sdk extends object>(options: ServiceOptions<Sdk>): Service => options as unknown as Service;
-
-/** An error as AWS sends it: `name` is its code. */
-export class AwsError extends Error {
-  /** Additional headers of the response. */
-  headers: Record<string, string> = {};
-  override readonly name: string;
-  readonly status: number;
-  readonly members: Record<string, unknown>;
-  constructor(name: string, message: string, status = 400, members: Record<string, unknown> = {}) {
-    super(message);
-    this.name = name;
-    this.status = status;
-    this.members = members;
-  }
-}

@@ -2,7 +2,8 @@
 import * as autoScaling from "@aws-sdk/client-auto-scaling";
 import * as ec2 from "@aws-sdk/client-ec2";
 import type { LocalEdge } from "../edges/edge.ts";
-import { AwsError, service } from "../gateway/service.ts";
+import { AwsError } from "../gateway/error.ts";
+import { service } from "../gateway/service.ts";
 
 export interface InstanceGroup {
   name: string;
@@ -28,6 +29,10 @@ export class Compute {
 
   addressOf(id: string, region: string): string | undefined {
     return this.edges.find(({ config }) => config.id === id && config.region === region)?.config.address;
+  }
+
+  stateOf(id: string, region: string): LocalEdge["state"] | undefined {
+    return this.edges.find(({ config }) => config.id === id && config.region === region)?.state;
   }
 
   #edge(id: string, region: string): LocalEdge {

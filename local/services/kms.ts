@@ -1,7 +1,8 @@
 /** KMS: asymmetric Ed25519 keys that sign and verify, and whose public keys can be read. */
 import { generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
 import * as sdk from "@aws-sdk/client-kms";
-import { AwsError, service } from "../gateway/service.ts";
+import { AwsError } from "../gateway/error.ts";
+import { service } from "../gateway/service.ts";
 
 /** The maximum size of a raw message in KMS, bytes. The caller must hash a longer message. */
 const rawMessageMost = 4096;
@@ -47,6 +48,10 @@ export class Kms {
       signingName: "kms",
       protocol: "awsJson",
       sdk,
+      contextOf: (_, { SigningAlgorithm, MessageType }) => ({
+        ...(SigningAlgorithm === undefined ? {} : { "kms:SigningAlgorithm": String(SigningAlgorithm) }),
+        ...(MessageType === undefined ? {} : { "kms:MessageType": String(MessageType) }),
+      }),
       resourcesOf: (_, { KeyId }) => (KeyId === undefined ? ["*"] : [this.#key(String(KeyId)).arn]),
       members: {
         Sign: "KeyId Message MessageType SigningAlgorithm",

@@ -1,7 +1,8 @@
 /** Scheduler: schedules with a rate. Each starts its target when it is created, and then at its rate. */
 import * as sdk from "@aws-sdk/client-scheduler";
 import { after, type Timer } from "../clock.ts";
-import { AwsError, service } from "../gateway/service.ts";
+import { AwsError } from "../gateway/error.ts";
+import { service } from "../gateway/service.ts";
 
 interface Schedule {
   name: string;
@@ -14,7 +15,7 @@ interface Schedule {
 
 export interface SchedulerPorts {
   account: string;
-  deliver(arn: string, input: string, roleArn: string): Promise<void>;
+  deliver(arn: string, input: string, via: { roleArn: string; sourceArn: string }): Promise<void>;
   onFault(error: unknown, what: string): void;
 }
 
@@ -35,11 +36,11 @@ export class Scheduler {
         "ValidationException",
         `Invalid Schedule Expression ${expression}: only rate(…) is implemented here`,
       );
+    const arn = `arn:aws:scheduler:${region}:${this.#ports.account}:schedule/default/${name}`;
     const fire = () =>
       void this.#ports
-        .deliver(target.Arn, target.Input ?? "{}", target.RoleArn)
+        .deliver(target.Arn, target.Input ?? "{}", { roleArn: target.RoleArn, sourceArn: arn })
         .catch((error) => this.#ports.onFault(error, `schedule ${name}`));
-    const arn = `arn:aws:scheduler:${region}:${this.#ports.account}:schedule/default/${name}`;
     const everyMs = Number(count) * units[unit]!;
     const schedule = { name, arn, expression, target, created: new Date(), timer: undefined as Timer | undefined };
     const next = () => {

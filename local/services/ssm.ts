@@ -1,8 +1,11 @@
 /** Parameter Store: put, get by name and by path, delete. */
 import * as sdk from "@aws-sdk/client-ssm";
-import { AwsError, service } from "../gateway/service.ts";
+import { AwsError } from "../gateway/error.ts";
+import { service } from "../gateway/service.ts";
 
 const standardMost = 4096;
+/** Names of one GetParameters (API reference). */
+const namesMax = 10;
 
 interface Parameter {
   name: string;
@@ -41,8 +44,7 @@ export class Ssm {
     });
     const find = (region: string, name: string) => {
       const parameter = this.#parameters.get(`${region} ${name}`);
-      if (parameter === undefined)
-        throw new sdk.ParameterNotFound({ message: `Parameter ${name} not found.`, $metadata: {} });
+      if (parameter === undefined) throw new AwsError("ParameterNotFound", ""); // AWS sends no message: the SDK says "UnknownError"
       return parameter;
     };
     return service<typeof sdk>({
@@ -84,6 +86,11 @@ export class Ssm {
         },
         GetParameter: ({ Name }, { region }) => ({ Parameter: shown(region, find(region, Name!)) }),
         GetParameters: ({ Names = [] }, { region }) => {
+          if (Names.length > namesMax)
+            throw new AwsError(
+              "ValidationException",
+              `1 validation error detected: Value '[${Names.join(", ")}]' at 'names' failed to satisfy constraint: Member must have length less than or equal to ${namesMax}`,
+            );
           const found = Names.flatMap((name) => this.#parameters.get(`${region} ${name}`) ?? []);
           return {
             Parameters: found.map((parameter) => shown(region, parameter)),

@@ -8,8 +8,8 @@ export const sts = service<typeof sdk>({
   handlers: {
     GetCallerIdentity: (_, { account, caller }) => ({
       Account: account,
-      Arn: caller,
-      UserId: caller.split("/").at(-1),
+      Arn: caller.arn,
+      UserId: caller.userId,
     }),
   },
 });

@@ -9,6 +9,7 @@ import {
   DescribeAcceleratorCommand,
   DescribeEndpointGroupCommand,
   GlobalAcceleratorClient,
+  ListAcceleratorsCommand,
   ListEndpointGroupsCommand,
   RemoveEndpointsCommand,
   UpdateAcceleratorCommand,
@@ -22,10 +23,14 @@ import { acceleratorService } from "../../local/services/accelerator/handlers.ts
 import { account, errorName, startGateway } from "./harness.ts";
 
 let network: NetworkListener[] = [];
+const terminated = new Set<string>();
+const latency = { ...profiles.none, acceleratorDeployedMs: 0 };
 const accelerator = new GlobalAccelerator({
   account,
-  latency: { ...profiles.none, acceleratorDeployedMs: 60_000 },
-  addressOf: (index) => `127.99.1.${index + 1}`,
+  latency,
+  addressesOf: (index) => [`127.99.1.${index + 1}`, `127.99.2.${index + 1}`],
+  instanceState: (id) =>
+    id.startsWith("i-") ? (id === "i-99" || terminated.has(id) ? "terminated" : "running") : undefined,
   instanceAddress: (id) => (id.startsWith("i-") ? `127.99.10.${Number(id.slice(2))}` : undefined),
   apply: async (listeners) => {
     network = listeners;
@@ -73,15 +78,19 @@ afterAll(async () => {
 
 describe("Global Accelerator", () => {
   it("is IN_PROGRESS after a write, and its data plane follows", async () => {
+    latency.acceleratorDeployedMs = 60_000;
+    await update({ TrafficDialPercentage: 100 });
     const { Accelerator } = await client.send(new DescribeAcceleratorCommand({ AcceleratorArn: acceleratorArn }));
     expect(Accelerator?.Status).toBe("IN_PROGRESS");
+    latency.acceleratorDeployedMs = 0;
+    await update({ TrafficDialPercentage: 100 });
     expect(network[0]?.groups[0]?.endpoints).toEqual([
       { id: "i-1", address: "127.99.10.1", weight: 128 },
       { id: "i-2", address: "127.99.10.2", weight: 7 },
     ]);
   });
 
-  it("answers the same token with the same listener", async () => {
+  it("returns the same listener for the same token", async () => {
     expect((await listener(443, 443)).Listener?.ListenerArn).toBe(ListenerArn);
   });
 
@@ -110,19 +119,61 @@ describe("Global Accelerator", () => {
     const remove = (EndpointId: string) =>
       client.send(new RemoveEndpointsCommand({ EndpointGroupArn, EndpointIdentifiers: [{ EndpointId }] }));
     await add("i-3");
-    expect(await errorName(add("i-3"))).toBe("EndpointAlreadyExistsException");
+    expect(await errorName(add("i-3"))).toBe("InvalidArgumentException");
     await remove("i-3");
-    expect(await errorName(remove("i-3"))).toBe("EndpointNotFoundException");
+    expect(await errorName(remove("i-3"))).toBe("none"); // the operation declares no error for an absent endpoint
   });
 
-  it("holds its quotas and refuses what AWS refuses", async () => {
+  it("refuses the whole write for an endpoint that does not exist or is terminated, and names it (API reference, UpdateEndpointGroup)", async () => {
+    const list = (EndpointId: string) => ({ EndpointConfigurations: [{ EndpointId: "i-2" }, { EndpointId }] });
+    await expect(update(list("nobody"))).rejects.toThrow(/nobody/);
+    await expect(update(list("i-99"))).rejects.toThrow(/i-99 .*terminated/);
+    expect(await endpoints()).toEqual([["i-1", 0]]);
+  });
+
+  it("refuses the whole list when an endpoint in it has been terminated since", async () => {
+    await update({ EndpointConfigurations: [{ EndpointId: "i-1", Weight: 0 }, { EndpointId: "i-7" }] });
+    terminated.add("i-7");
+    await expect(update({ EndpointConfigurations: [{ EndpointId: "i-1" }, { EndpointId: "i-7" }] })).rejects.toThrow(
+      /i-7/,
+    );
+    await update({ EndpointConfigurations: [{ EndpointId: "i-1", Weight: 0 }] });
+  });
+
+  it("adds and removes nothing while another write is being deployed (API reference, TransactionInProgressException)", async () => {
+    latency.acceleratorDeployedMs = 60_000;
+    await update({ TrafficDialPercentage: 50 });
+    const add = new AddEndpointsCommand({ EndpointGroupArn, EndpointConfigurations: [{ EndpointId: "i-4" }] });
+    const remove = new RemoveEndpointsCommand({ EndpointGroupArn, EndpointIdentifiers: [{ EndpointId: "i-1" }] });
+    expect(await errorName(client.send(add))).toBe("TransactionInProgressException");
+    expect(await errorName(client.send(remove))).toBe("TransactionInProgressException");
+    latency.acceleratorDeployedMs = 0;
+    await update({ TrafficDialPercentage: 50 }); // UpdateEndpointGroup does not declare it
+  });
+
+  it("has two static addresses (developer guide, Components)", async () => {
+    const { Accelerator } = await client.send(new DescribeAcceleratorCommand({ AcceleratorArn: acceleratorArn }));
+    expect(Accelerator?.IpSets?.[0]?.IpAddresses).toEqual(["127.99.1.1", "127.99.2.1"]);
+    expect(network[0]?.addresses).toEqual(["127.99.1.1", "127.99.2.1"]);
+  });
+
+  it("answers in us-west-2 only (API reference, Welcome)", async () => {
+    const elsewhere = new GlobalAcceleratorClient(gateway.client("admin", "eu-west-3"));
+    await expect(elsewhere.send(new ListAcceleratorsCommand({}))).rejects.toThrow(/us-west-2 only/);
+  });
+
+  it("enforces its quotas and refuses what AWS refuses", async () => {
     const group = (EndpointGroupRegion: string) =>
       client.send(
         new CreateEndpointGroupCommand({ ListenerArn, EndpointGroupRegion, IdempotencyToken: EndpointGroupRegion }),
       );
     expect(await errorName(group("us-west-2"))).toBe("EndpointGroupAlreadyExistsException");
-    const eleven = Array.from({ length: 11 }, (_, i) => ({ EndpointId: `i-${i + 1}` }));
-    expect(await errorName(update({ EndpointConfigurations: eleven }))).toBe("LimitExceededException");
+    const eleven = Array.from({ length: 11 }, (_, i) => ({ EndpointId: `i-${i + 11}` }));
+    expect(await errorName(update({ EndpointConfigurations: eleven }))).toBe("InvalidArgumentException");
+    await update({ EndpointConfigurations: eleven.slice(0, 10) });
+    const more = new AddEndpointsCommand({ EndpointGroupArn, EndpointConfigurations: eleven.slice(10) });
+    expect(await errorName(client.send(more))).toBe("LimitExceededException");
+    await update({ EndpointConfigurations: [{ EndpointId: "i-1", Weight: 0 }] });
     expect(await errorName(update({ EndpointConfigurations: [{ EndpointId: "nobody" }] }))).toBe(
       "InvalidArgumentException",
     );
@@ -137,8 +188,6 @@ describe("Global Accelerator", () => {
       { EndpointConfigurations: [{ EndpointId: "i-1" }, { EndpointId: "i-1" }] },
     ])
       expect(await errorName(update(bad))).toBe("InvalidArgumentException");
-    const elsewhere = { EndpointIdentifiers: [{ EndpointId: "i-1" }, { EndpointId: "i-9" }], EndpointGroupArn };
-    expect(await errorName(client.send(new RemoveEndpointsCommand(elsewhere)))).toBe("EndpointNotFoundException");
     expect(await endpoints()).toEqual([["i-1", 0]]);
     expect(await errorName(listener(600, 601, "443-443"))).toBe("InvalidArgumentException");
     expect(await errorName(listener(400, 500))).toBe("InvalidPortRangeException");
@@ -150,7 +199,7 @@ describe("Global Accelerator", () => {
     );
   });
 
-  it("is taken down from the inside out", async () => {
+  it("is deleted from the inside out", async () => {
     expect(await errorName(client.send(new DeleteListenerCommand({ ListenerArn })))).toBe(
       "AssociatedEndpointGroupFoundException",
     );

@@ -8,6 +8,7 @@ import {
   TestEventPatternCommand,
 } from "@aws-sdk/client-eventbridge";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Faults } from "../../local/faults.ts";
 import { profiles } from "../../local/latency.ts";
 import { type BusEvent, Events } from "../../local/services/events/events.ts";
 import { eventsService } from "../../local/services/events/handlers.ts";
@@ -36,12 +37,15 @@ const fits = (pattern: object, value: unknown = event) => matchesPattern(parsePa
 describe("event patterns", () => {
   it.each<[string, object, boolean]>([
     ["equals", { source: ["aws.ec2"] }, true],
-    ["equals another", { source: ["aws.s3"] }, false],
+    ["equals with another value", { source: ["aws.s3"] }, false],
     ["any of", { detail: { state: ["running", "terminated"] } }, true],
     ["null", { detail: { nothing: [null] } }, true],
-    ["empty", { detail: { empty: [""] } }, true],
-    ["all fields must fit", { source: ["aws.ec2"], region: ["eu-west-1"] }, false],
+    ["an empty string", { detail: { empty: [""] } }, true],
+    ["one matching field of two", { source: ["aws.ec2"], region: ["eu-west-1"] }, false],
     ["prefix", { region: [{ prefix: "us-" }] }, true],
+    ["an empty prefix, which every string has", { source: [{ prefix: "" }] }, true],
+    ["an empty prefix of a number", { detail: { count: [{ prefix: "" }] } }, false],
+    ["an empty prefix of a missing field", { detail: { missing: [{ prefix: "" }] } }, false],
     ["prefix, ignoring case", { source: [{ prefix: { "equals-ignore-case": "AWS" } }] }, true],
     ["suffix", { detail: { "file-name": [{ suffix: ".png" }] } }, true],
     ["suffix, ignoring case", { detail: { "file-name": [{ suffix: { "equals-ignore-case": ".PNG" } }] } }, true],
@@ -56,35 +60,35 @@ describe("event patterns", () => {
       { detail: { name: [{ "anything-but": { "equals-ignore-case": "ALICE" } }] } },
       false,
     ],
-    ["anything-but wants a value", { detail: { missing: [{ "anything-but": "x" }] } }, false],
+    ["anything-but of a missing field", { detail: { missing: [{ "anything-but": "x" }] } }, false],
     ["numeric", { detail: { count: [{ numeric: [">", 0, "<=", 5] }] } }, true],
     ["numeric outside", { detail: { count: [{ numeric: ["<", 5] }] } }, false],
     ["cidr", { detail: { ip: [{ cidr: "10.0.0.0/24" }] } }, true],
     ["cidr outside", { detail: { ip: [{ cidr: "10.0.1.0/24" }] } }, false],
     ["exists", { detail: { name: [{ exists: true }] } }, true],
     ["exists of a missing field", { detail: { missing: [{ exists: true }] } }, false],
-    ["exists false", { detail: { missing: [{ exists: false }] } }, true],
-    ["exists false of a field that is there", { detail: { name: [{ exists: false }] } }, false],
+    ["exists false of a missing field", { detail: { missing: [{ exists: false }] } }, true],
+    ["exists false of an existing field", { detail: { name: [{ exists: false }] } }, false],
     ["wildcard", { resources: [{ wildcard: "arn:*:instance/i-*aaa" }] }, true],
     ["wildcard with a literal dot", { detail: { "file-name": [{ wildcard: "photo?png" }] } }, false],
     ["an item of a list", { detail: { nested: { deep: ["b"] } } }, true],
     ["$or", { $or: [{ source: ["aws.s3"] }, { detail: { count: [5] } }] }, true],
-    ["$or of nothing", { $or: [{ source: ["aws.s3"] }, { detail: { count: [6] } }] }, false],
-  ])("%s", (_, pattern, expected) => {
+    ["$or without a match", { $or: [{ source: ["aws.s3"] }, { detail: { count: [6] } }] }, false],
+  ])("%s gives $2", (_, pattern, expected) => {
     expect(fits(pattern)).toBe(expected);
   });
 
   it.each([
-    ["a value that is no list", { source: "aws.ec2" }],
+    ["a value that is not a list", { source: "aws.ec2" }],
     ["an unknown operator", { source: [{ like: "x" }] }],
     ["an empty list", { source: [] }],
     ["an operand of the wrong type", { detail: { name: [{ prefix: null }] } }],
     ["anything-but of an unknown operator", { detail: { name: [{ "anything-but": { bogus: "x" } }] } }],
-    ["anything-but of nothing", { detail: { name: [{ "anything-but": [] }] } }],
-    ["a numeric range upside down", { detail: { count: [{ numeric: [">", 5, "<", 1] }] } }],
-    ["odd numeric pairs", { detail: { count: [{ numeric: [">"] }] } }],
-    ["a range that is none", { detail: { ip: [{ cidr: "10.0.0.0" }] } }],
-    ["nothing", {}],
+    ["anything-but of an empty list", { detail: { name: [{ "anything-but": [] }] } }],
+    ["a reversed numeric range", { detail: { count: [{ numeric: [">", 5, "<", 1] }] } }],
+    ["an incomplete numeric pair", { detail: { count: [{ numeric: [">"] }] } }],
+    ["an invalid address range", { detail: { ip: [{ cidr: "10.0.0.0" }] } }],
+    ["an empty pattern", {}],
   ])("refuses %s", (_, pattern) => {
     expect(() => parsePattern(JSON.stringify(pattern))).toThrow("Event pattern is not valid");
   });
@@ -94,8 +98,10 @@ describe("EventBridge", () => {
   const delivered: { arn: string; event: BusEvent }[] = [];
   const gaveUp: string[] = [];
   let failures = 0;
+  const faults = new Faults();
   const events = new Events({
     account,
+    faults,
     latency: profiles.none,
     deliver: async (arn, input) => {
       if (failures > 0) {
@@ -123,7 +129,7 @@ describe("EventBridge", () => {
     await gateway.close();
   });
 
-  it("delivers what fits a rule, in AWS's envelope", async () => {
+  it("delivers events that match a rule, in AWS's envelope", async () => {
     await send(
       { Source: "shop", DetailType: "Order", Detail: '{"id":1}' },
       { Source: "bank", DetailType: "Order", Detail: '{"id":2}' },
@@ -162,7 +168,7 @@ describe("EventBridge", () => {
     );
   });
 
-  it("lives on when a bus feeds itself, or a target's bus is gone", async () => {
+  it("keeps working when a bus targets itself or a target bus does not exist", async () => {
     events.createBus("us-west-2", "ouroboros");
     const target = (name: string) => ({ Id: name, Arn: `arn:aws:events:us-west-2:${account}:event-bus/${name}` });
     for (const name of ["ouroboros", "gone"]) {
@@ -182,7 +188,7 @@ describe("EventBridge", () => {
     expect(gaveUp.join()).toMatch(/from bus to bus 8 times/);
   });
 
-  it("tries again when a target fails, and delivers twice when asked", async () => {
+  it("retries when a target fails, and delivers twice if configured", async () => {
     const before = delivered.length;
     failures = 1;
     await send({ Source: "shop", DetailType: "Order", Detail: '{"id":3}' });
@@ -190,9 +196,9 @@ describe("EventBridge", () => {
       () => delivered.length,
       (count) => count === before + 1,
     );
-    events.duplicateShare = 1;
+    faults.rates.duplicates = 1;
     await send({ Source: "shop", DetailType: "Order", Detail: '{"id":4}' });
-    events.duplicateShare = 0;
+    faults.rates.duplicates = 0;
     await eventually(
       () => delivered.length,
       (count) => count === before + 3,
@@ -200,7 +206,7 @@ describe("EventBridge", () => {
     expect(delivered.at(-1)?.event.id).toBe(delivered.at(-2)?.event.id);
   });
 
-  it("refuses entries one by one", async () => {
+  it("refuses each bad entry separately", async () => {
     const answer = await send(
       { Source: "shop", DetailType: "Order", Detail: "not JSON" },
       { Source: "aws.ec2", DetailType: "x", Detail: "{}" },
@@ -226,8 +232,21 @@ describe("EventBridge", () => {
         }),
       );
     expect((await test('{"source":["aws.ec2"]}')).Result).toBe(true);
+    expect((await test('{"detail":{"state":[{"prefix":""}]}}')).Result).toBe(true);
     expect(await errorName(test('{"source":"aws.ec2"}'))).toBe("InvalidEventPatternException");
     expect((await client.send(new ListRulesCommand({}))).Rules?.map(({ Name }) => Name)).toEqual(["orders"]);
     await client.send(new RemoveTargetsCommand({ Rule: "orders", Ids: ["1"] }));
+  });
+
+  it("tests an event without resources, as the API reference's own example has it (API reference, TestEventPattern)", async () => {
+    const { resources: _, ...rest } = event;
+    const Event = JSON.stringify({ id: "1", account, time: "2026-01-01T00:00:00Z", ...rest });
+    const EventPattern = '{"source":["aws.ec2"]}';
+    expect((await client.send(new TestEventPatternCommand({ EventPattern, Event }))).Result).toBe(true);
+    const { source: __, ...sourceless } = rest;
+    const bad = JSON.stringify({ id: "1", account, time: "2026-01-01T00:00:00Z", ...sourceless });
+    expect(await errorName(client.send(new TestEventPatternCommand({ EventPattern, Event: bad })))).toBe(
+      "ValidationException",
+    );
   });
 });

@@ -1,12 +1,12 @@
 /** A gateway with some services behind it, for contract tests with real SDK clients. */
 import { Gateway, type RawService } from "../../local/gateway/gateway.ts";
-import { Iam } from "../../local/gateway/iam.ts";
 import type { Service } from "../../local/gateway/service.ts";
+import { Iam } from "../../local/iam/iam.ts";
 
 export const account = "123456789012";
 
-export async function startGateway(services: (Service | RawService)[], iam = new Iam()) {
-  iam.addKey("admin", `arn:aws:iam::${account}:root`);
+export async function startGateway(services: (Service | RawService)[], iam = new Iam(account)) {
+  iam.addKey("admin", iam.root);
   const faults: unknown[] = [];
   const gateway = new Gateway({
     account,
@@ -26,7 +26,7 @@ export async function startGateway(services: (Service | RawService)[], iam = new
   return { client, iam, faults, close: () => gateway.close() };
 }
 
-/** The name of the error that a call ends with; `none` when it does not. */
+/** The name of the error that a call ends with; `none` when it succeeds. */
 export async function errorName(call: Promise<unknown>): Promise<string> {
   try {
     await call;

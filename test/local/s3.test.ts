@@ -11,9 +11,11 @@ import {
   S3Client,
 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { S3 } from "../../local/services/s3.ts";
+import { Faults } from "../../local/faults.ts";
+import { S3 } from "../../local/services/s3/s3.ts";
 import { errorName, startGateway } from "./harness.ts";
 
+const faults = new Faults();
 let gateway: Awaited<ReturnType<typeof startGateway>>;
 let client: S3Client;
 const Bucket = "a-bucket";
@@ -31,7 +33,7 @@ const statusOf = async (call: Promise<unknown>) => {
 };
 
 beforeAll(async () => {
-  gateway = await startGateway([new S3().service()]);
+  gateway = await startGateway([new S3({ faults }).service()]);
   client = new S3Client(gateway.client());
   await client.send(new CreateBucketCommand({ Bucket }));
 });
@@ -41,7 +43,7 @@ afterAll(async () => {
 });
 
 describe("S3", () => {
-  it("gives back what was put, whatever the key", async () => {
+  it("returns the stored object, whatever the key", async () => {
     for (const Key of [
       "plain",
       "a/b/c",
@@ -63,7 +65,42 @@ describe("S3", () => {
     }
   });
 
-  it("holds If-None-Match and If-Match on writes", async () => {
+  // The values are of "123456789", the check value of each algorithm's published definition.
+  it.each([
+    ["CRC64NVME", "rosUhgp5mIg="],
+    ["CRC32", "y/Q5Jg=="],
+    ["CRC32C", "4waSgw=="],
+    ["SHA256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="],
+  ])("verifies %s, keeps it and returns it (user guide, Checking object integrity)", async (algorithm, right) => {
+    const member = `Checksum${algorithm}`;
+    await put("sums", "123456789", { [member]: right });
+    const head = await client.send(new HeadObjectCommand({ Bucket, Key: "sums", ChecksumMode: "ENABLED" }));
+    expect((head as unknown as Record<string, unknown>)[member]).toBe(right);
+    expect(await errorName(put("sums", "12345678X", { [member]: right }))).toBe("BadDigest");
+    expect(await errorName(put("sums", "123456789", { [member]: "bm90" }))).toBe("InvalidRequest");
+    expect(await get("sums")).toBe("123456789");
+  });
+
+  it("has CRC64NVME of an object that came without a checksum (user guide, Checking object integrity)", async () => {
+    const plain = new S3Client({ ...gateway.client(), requestChecksumCalculation: "WHEN_REQUIRED" });
+    await plain.send(new PutObjectCommand({ Bucket, Key: "bare", Body: "123456789" }));
+    plain.destroy();
+    const head = await client.send(new HeadObjectCommand({ Bucket, Key: "bare", ChecksumMode: "ENABLED" }));
+    expect(head.ChecksumCRC64NVME).toBe("rosUhgp5mIg=");
+  });
+
+  it("answers SlowDown and conflicts of conditional writes at the rates that were set (API reference, Error responses, PutObject)", async () => {
+    faults.rates.s3SlowDown = 1;
+    const refused = await get("bare").catch((error: Error & { $metadata: { httpStatusCode?: number } }) => error);
+    expect(refused).toMatchObject({ name: "SlowDown", $metadata: { httpStatusCode: 503 } });
+    faults.rates.s3SlowDown = 0;
+    faults.rates.s3Conflict = 1;
+    expect(await errorName(put("new", "x", { IfNoneMatch: "*" }))).toBe("ConditionalRequestConflict");
+    expect(await errorName(put("new", "x"))).toBe("none");
+    faults.rates.s3Conflict = 0;
+  });
+
+  it("enforces If-None-Match and If-Match on writes", async () => {
     const first = await put("conditional", "1", { IfNoneMatch: "*" });
     expect(await errorName(put("conditional", "2", { IfNoneMatch: "*" }))).toBe("PreconditionFailed");
     const second = await put("conditional", "2", { IfMatch: first.ETag });
@@ -73,14 +110,14 @@ describe("S3", () => {
     expect(await statusOf(put("not there", "x", { IfMatch: first.ETag }))).toBe(404);
   });
 
-  it("answers 304 to a reader that has it", async () => {
+  it("answers 304 to a reader that has the current version", async () => {
     const { ETag } = await put("cached", "x");
     expect(await statusOf(client.send(new GetObjectCommand({ Bucket, Key: "cached", IfNoneMatch: ETag })))).toBe(304);
     await put("cached", "y");
     expect(await get("cached", { IfNoneMatch: ETag })).toBe("y");
   });
 
-  it("keeps versions, and hides what was deleted", async () => {
+  it("keeps versions, and hides deleted objects", async () => {
     await client.send(new CreateBucketCommand({ Bucket: "versioned" }));
     await client.send(
       new PutBucketVersioningCommand({ Bucket: "versioned", VersioningConfiguration: { Status: "Enabled" } }),
@@ -111,7 +148,7 @@ describe("S3", () => {
     expect(rest.Contents?.map(({ Key }) => Key)).toEqual(["l/sub/4"]);
   });
 
-  it("gives parts, and all of it for a range that makes no sense", async () => {
+  it("returns byte ranges, and the whole object for a malformed range", async () => {
     await put("digits", "0123456789");
     expect([
       await get("digits", { Range: "bytes=2-4" }),
@@ -124,7 +161,7 @@ describe("S3", () => {
     expect(await statusOf(client.send(new GetObjectCommand({ Bucket, Key: "digits", Range: "bytes=10-" })))).toBe(416);
   });
 
-  it("refuses what it would otherwise silently not do", async () => {
+  it("refuses options that it would otherwise silently ignore", async () => {
     expect(await errorName(put("tagged", "x", { Tagging: "a=b" }))).toBe("NotImplemented");
     expect(await errorName(put("wrong", "x", { ChecksumSHA256: Buffer.alloc(32).toString("base64") }))).toBe(
       "BadDigest",
@@ -136,7 +173,7 @@ describe("S3", () => {
     expect(await get("kept", { IfMatch: ETag })).toBe("x");
   });
 
-  it("keeps what was there when versioning is suspended", async () => {
+  it("keeps existing versions when versioning is suspended", async () => {
     const at = { Bucket: "suspended", Key: "k" };
     await client.send(new CreateBucketCommand({ Bucket: at.Bucket }));
     const set = (Status: "Enabled" | "Suspended") =>
@@ -149,13 +186,13 @@ describe("S3", () => {
     expect(Versions?.map(({ VersionId }) => VersionId === "null")).toEqual([true, false]);
   });
 
-  it("answers in the bucket's own region only", async () => {
+  it("answers only in the bucket's own region", async () => {
     const elsewhere = new S3Client(gateway.client("admin", "eu-west-3"));
     expect(await statusOf(elsewhere.send(new GetObjectCommand({ Bucket, Key: "plain" })))).toBe(301);
     elsewhere.destroy();
   });
 
-  it("says so when there is no such key, bucket or operation", async () => {
+  it("reports an unknown key, bucket or operation", async () => {
     expect(await errorName(client.send(new GetObjectCommand({ Bucket, Key: "nothing" })))).toBe("NoSuchKey");
     expect(await errorName(client.send(new GetObjectCommand({ Bucket: "nowhere", Key: "k" })))).toBe("NoSuchBucket");
     expect(

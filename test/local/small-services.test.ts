@@ -17,8 +17,8 @@ import {
 } from "@aws-sdk/client-ssm";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Iam } from "../../local/gateway/iam.ts";
-import { DynamoDb } from "../../local/services/dynamodb.ts";
+import { Iam } from "../../local/iam/iam.ts";
+import { DynamoDb } from "../../local/services/dynamodb/dynamodb.ts";
 import { Kms } from "../../local/services/kms.ts";
 import { Scheduler } from "../../local/services/scheduler.ts";
 import { Ssm } from "../../local/services/ssm.ts";
@@ -36,8 +36,8 @@ let gateway: Awaited<ReturnType<typeof startGateway>>;
 
 beforeAll(async () => {
   database = await DynamoDb.start();
-  const iam = new Iam();
-  iam.addKey("reader", reader);
+  const iam = new Iam(account);
+  iam.addKey("reader", { arn: `${reader}/session`, roleArn: reader, account, userId: "AROA:session" });
   iam.addPolicy(
     reader,
     JSON.stringify({
@@ -88,7 +88,7 @@ describe("KMS", () => {
   const client = () => new KMSClient(gateway.client());
   const signing = { KeyId: keyArn, SigningAlgorithm: "ED25519_SHA_512" as const, MessageType: "RAW" as const };
 
-  it("signs what anybody can verify with the public key", async () => {
+  it("makes signatures that the public key verifies", async () => {
     const Message = Buffer.from("a manifest");
     const { Signature } = await client().send(new SignCommand({ ...signing, Message }));
     const { PublicKey } = await client().send(new GetPublicKeyCommand({ KeyId: keyArn }));
@@ -109,12 +109,14 @@ describe("KMS", () => {
 });
 
 describe("STS", () => {
-  it("says who the caller is", async () => {
+  it("returns the caller's identity", async () => {
     expect((await new STSClient(gateway.client()).send(new GetCallerIdentityCommand({}))).Account).toBe(account);
-    expect((await new STSClient(gateway.client("reader")).send(new GetCallerIdentityCommand({}))).Arn).toBe(reader);
+    expect((await new STSClient(gateway.client("reader")).send(new GetCallerIdentityCommand({}))).Arn).toBe(
+      `${reader}/session`,
+    );
   });
 
-  it("knows nobody by an unknown key", async () => {
+  it("refuses an unknown access key", async () => {
     expect(await errorName(new STSClient(gateway.client("stranger")).send(new GetCallerIdentityCommand({})))).toBe(
       "UnrecognizedClientException",
     );
@@ -161,10 +163,11 @@ describe("policies", () => {
     expect(await errorName(client.send(new ListTablesCommand({})))).toBe("AccessDeniedException");
   });
 
-  it("refuse a policy with what is not implemented, rather than ignore it", () => {
-    const conditional = JSON.stringify({
-      Statement: [{ Effect: "Allow", Action: "s3:*", Resource: "*", Condition: {} }],
-    });
-    expect(() => new Iam().addPolicy(reader, conditional)).toThrow("Condition");
+  it("refuse unimplemented fields instead of ignoring them", () => {
+    const statement = { Effect: "Allow", Action: "s3:*", Resource: "*" };
+    const policy = (changes: object) => JSON.stringify({ Statement: [{ ...statement, ...changes }] });
+    expect(() => new Iam(account).addPolicy(reader, policy({ NotPrincipal: "*" }))).toThrow("NotPrincipal");
+    const odd = { Condition: { IpAddress: { "aws:SourceIp": "10.0.0.0/8" } } };
+    expect(() => new Iam(account).addPolicy(reader, policy(odd))).toThrow("IpAddress");
   });
 });

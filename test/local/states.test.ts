@@ -205,7 +205,7 @@ describe("Step Functions", () => {
     expect(result.output).toEqual([63, 3]);
   });
 
-  it("fails the whole when a branch fails, and an empty Map is no failure", async () => {
+  it("fails the whole state when a branch fails, and accepts an empty Map", async () => {
     const branch = (name: string) => ({ StartAt: name, States: { [name]: { ...invoke("full"), End: true } } });
     expect(
       await run({
@@ -252,7 +252,7 @@ describe("Step Functions", () => {
     expect((await ended(bad)).output).toBe('"Nacked"');
   });
 
-  it("times out by States.Timeout, and by States.HeartbeatTimeout unless it hears a heartbeat", async () => {
+  it("times out with States.Timeout, or with States.HeartbeatTimeout if no heartbeat arrives", async () => {
     expect((await run(waiting({ ...caught, TimeoutSeconds: 1 }))).output).toBe("States.Timeout");
     expect((await run(waiting({ ...caught, HeartbeatSeconds: 1 }))).output).toBe("States.HeartbeatTimeout");
     tokens.length = 0;
@@ -295,7 +295,7 @@ describe("Step Functions", () => {
     });
   });
 
-  it("bounds an endless expression, and goes on for everybody else", async () => {
+  it("stops an endless expression, and other executions go on", async () => {
     const endless = "{% ($f := function($x) { 1 + $f($x + 1) }; $f(1)) %}";
     const running = run({ P: { Type: "Pass", Output: endless, End: true } });
     expect(await run({ P: { Type: "Pass", Output: 1, End: true } })).toMatchObject({ status: "SUCCEEDED" });
@@ -305,7 +305,45 @@ describe("Step Functions", () => {
     });
   }, 60_000);
 
-  it("waits for months when it is told to", async () => {
+  it("takes names inside a predicate, a function and a later step of a path, and errorOutput inside a Catch (developer guide, Transforming data with JSONata)", async () => {
+    const Catch = [{ ErrorEquals: ["States.ALL"], Output: "{% $states.errorOutput.Error %}", Next: "C" }];
+    const { output } = await run(
+      {
+        A: {
+          Type: "Pass",
+          Output: {
+            open: "{% $states.input[state = 'open'].{'id': id} %}",
+            sum: "{% $sum($map($states.input, function($v) { $v.id })) %}",
+          },
+          Next: "B",
+        },
+        B: { ...invoke("full"), Catch, End: true },
+        C: { Type: "Pass", End: true },
+      },
+      [
+        { id: 1, state: "open" },
+        { id: 2, state: "shut" },
+      ],
+    );
+    expect(output).toBe("CellFullError");
+  });
+
+  it("gives the same random number for the same seed, and others without one (developer guide, JSONata functions provided by Step Functions)", async () => {
+    const { output } = await run({
+      A: {
+        Type: "Pass",
+        Output: ["{% $random(7) %}", "{% $random(7) %}", "{% $random(8) %}", "{% $random() %}", "{% $random() %}"],
+        End: true,
+      },
+    });
+    const [one, again, other, free, another] = output as number[];
+    expect(again).toBe(one);
+    expect(other).not.toBe(one);
+    expect(another).not.toBe(free);
+    for (const number of output as number[]) expect(number >= 0 && number < 1).toBe(true);
+  });
+
+  it("can wait for months", async () => {
     const arn = await create({
       StartAt: "W",
       TimeoutSeconds: 99_999_999,
@@ -317,7 +355,7 @@ describe("Step Functions", () => {
     await client.send(new StopExecutionCommand({ executionArn }));
   });
 
-  it("starts one execution a name", async () => {
+  it("starts only one execution for each name", async () => {
     const arn = await create({ StartAt: "W", States: { W: { Type: "Wait", Seconds: 1, End: true } } });
     const once = (input: string) =>
       client.send(new StartExecutionCommand({ stateMachineArn: arn, name: "batch-1", input }));
@@ -328,7 +366,7 @@ describe("Step Functions", () => {
     expect(await errorName(once("{}"))).toBe("ExecutionAlreadyExists");
   });
 
-  it("tells an execution's history, in pages and backwards", async () => {
+  it("returns an execution's history in pages and in reverse", async () => {
     const arn = await create({ StartAt: "A", States: { A: { Type: "Pass", Next: "B" }, B: { Type: "Succeed" } } });
     const executionArn = await start(arn, { x: 1 });
     await ended(executionArn);
@@ -378,7 +416,7 @@ describe("Step Functions", () => {
       /Credentials: is not implemented here/,
     ],
     [
-      "a field of another type",
+      "a field of another state type",
       { StartAt: "A", States: { A: { Type: "Succeed", Next: "A" } } },
       /Next: is not implemented/,
     ],
@@ -388,7 +426,7 @@ describe("Step Functions", () => {
       /does not compile/,
     ],
     [
-      "an interval in fractions",
+      "a fractional interval",
       {
         StartAt: "A",
         States: { A: { ...invoke("echo"), End: true, Retry: [{ ErrorEquals: ["X"], IntervalSeconds: 0.5 }] } },
@@ -396,7 +434,7 @@ describe("Step Functions", () => {
       /IntervalSeconds: must be a whole number/,
     ],
     [
-      "States.ALL among others",
+      "States.ALL beside other errors",
       { StartAt: "A", States: { A: { ...invoke("echo"), End: true, Retry: [{ ErrorEquals: ["States.ALL", "X"] }] } } },
       /States\.ALL must be alone/,
     ],
@@ -445,26 +483,65 @@ describe("Step Functions", () => {
       /assigns x, which an enclosing state assigns/,
     ],
     [
-      "a type that every object has",
+      "a type named like a built-in object property",
       { StartAt: "A", States: { A: { Type: "toString", End: true } } },
       /is not a type of state/,
     ],
+    [
+      "a bare name at the top of an expression",
+      { StartAt: "A", States: { A: { ...pass, Output: "{% input.x %}" } } },
+      /Reference to 'input' at the top level is not supported/,
+    ],
+    [
+      "a bare name in an argument",
+      { StartAt: "A", States: { A: { ...pass, Output: "{% $sum(numbers) %}" } } },
+      /Reference to 'numbers' at the top level is not supported/,
+    ],
+    [
+      "$$, the root of an expression's input",
+      { StartAt: "A", States: { A: { ...pass, Output: "{% $$.x %}" } } },
+      /Reference to '\$\$' is not supported/,
+    ],
+    [
+      "$ at the top level",
+      { StartAt: "A", States: { A: { ...pass, Output: "{% $.x %}" } } },
+      /Reference to '\$' at the top level/,
+    ],
+    ["$eval", { StartAt: "A", States: { A: { ...pass, Output: "{% $eval('1') %}" } } }, /\$eval is not supported/],
+    [
+      "$states.errorOutput outside a Catch",
+      { StartAt: "A", States: { A: { ...pass, Output: "{% $states.errorOutput %}" } } },
+      /errorOutput is available in the Output and Assign of a Catch only/,
+    ],
+    [
+      "lambda:invoke without FunctionName",
+      {
+        StartAt: "A",
+        States: {
+          A: { Type: "Task", Resource: "arn:aws:states:::lambda:invoke", Arguments: { Payload: {} }, End: true },
+        },
+      },
+      /FunctionName/,
+    ],
     ["neither Next nor End", { StartAt: "A", States: { A: { Type: "Pass" } } }, /needs either Next or End/],
     ["JSONPath as the language", { QueryLanguage: "JSONPath", StartAt: "A", States: { A: pass } }, /only JSONata/],
-  ])("refuses %s when a machine is made", async (_, definition, reason) => {
-    expect(await refusal(definition)).toMatch(reason);
-  });
+  ])(
+    "refuses %s when a machine is created (developer guide, Transforming data; API reference, CreateStateMachine)",
+    async (_, definition, reason) => {
+      expect(await refusal(definition)).toMatch(reason);
+    },
+  );
 });
 
 describe("Retries", () => {
-  it("backs off from the interval, up to the most", () => {
+  it("backs off from the interval up to the maximum delay", () => {
     const retries = new Retries([
       { ErrorEquals: ["X"], IntervalSeconds: 2, BackoffRate: 3, MaxAttempts: 4, MaxDelaySeconds: 20 },
     ]);
     expect([1, 2, 3, 4, 5].map(() => retries.next("X"))).toEqual([2000, 6000, 18_000, 20_000, undefined]);
   });
 
-  it("counts each retrier on its own, and takes the first that fits", () => {
+  it("counts each retrier separately, and uses the first that matches", () => {
     const retries = new Retries([
       { ErrorEquals: ["X"], MaxAttempts: 1 },
       { ErrorEquals: ["States.ALL"], MaxAttempts: 1 },
@@ -477,7 +554,7 @@ describe("Retries", () => {
     ]);
   });
 
-  it("lets no wildcard match what no retry can mend", () => {
+  it("does not match a wildcard to an error that a retry cannot fix", () => {
     const retries = new Retries([{ ErrorEquals: ["States.ALL"] }]);
     expect(retries.next("States.DataLimitExceeded")).toBeUndefined();
   });

@@ -1,6 +1,6 @@
 import { CreateTableCommand, DynamoDBClient, PutItemCommand } from "@aws-sdk/client-dynamodb";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { DynamoDb } from "../../local/services/dynamodb.ts";
+import { DynamoDb } from "../../local/services/dynamodb/dynamodb.ts";
 import { type MappingConfig, StreamMapping, type StreamRecord } from "../../local/services/lambda/stream-mapping.ts";
 import { eventually } from "./harness.ts";
 
@@ -25,7 +25,7 @@ afterAll(() => {
 
 type Invoke = (ids: string[]) => object | Error | null;
 
-/** A table with a mapping; the function sees the ids of each batch, and its answer is what `invoke` gives. */
+/** A table with a mapping. The function gets each batch's ids and answers with the result of `invoke`. */
 async function mapped(invoke: Invoke, changes: Partial<MappingConfig> = {}) {
   const TableName = `table-${table++}`;
   await client.send(
@@ -85,7 +85,7 @@ async function mapped(invoke: Invoke, changes: Partial<MappingConfig> = {}) {
 }
 
 describe("StreamMapping", () => {
-  it("delivers records in order, those from before it too", async () => {
+  it("delivers records in order, also those written before it started", async () => {
     const { put, batches, begin } = await mapped(() => null);
     await put("a", "b");
     begin();
@@ -102,7 +102,7 @@ describe("StreamMapping", () => {
     ).toEqual(["a", "b", "c"]);
   });
 
-  it("starts again at the first record that the function reports", async () => {
+  it("restarts at the first record that the function reports as failed", async () => {
     let once = true;
     const { put, batches, begin } = await mapped((ids) => {
       if (!once || !ids.includes("c")) return null;
@@ -121,7 +121,7 @@ describe("StreamMapping", () => {
     ]);
   });
 
-  it("halves a batch that fails until the bad record stands alone, gives it up, and goes on", async () => {
+  it("halves a failing batch until the bad record is alone, reports that record as failed, and goes on", async () => {
     const { put, batches, failed, begin } = await mapped((ids) => (ids.includes("bad") ? new Error("poison") : null), {
       retries: 3,
     });
@@ -143,7 +143,25 @@ describe("StreamMapping", () => {
     expect(good.toSorted()).toEqual(["a", "b", "d", "e"]);
   });
 
-  it("delivers only what its filters let through", async () => {
+  it("spends no retries on halving: a bad record ends alone and its neighbours are delivered, even without retries (developer guide, Error handling for DynamoDB event sources)", async () => {
+    const poison = ["b", "g"];
+    const { put, batches, failed, begin } = await mapped(
+      (ids) => (ids.some((id) => poison.includes(id)) ? new Error("poison") : null),
+      { retries: 0 },
+    );
+    await put(..."abcdefgh");
+    begin();
+    await eventually(
+      () => batches.flat(),
+      (ids) => ids.includes("h") && batches.at(-1)?.includes("h") === true && failed.length === 2,
+    );
+    expect(failed.map(({ body }) => body.DDBStreamBatchInfo.batchSize)).toEqual([1, 1]);
+    expect(failed.map(({ body }) => poison.find((id) => body.payload.includes(`{"S":"${id}"}`)))).toEqual(poison);
+    const delivered = batches.filter((ids) => !ids.some((id) => poison.includes(id))).flat();
+    expect(delivered.toSorted()).toEqual([..."acdefh"]);
+  });
+
+  it("delivers only records that match its filters", async () => {
     const { put, batches, begin } = await mapped(() => null, {
       filters: [{ dynamodb: { Keys: { id: { S: [{ prefix: "x" }] } } } }],
     });

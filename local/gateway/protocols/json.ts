@@ -1,7 +1,7 @@
 /** awsJson 1.0 and 1.1: the operation is in a header, everything else in the body. */
 import { JsonCodec2 } from "@smithy/core/protocols";
+import { AwsError } from "../error.ts";
 import { operationsOf } from "../schema.ts";
-import { AwsError } from "../service.ts";
 import type { Protocol } from "./protocol.ts";
 
 const codec = new JsonCodec2({ timestampFormat: { useTrait: true, default: 7 }, jsonName: false });
@@ -24,6 +24,9 @@ export function writeJson(schema: unknown, value: object): string | Uint8Array {
 /** The SDK and the CLI may send 1.0 or 1.1; both accept either. */
 const contentType = "application/x-amz-json-1.1";
 
+/** SDKs differ in the member that they read. An error without a text has neither. */
+const textOf = ({ message }: AwsError) => (message === "" ? {} : { message, Message: message });
+
 export const awsJson: Protocol = {
   match(request, service) {
     const name = request.headers["x-amz-target"]?.split(".").at(-1);
@@ -39,6 +42,6 @@ export const awsJson: Protocol = {
   fail: (error, requestId) => ({
     status: error.status,
     headers: { "content-type": contentType, "x-amzn-requestid": requestId, "x-amzn-errortype": error.name },
-    body: JSON.stringify({ __type: error.name, message: error.message, Message: error.message, ...error.members }),
+    body: JSON.stringify({ __type: error.name, ...textOf(error), ...error.members }),
   }),
 };

@@ -1,6 +1,7 @@
+import type { AwsError } from "../error.ts";
 import type { WireRequest, WireResponse } from "../http.ts";
 import type { Operation } from "../schema.ts";
-import type { AwsError, Service } from "../service.ts";
+import type { Service } from "../service.ts";
 
 /** One wire protocol, from the server's side: the inverse of what the SDK's client does with the same schemas. */
 export interface Protocol {

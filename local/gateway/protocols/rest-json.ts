@@ -17,8 +17,9 @@ export const restJson: Protocol = {
     return request.body.length === 0 ? input : { ...(await readJson(operation.input, request.body)), ...input };
   },
   write(output, operation, requestId) {
-    const { status, headers, body, payload } = writeBindings(output, operation);
-    const bytes = payload === undefined ? writeJson(operation.output, body) : (payload.value as Uint8Array);
+    const { status, headers, body, payload, bodyMembers } = writeBindings(output, operation);
+    const json = () => (bodyMembers === 0 ? "" : writeJson(operation.output, body));
+    const bytes = payload === undefined ? json() : (payload.value as Uint8Array);
     return {
       status,
       headers: { "content-type": "application/json", ...headers, "x-amzn-requestid": requestId },

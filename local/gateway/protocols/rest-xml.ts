@@ -1,5 +1,5 @@
 /** restXml as S3 uses it, path-style: the bucket is the first part of the path, and the schemas' patterns omit it. */
-import { AwsError } from "../service.ts";
+import { AwsError } from "../error.ts";
 import type { Protocol } from "./protocol.ts";
 import { matchOperation, readBindings, unknownQuery, writeBindings } from "./rest.ts";
 import { escapeXml, readXml, writeXml } from "./xml.ts";

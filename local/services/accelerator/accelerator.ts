@@ -1,6 +1,7 @@
 /** Global Accelerator's control plane. Its data plane is in local/network. */
 import { randomUUID } from "node:crypto";
 import * as sdk from "@aws-sdk/client-global-accelerator";
+import type { Faults } from "../../faults.ts";
 import type { Latency } from "../../latency.ts";
 import type { NetworkListener } from "../../network/messages.ts";
 import {
@@ -13,15 +14,20 @@ import {
   type Listener,
   limit,
 } from "./model.ts";
-import { defaultWeight, quotas } from "./quotas.ts";
+import { defaultQuotas, defaultWeight, endpointsPerCall, type Quotas } from "./quotas.ts";
 
 export interface AcceleratorPorts {
   account: string;
   latency: Latency;
   /** The address on this machine of the accelerator with this index. */
-  addressOf(index: number): string;
+  addressesOf(index: number): string[];
   /** The address of an instance; undefined if the region has no instance with this id. */
   instanceAddress(id: string, region: string): string | undefined;
+  /** State of an instance in the region; undefined for an unknown one. */
+  instanceState(id: string, region: string): "running" | "stopped" | "terminated" | undefined;
+  faults?: Faults;
+  /** Quotas that were raised. */
+  quotas?: Partial<Quotas>;
   /** Applies a new configuration to the data plane. */
   apply(listeners: NetworkListener[]): Promise<unknown>;
   onFault(error: unknown, what: string): void;
@@ -34,6 +40,7 @@ const fault = { $metadata: {} };
 
 export class GlobalAccelerator {
   readonly #ports: AcceleratorPorts;
+  readonly quotas: Quotas;
   readonly accelerators = new Map<string, Accelerator>();
   readonly listeners = new Map<string, Listener>();
   readonly groups = new Map<string, Group>();
@@ -44,6 +51,7 @@ export class GlobalAccelerator {
 
   constructor(ports: AcceleratorPorts) {
     this.#ports = ports;
+    this.quotas = { ...defaultQuotas, ...ports.quotas };
   }
 
   /** Called when a health check changes the state of an endpoint. */
@@ -58,11 +66,11 @@ export class GlobalAccelerator {
     tags: sdk.Tag[] = [],
     enabled = true,
   ): Accelerator {
-    if (this.accelerators.size >= quotas.accelerators) throw limit("accelerators", quotas.accelerators);
+    if (this.accelerators.size >= this.quotas.accelerators) throw limit("accelerators", this.quotas.accelerators);
     const accelerator: Accelerator = {
       arn,
       name,
-      address: this.#ports.addressOf(this.#made++),
+      addresses: this.#ports.addressesOf(this.#made++),
       enabled,
       dnsName: `a${arn.split("/").at(-1)!.replaceAll("-", "").slice(0, 16)}.awsglobalaccelerator.com`,
       created: new Date(),
@@ -81,7 +89,8 @@ export class GlobalAccelerator {
   ): Listener {
     this.findAccelerator(acceleratorArn);
     const siblings = [...this.listeners.values()].filter((other) => other.acceleratorArn === acceleratorArn);
-    if (siblings.length >= quotas.listenersPerAccelerator) throw limit("listeners", quotas.listenersPerAccelerator);
+    if (siblings.length >= this.quotas.listenersPerAccelerator)
+      throw limit("listeners", this.quotas.listenersPerAccelerator);
     checkRanges(input.portRanges, input.protocol, siblings);
     const listener = { arn, acceleratorArn, ...input };
     this.listeners.set(arn, listener);
@@ -89,8 +98,8 @@ export class GlobalAccelerator {
     return listener;
   }
 
-  addressOf(acceleratorArn: string): string {
-    return this.findAccelerator(acceleratorArn).address;
+  addressesOf(acceleratorArn: string): string[] {
+    return this.findAccelerator(acceleratorArn).addresses;
   }
 
   #arn = (rest: string) => `arn:aws:globalaccelerator::${this.#ports.account}:${rest}`;
@@ -138,7 +147,7 @@ export class GlobalAccelerator {
     );
     return live.map(({ arn, acceleratorArn, affinity, portRanges }) => ({
       arn,
-      address: this.findAccelerator(acceleratorArn).address,
+      addresses: this.findAccelerator(acceleratorArn).addresses,
       sourceAffinity: affinity === "SOURCE_IP",
       ports: portRanges.flatMap(({ FromPort, ToPort }) =>
         Array.from({ length: ToPort! - FromPort! + 1 }, (_, i): [number, number] => [
@@ -170,32 +179,56 @@ export class GlobalAccelerator {
     }));
   }
 
-  /** Sets the list as sent: other endpoints are detached, unless `keep`; a missing weight becomes the default. */
+  /**
+   * `keep` adds to the list; otherwise the list replaces the group's, and a weight that is not sent becomes the default. AWS
+   * resolves every instance that a write names: one that does not exist, or is terminated, fails the whole write.
+   */
   setEndpoints(group: Group, configurations: sdk.EndpointConfiguration[], { keep }: { keep: boolean }): void {
-    const next = keep
-      ? new Map(group.endpoints)
-      : new Map<string, Group["endpoints"] extends Map<string, infer E> ? E : never>();
+    if (configurations.length > endpointsPerCall)
+      throw invalid(`A request names at most ${endpointsPerCall} endpoints, not ${configurations.length}.`);
+    const next: Group["endpoints"] = keep ? new Map(group.endpoints) : new Map();
     if (new Set(configurations.map(({ EndpointId }) => EndpointId)).size !== configurations.length)
       throw invalid("An endpoint is in the list twice.");
-    for (const { EndpointId, Weight = defaultWeight, ClientIPPreservationEnabled = true } of configurations) {
+    for (const { EndpointId = "", Weight = defaultWeight, ClientIPPreservationEnabled = true } of configurations) {
       if (!Number.isInteger(Weight) || Weight < 0 || Weight > 255)
-        throw new sdk.InvalidArgumentException({ message: `Weight ${Weight} is not between 0 and 255.`, ...fault });
-      const known = group.endpoints.get(EndpointId!);
-      if (keep && known !== undefined)
-        throw new sdk.EndpointAlreadyExistsException({
-          message: `Endpoint ${EndpointId} is already in the group.`,
-          ...fault,
-        });
-      if (known === undefined && this.#ports.instanceAddress(EndpointId!, group.region) === undefined)
-        throw new sdk.InvalidArgumentException({ message: `The endpoint ${EndpointId} does not exist.`, ...fault });
-      next.set(EndpointId!, {
+        throw invalid(`Weight ${Weight} is not between 0 and 255.`);
+      const known = group.endpoints.get(EndpointId);
+      if (keep && known !== undefined) throw invalid(`Endpoint ${EndpointId} is already in the group.`);
+      this.#resolve(EndpointId, group.region);
+      next.set(EndpointId, {
         weight: Weight,
         preserve: ClientIPPreservationEnabled,
         health: known?.health ?? "INITIAL",
       });
     }
-    if (next.size > quotas.endpointsPerGroup) throw limit("endpoints", quotas.endpointsPerGroup);
+    if (next.size > this.quotas.endpointsPerGroup) throw limit("endpoints", this.quotas.endpointsPerGroup);
     group.endpoints = next;
+  }
+
+  /** @throws InvalidArgumentException that names the instance; AWS's wording is assumed */
+  #resolve(id: string, region: string): void {
+    const state = this.#ports.instanceState(id, region);
+    if (state === undefined)
+      throw invalid(
+        `The instance ID '${id}' does not exist (Service: AmazonEC2; Status Code: 400; Error Code: InvalidInstanceID.NotFound)`,
+      );
+    if (state === "terminated") throw invalid(`The endpoint ${id} is not valid: its instance is terminated.`);
+  }
+
+  /** @throws InternalServiceErrorException at the rate of the faults */
+  failAtTimes(): void {
+    if (this.#ports.faults?.happens("acceleratorFault"))
+      throw new sdk.InternalServiceErrorException({ message: "There was an internal error.", ...fault });
+  }
+
+  /** AddEndpoints and RemoveEndpoints wait for no other write; UpdateEndpointGroup takes its turn (API reference). */
+  checkNoTransaction(group: Group): void {
+    const { deployedAt } = this.findAccelerator(this.findListener(group.listenerArn).acceleratorArn);
+    if (Date.now() < deployedAt)
+      throw new sdk.TransactionInProgressException({
+        message: "There's already a transaction in progress. Another transaction can't be processed.",
+        ...fault,
+      });
   }
 
   written(group: Group): void {
@@ -212,7 +245,8 @@ export class GlobalAccelerator {
         ...fault,
       });
     const all = this.listenersOf(listener.acceleratorArn).flatMap(({ arn }) => this.groupsOf(arn));
-    if (all.length >= quotas.groupsPerAccelerator) throw limit("endpoint groups", quotas.groupsPerAccelerator);
+    if (all.length >= this.quotas.groupsPerAccelerator)
+      throw limit("endpoint groups", this.quotas.groupsPerAccelerator);
     const group: Group = {
       arn: `${listener.arn}/endpoint-group/${randomUUID().slice(0, 12)}`,
       listenerArn: listener.arn,
@@ -250,13 +284,13 @@ export class GlobalAccelerator {
   }
 
   describe(accelerator: Accelerator) {
-    const { arn, name, enabled, address, dnsName, created, changed, deployedAt } = accelerator;
+    const { arn, name, enabled, addresses, dnsName, created, changed, deployedAt } = accelerator;
     return {
       AcceleratorArn: arn,
       Name: name,
       IpAddressType: "IPV4" as const,
       Enabled: enabled,
-      IpSets: [{ IpFamily: "IPv4", IpAddresses: [address], IpAddressFamily: "IPv4" as const }],
+      IpSets: [{ IpFamily: "IPv4", IpAddresses: addresses, IpAddressFamily: "IPv4" as const }],
       DnsName: dnsName,
       Status: Date.now() >= deployedAt ? ("DEPLOYED" as const) : ("IN_PROGRESS" as const),
       CreatedTime: created,

@@ -1,6 +1,7 @@
 /** Global Accelerator's operations, in AWS's shapes. */
 import * as sdk from "@aws-sdk/client-global-accelerator";
-import { AwsError, service } from "../../gateway/service.ts";
+import { AwsError } from "../../gateway/error.ts";
+import { service } from "../../gateway/service.ts";
 import type { GlobalAccelerator } from "./accelerator.ts";
 import { checkRanges, groupShown, invalid, listenerShown } from "./model.ts";
 
@@ -30,6 +31,7 @@ export function acceleratorService(ga: GlobalAccelerator) {
   }
   return service<typeof sdk>({
     signingName: "globalaccelerator",
+    onlyRegion: "us-west-2",
     protocol: "awsJson",
     sdk,
     resourcesOf: (_, input) => [String(input.EndpointGroupArn ?? input.ListenerArn ?? input.AcceleratorArn ?? "*")],
@@ -99,12 +101,16 @@ export function acceleratorService(ga: GlobalAccelerator) {
         ga.listeners.delete(arn);
         ga.changed(acceleratorArn);
       },
-      CreateEndpointGroup: (input) => once(input, () => ({ EndpointGroup: groupShown(ga.createGroup(input)) })),
+      CreateEndpointGroup: (input) => {
+        ga.failAtTimes();
+        return once(input, () => ({ EndpointGroup: groupShown(ga.createGroup(input)) }));
+      },
       DescribeEndpointGroup: ({ EndpointGroupArn }) => ({ EndpointGroup: groupShown(ga.findGroup(EndpointGroupArn)) }),
       ListEndpointGroups: (input) =>
         paged(input, "EndpointGroups", ga.groupsOf(ga.findListener(input.ListenerArn).arn).map(groupShown)),
       UpdateEndpointGroup: (input) => {
         const group = ga.findGroup(input.EndpointGroupArn);
+        ga.failAtTimes();
         ga.updateGroup(group, input);
         ga.written(group);
         return { EndpointGroup: groupShown(group) };
@@ -121,19 +127,15 @@ export function acceleratorService(ga: GlobalAccelerator) {
       },
       AddEndpoints: ({ EndpointGroupArn, EndpointConfigurations = [] }) => {
         const group = ga.findGroup(EndpointGroupArn);
+        ga.checkNoTransaction(group);
         ga.setEndpoints(group, EndpointConfigurations, { keep: true });
         ga.written(group);
         return { EndpointGroupArn: group.arn, EndpointDescriptions: groupShown(group).EndpointDescriptions };
       },
       RemoveEndpoints: ({ EndpointGroupArn, EndpointIdentifiers = [] }) => {
         const group = ga.findGroup(EndpointGroupArn);
-        for (const { EndpointId } of EndpointIdentifiers)
-          if (!group.endpoints.has(EndpointId!))
-            throw new sdk.EndpointNotFoundException({
-              message: `Endpoint ${EndpointId} is not in the group.`,
-              ...fault,
-            });
-        for (const { EndpointId } of EndpointIdentifiers) group.endpoints.delete(EndpointId!);
+        ga.checkNoTransaction(group);
+        for (const { EndpointId } of EndpointIdentifiers) group.endpoints.delete(EndpointId!); // absent ones are fine
         ga.written(group);
       },
       TagResource: ({ ResourceArn, Tags = [] }) => {

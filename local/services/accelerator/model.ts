@@ -1,11 +1,11 @@
 /** Global Accelerator's resources, their form in responses, and the checks that AWS makes. */
 import * as sdk from "@aws-sdk/client-global-accelerator";
-import { quotas } from "./quotas.ts";
+import { defaultQuotas as quotas } from "./quotas.ts";
 
 export interface Accelerator {
   arn: string;
   name: string;
-  address: string;
+  addresses: string[];
   enabled: boolean;
   dnsName: string;
   created: Date;

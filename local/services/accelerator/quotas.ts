@@ -1,5 +1,9 @@
 /** Global Accelerator's quotas (developer guide, "Quotas for AWS Global Accelerator"). */
-export const quotas = {
+/** Endpoints that one call can name (API reference): more than the quota of a group is raised, no more fit one write. */
+export const endpointsPerCall = 10;
+
+export type Quotas = typeof defaultQuotas;
+export const defaultQuotas = {
   accelerators: 20,
   listenersPerAccelerator: 10,
   groupsPerAccelerator: 42,

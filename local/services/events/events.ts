@@ -1,7 +1,8 @@
 /** EventBridge: a default bus in every region, custom buses, rules, targets, forwarding; at-least-once delivery. */
 import { setImmediate } from "node:timers/promises";
 import * as sdk from "@aws-sdk/client-eventbridge";
-import { AwsError } from "../../gateway/service.ts";
+import type { Faults } from "../../faults.ts";
+import { AwsError } from "../../gateway/error.ts";
 import { isJson } from "../../json.ts";
 import { type Latency, wait } from "../../latency.ts";
 import { type EventPattern, matchesPattern, parsePattern } from "./pattern.ts";
@@ -40,11 +41,20 @@ interface Bus {
   rules: Map<string, Rule>;
 }
 
+/** By which right a target is reached: its role, or the policy of a function that names the rule. */
+export interface Via {
+  roleArn: string | undefined;
+  sourceArn: string;
+}
+
 export interface EventsPorts {
   account: string;
   latency: Latency;
   /** Delivers an event's JSON to a target other than a bus: a function or a state machine. */
-  deliver(arn: string, input: string, roleArn: string | undefined): Promise<void>;
+  deliver(arn: string, input: string, via: Via): Promise<void>;
+  /** @throws when the target's role may not put events on the bus */
+  checkForward?(busArn: string, via: Via): void;
+  faults?: Faults;
   onFault(error: unknown, what: string): void;
 }
 
@@ -62,9 +72,6 @@ export class Events {
   /** Deliveries under way. */
   readonly #pending = new Set<Promise<void>>();
   #stopped = false;
-  /** The share of events to deliver twice: AWS guarantees only at-least-once delivery. */
-  duplicateShare = 0;
-
   constructor(ports: EventsPorts) {
     this.ports = ports;
   }
@@ -150,8 +157,8 @@ export class Events {
     for (const rule of bus.rules.values()) {
       if (!rule.enabled || !matchesPattern(rule.pattern, event)) continue;
       for (const target of rule.targets.values()) {
-        const copies = Math.random() < this.duplicateShare ? 2 : 1;
-        for (let copy = 0; copy < copies; copy++) this.#track(this.#send(target, event, hops));
+        const copies = this.ports.faults?.happens("duplicates") ? 2 : 1;
+        for (let copy = 0; copy < copies; copy++) this.#track(this.#send(target, event, hops, rule.arn));
       }
     }
   }
@@ -162,16 +169,17 @@ export class Events {
     void done.finally(() => this.#pending.delete(done));
   }
 
-  async #send(target: Target, event: BusEvent, hops: number): Promise<void> {
+  async #send(target: Target, event: BusEvent, hops: number, sourceArn: string): Promise<void> {
     const began = Date.now();
+    const via = { roleArn: target.roleArn, sourceArn };
     const bus = /^arn:aws:events:([^:]+):[^:]*:event-bus\/(.+)$/.exec(target.arn);
     await wait(this.ports.latency.busMs / (bus === null ? 1 : 2));
     await setImmediate(); // a bus that forwards to itself must not block everything else
     for (let attempt = 0; !this.#stopped; attempt++) {
       try {
-        if (bus === null)
-          return await this.ports.deliver(target.arn, target.input ?? JSON.stringify(event), target.roleArn);
+        if (bus === null) return await this.ports.deliver(target.arn, target.input ?? JSON.stringify(event), via);
         if (hops >= hopsMost) throw new Error(`it went from bus to bus ${hops} times`);
+        this.ports.checkForward?.(target.arn, via);
         return this.publish(bus[1]!, bus[2], event, hops + 1);
       } catch (error) {
         if (this.#stopped) return;

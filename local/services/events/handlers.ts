@@ -1,7 +1,8 @@
 /** EventBridge's operations, in AWS's shapes. */
 import { randomUUID } from "node:crypto";
 import * as sdk from "@aws-sdk/client-eventbridge";
-import { AwsError, type Call, service } from "../../gateway/service.ts";
+import { AwsError } from "../../gateway/error.ts";
+import { type Call, service } from "../../gateway/service.ts";
 import { isJson } from "../../json.ts";
 import type { BusEvent, Events, Rule } from "./events.ts";
 import { type EventPattern, matchesPattern, parsePattern } from "./pattern.ts";
@@ -15,6 +16,12 @@ export function eventsService(events: Events) {
     signingName: "events",
     protocol: "awsJson",
     sdk,
+    contextOf: (operation, input) => {
+      if (operation !== "PutEvents") return {};
+      const entries = (input.Entries ?? []) as sdk.PutEventsRequestEntry[];
+      const all = (member: "Source" | "DetailType") => [...new Set(entries.map((entry) => entry[member] ?? ""))];
+      return { "events:source": all("Source"), "events:detail-type": all("DetailType") };
+    },
     resourcesOf: (operation, input, { region }) => {
       const arn = (name: string) =>
         name.startsWith("arn:") ? name : `arn:aws:events:${region}:${account}:event-bus/${name}`;
@@ -155,7 +162,7 @@ function parsed(text: string | undefined): EventPattern {
 /** Parses the event of TestEventPattern, which must have all fields. */
 function eventGiven(text: string | undefined): unknown {
   const event = isJson(text ?? "") ? (JSON.parse(text!) as Record<string, unknown> | null) : undefined;
-  const missing = ["id", "account", "source", "time", "region", "resources", "detail-type"].filter(
+  const missing = ["id", "account", "source", "time", "region", "detail-type"].filter(
     (field) => event?.[field] === undefined,
   );
   if (event === undefined || missing.length > 0)

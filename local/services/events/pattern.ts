@@ -108,8 +108,9 @@ const isIgnoringCase = (value: unknown) =>
   Object.keys(value).join() === "equals-ignore-case" &&
   isText((value as Record<string, unknown>)["equals-ignore-case"]);
 const text = (value: unknown) => (isText(value) ? undefined : "takes a string");
+/** The empty string is a prefix and a suffix of every string, and AWS takes it. */
 const affix = (value: unknown) =>
-  isText(value) || isIgnoringCase(value) ? undefined : "takes a string, or equals-ignore-case";
+  typeof value === "string" || isIgnoringCase(value) ? undefined : "takes a string, or equals-ignore-case";
 const listOf = (value: unknown, one: (item: unknown) => string | undefined) => {
   const list = Array.isArray(value) ? value : [value];
   return list.length === 0 ? "takes at least one value" : list.map(one).find((fault) => fault !== undefined);
@@ -132,6 +133,8 @@ const operands: Record<string, (operand: unknown) => string | undefined> = {
     const [[name = "", inner] = [], ...more] = Object.entries(operand);
     if (more.length > 0 || !["prefix", "suffix", "equals-ignore-case", "wildcard"].includes(name))
       return `does not take ${name || "nothing"}`;
+    const isAffix = name === "prefix" || name === "suffix";
+    if (isAffix && [inner].flat().includes("")) return "takes no empty prefix or suffix";
     return listOf(inner, operands[name]!);
   },
 };

@@ -9,6 +9,8 @@ import {
   GetShardIteratorCommand,
   ListStreamsCommand,
 } from "@aws-sdk/client-dynamodb-streams";
+import { TooManyRequestsException } from "@aws-sdk/client-lambda";
+import { type Images, isUnchanged } from "../dynamodb/stream-records.ts";
 import { type EventPattern, matchesPattern } from "../events/pattern.ts";
 import type { Invocation } from "./function.ts";
 
@@ -89,17 +91,20 @@ export class StreamMapping {
   async #run(): Promise<void> {
     const iterators = new Map<string, string | undefined>();
     let stream: string | undefined;
+    let shards: string[] = []; // the engine's streams keep theirs, and to describe a long stream takes long
     while (!this.#stopped) {
       try {
         stream ??= (await this.#client.send(new ListStreamsCommand({ TableName: this.#config.table }))).Streams?.[0]
           ?.StreamArn;
-        for (const shard of stream === undefined ? [] : await this.#shards(stream)) {
+        if (shards.length === 0 && stream !== undefined) shards = await this.#shards(stream);
+        for (const shard of shards) {
           if (!iterators.has(shard)) iterators.set(shard, await this.#iterator(stream!, shard));
           iterators.set(shard, await this.#poll(shard, iterators.get(shard)));
         }
       } catch (error) {
         if (!this.#stopped) this.#ports.onFault(error);
         iterators.clear();
+        shards = [];
       }
       await this.#pause(pollMs);
     }
@@ -142,8 +147,8 @@ export class StreamMapping {
     const last = records.at(-1);
     if (last === undefined) return next;
     await this.#pauseFully(this.#config.delayMs);
-    const wanted = records.filter((record) => this.#passes(record));
-    if (wanted.length > 0) await this.#deliver(shard, wanted, this.#config.retries);
+    const wanted = records.filter((record) => !isNoChange(record) && this.#passes(record));
+    if (wanted.length > 0) await this.#deliver(shard, wanted);
     if (!this.#stopped) this.#checkpoints.set(shard, last.dynamodb.SequenceNumber);
     return next;
   }
@@ -153,23 +158,47 @@ export class StreamMapping {
     return filters.length === 0 || filters.some((filter) => matchesPattern(filter, record));
   }
 
-  /** Retries a batch until it succeeds, is too old, or has no retries left. Splits a failed batch if configured. */
-  async #deliver(shard: string, batch: StreamRecord[], retries: number): Promise<void> {
-    for (let attempt = 0; !this.#stopped; attempt++) {
-      const result = await this.#ports.invoke(JSON.stringify({ Records: batch }));
-      const failedAt = this.#failedAt(result, batch);
-      if (failedAt === undefined) return;
+  /**
+   * Retries a batch until it succeeds, is too old, or has no retries left. A batch that can be split is split, which costs no
+   * retry (Lambda developer guide, "Error handling"): a record that always fails ends alone at the destination.
+   */
+  async #deliver(shard: string, whole: StreamRecord[]): Promise<void> {
+    const { bisect, retries, maxAgeMs } = this.#config;
+    let batch = whole;
+    for (let runs = 1; !this.#stopped; runs++) {
+      const result = await this.#invoke(batch);
+      const failedAt = result === undefined ? 0 : this.#failedAt(result, batch);
+      if (failedAt === undefined || this.#stopped) return;
       const rest = batch.slice(failedAt);
-      const tooOld = Date.now() - rest[0]!.dynamodb.ApproximateCreationDateTime * 1000 > this.#config.maxAgeMs;
-      if (attempt >= retries || tooOld) return this.#giveUp(shard, rest, result, attempt + 1);
-      if (failedAt > 0) return this.#deliver(shard, rest, retries - attempt - 1);
-      if (this.#config.bisect && batch.length > 1) {
-        const half = Math.ceil(batch.length / 2);
-        await this.#deliver(shard, batch.slice(0, half), retries - attempt - 1);
-        return this.#deliver(shard, batch.slice(half), retries - attempt - 1);
+      const isOld = Date.now() - rest[0]!.dynamodb.ApproximateCreationDateTime * 1000 > maxAgeMs;
+      if (isOld) return this.#giveUp(shard, rest, result, { condition: "RecordAgeExceeded", runs });
+      if (failedAt > 0) {
+        batch = rest;
+        if (bisect) runs = 0;
+        continue;
       }
+      if (bisect && batch.length > 1) {
+        const half = Math.ceil(batch.length / 2);
+        await this.#deliver(shard, batch.slice(0, half));
+        return this.#deliver(shard, batch.slice(half));
+      }
+      if (runs > retries) return this.#giveUp(shard, rest, result, { condition: "RetryAttemptsExhausted", runs });
       await this.#pauseFully(retryMs);
     }
+  }
+
+  /** A throttled invocation costs no retry: it is repeated until it runs, or the records are too old (undefined). */
+  async #invoke(batch: StreamRecord[]): Promise<Invocation | undefined> {
+    const created = batch[0]!.dynamodb.ApproximateCreationDateTime * 1000;
+    while (!this.#stopped && Date.now() - created <= this.#config.maxAgeMs) {
+      try {
+        return await this.#ports.invoke(JSON.stringify({ Records: batch }));
+      } catch (error) {
+        if (!(error instanceof TooManyRequestsException)) throw error;
+        await this.#pauseFully(retryMs);
+      }
+    }
+    return undefined;
   }
 
   /** The index of the first failed record: 0 if the function itself failed, undefined if all records succeeded. */
@@ -183,25 +212,40 @@ export class StreamMapping {
     return failed.length === 0 ? undefined : Math.max(0, Math.min(...failed)); // an unknown id fails the whole batch
   }
 
-  #giveUp(shard: string, batch: StreamRecord[], result: Invocation, attempts: number): void {
+  /** Writes the record of a failed batch, as AWS writes it to a bucket (`payload` is there for buckets only). */
+  #giveUp(
+    shard: string,
+    batch: StreamRecord[],
+    result: Invocation | undefined,
+    { condition, runs }: { condition: "RetryAttemptsExhausted" | "RecordAgeExceeded"; runs: number },
+  ): void {
     const now = new Date().toISOString();
     const [day = "", time = ""] = now.split("T");
     const stamp = `${day}T${time.slice(0, 8).replaceAll(":", ".")}`;
     const key = `aws/lambda/${this.#config.uuid}/${shard}/${day.replaceAll("-", "/")}/${stamp}-${randomUUID()}`;
-    const info = batch.map((record) => record.dynamodb.SequenceNumber);
+    const [first, last] = [batch[0]!.dynamodb, batch.at(-1)!.dynamodb];
+    const arrival = (record: StreamRecord["dynamodb"]) =>
+      new Date(record.ApproximateCreationDateTime * 1000).toISOString();
     const body = {
       requestContext: {
-        requestId: result.requestId,
+        requestId: result?.requestId ?? randomUUID(),
         functionArn: this.#config.functionArn,
-        condition: "RetryAttemptsExhausted",
-        approximateInvokeCount: attempts,
+        condition,
+        approximateInvokeCount: runs,
+      },
+      responseContext: {
+        statusCode: 200,
+        executedVersion: "$LATEST",
+        functionError: result !== undefined && "error" in result ? "Unhandled" : null,
       },
       version: "1.0",
       timestamp: now,
       DDBStreamBatchInfo: {
         shardId: shard,
-        startSequenceNumber: info[0],
-        endSequenceNumber: info.at(-1),
+        startSequenceNumber: first.SequenceNumber,
+        endSequenceNumber: last.SequenceNumber,
+        approximateArrivalOfFirstRecord: arrival(first),
+        approximateArrivalOfLastRecord: arrival(last),
         batchSize: batch.length,
         streamArn: this.#config.streamArn,
       },
@@ -239,6 +283,8 @@ export class StreamMapping {
     for (const until = Date.now() + ms; Date.now() < until && !this.#stopped; ) await this.#pause(until - Date.now());
   }
 }
+
+const isNoChange = ({ eventName, dynamodb }: StreamRecord) => eventName === "MODIFY" && isUnchanged(dynamodb as Images);
 
 /** Binary attributes as Lambda sends them. */
 const base64 = (_: string, value: unknown) =>

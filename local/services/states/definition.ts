@@ -4,6 +4,7 @@
  */
 import jsonata from "jsonata";
 import { type Definition, isExpression, type State } from "./language.ts";
+import { refusedNames } from "./names.ts";
 
 const flow = ["Next", "End"];
 const common = ["Type", "Comment", "QueryLanguage", "Output", "Assign"];
@@ -137,6 +138,10 @@ class Check {
 
   #byType(state: Json, at: string, target: (name: unknown, at: string) => void, assigned: string[]): void {
     if (state.Type === "Task") {
+      const invokes = String(state.Resource).startsWith("arn:aws:states:::lambda:invoke");
+      const named = (state.Arguments as { FunctionName?: unknown } | undefined)?.FunctionName;
+      if (invokes && !isExpression(state.Arguments) && typeof named !== "string")
+        this.fault(`${at}/Arguments`, "The field 'FunctionName' is required but was missing");
       if (typeof state.Resource !== "string" || !resources.test(state.Resource))
         this.fault(
           `${at}/Resource`,
@@ -262,7 +267,9 @@ class Check {
         this.fault(at, "an expression must be the whole string, from {% to %}");
       if (!isExpression(value)) return;
       try {
-        jsonata(value.slice(2, -2));
+        const expression = jsonata(value.slice(2, -2));
+        for (const fault of refusedNames(expression.ast(), { isCatcher: /\/Catch\/\d+\/(Output|Assign)/.test(at) }))
+          this.fault(at, fault);
       } catch (error) {
         this.fault(at, `does not compile: ${(error as Error).message}`);
       }

@@ -2,7 +2,7 @@
 import type { HistoryEvent, HistoryEventType } from "@aws-sdk/client-sfn";
 import { after, type Timer } from "../../clock.ts";
 import { evaluate, StatesError } from "./expressions.ts";
-import { aborted, failing, pause, together } from "./flow.ts";
+import { failing, pause, together, unlessAborted } from "./flow.ts";
 import { assign, bind, causeOf, type Frame, inner, limited, nameOf, wholeNumber } from "./frame.ts";
 import type { Catcher, Definition, State } from "./language.ts";
 import { matchesError, Retries } from "./retries.ts";
@@ -269,11 +269,7 @@ export class Execution {
         this.#record("TaskSubmitted", { taskSubmittedEventDetails: { ...about, output: JSON.stringify(result) } });
         return open.answered;
       });
-      const result = await Promise.race([
-        work,
-        aborted(signal),
-        ...(open === undefined ? [] : [failing(open.answered)]),
-      ]);
+      const result = await unlessAborted(signal, [work, ...(open === undefined ? [] : [failing(open.answered)])]);
       limited(result);
       this.#record("TaskSucceeded", { taskSucceededEventDetails: { ...about, output: JSON.stringify(result) } });
       return result;

@@ -2,6 +2,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import jsonata, { type Expression } from "jsonata";
+import { Random } from "../../random.ts";
 import { isExpression } from "./language.ts";
 
 /** An error with the name that Retry and Catch match. */
@@ -31,6 +32,8 @@ const own = {
     createHash(algorithm.replace("-", "").toLowerCase())
       .update(typeof data === "string" ? data : JSON.stringify(data))
       .digest("hex"),
+  /** 0 ≤ n < 1; the same seed gives the same number. */
+  random: (seed?: number) => (seed === undefined ? Math.random() : new Random(Math.trunc(seed)).next()),
   range: (from: number, to: number, step = 1) => {
     const length = Math.max(0, Math.floor((to - from) / step) + 1);
     if (!(length <= rangeMost)) throw new Error(`$range returns more than ${rangeMost} numbers`);

@@ -2,11 +2,20 @@
 import { after } from "../../clock.ts";
 import { StatesError } from "./expressions.ts";
 
-export function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
+/**
+ * The first of these to settle, or the signal's reason. No listener stays behind: a signal that is made of others is kept
+ * in memory, with all that its listeners refer to, as long as it has one.
+ */
+export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>[]): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const stop = () => aborted.reject(signal.reason);
+  if (signal.aborted) stop();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([...work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
 }
 
 /** Rejects as soon as a token fails. A token's success counts only after the function has returned. */

@@ -1,7 +1,8 @@
 /** Step Functions: machines, executions, task tokens. */
 import { randomUUID } from "node:crypto";
 import * as sdk from "@aws-sdk/client-sfn";
-import { AwsError, service } from "../../gateway/service.ts";
+import { AwsError } from "../../gateway/error.ts";
+import { service } from "../../gateway/service.ts";
 import { isJson } from "../../json.ts";
 import { checkDefinition } from "./definition.ts";
 import { Execution } from "./execution.ts";

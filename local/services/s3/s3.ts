@@ -1,8 +1,10 @@
 /** A small and strict S3: it checks conditions, keeps versions, and serves a bucket in its own region only. */
 import { createHash, randomUUID } from "node:crypto";
-import { crc32 } from "node:zlib";
 import * as sdk from "@aws-sdk/client-s3";
-import { AwsError, type Call, service } from "../gateway/service.ts";
+import { Faults } from "../../faults.ts";
+import { AwsError } from "../../gateway/error.ts";
+import { type Call, service } from "../../gateway/service.ts";
+import { type Checksum, hasDigest, verifiedChecksum } from "./checksums.ts";
 
 interface Version {
   id: string;
@@ -12,6 +14,8 @@ interface Version {
   /** Content-Type and similar headers, returned as they were sent. */
   headers: ContentHeaders;
   metadata: Record<string, string> | undefined;
+  /** Absent until it is asked for, where the sender gave none. */
+  checksum: Checksum | undefined;
   /** Whether this is a delete marker. Its body is never returned. */
   deleted: boolean;
 }
@@ -38,6 +42,11 @@ const names = (condition: string, etag: string) =>
 
 export class S3 {
   readonly #buckets = new Map<string, Bucket>();
+  readonly #faults: Faults;
+
+  constructor({ faults = new Faults() }: { faults?: Faults } = {}) {
+    this.#faults = faults;
+  }
 
   createBucket(name: string, region: string, versioned: boolean): void {
     this.#buckets.set(name, {
@@ -61,11 +70,12 @@ export class S3 {
       sdk,
       actionOf: (operation) =>
         `s3:${({ HeadObject: "GetObject", ListObjectsV2: "ListBucket", HeadBucket: "ListBucket", ListObjectVersions: "ListBucketVersions" } as Record<string, string>)[operation] ?? operation}`,
+      contextOf: (_, { Prefix }) => (Prefix === undefined ? {} : { "s3:prefix": String(Prefix) }),
       resourcesOf: (_, { Bucket, Key }) =>
         Bucket === undefined ? ["*"] : [`arn:aws:s3:::${Bucket}${Key === undefined ? "" : `/${Key}`}`],
       members: {
         PutObject:
-          "Bucket Key Body ContentLength ContentMD5 ContentType ContentEncoding ContentDisposition ContentLanguage CacheControl Metadata IfMatch IfNoneMatch ChecksumAlgorithm ChecksumCRC32 ChecksumSHA1 ChecksumSHA256",
+          "Bucket Key Body ContentLength ContentMD5 ContentType ContentEncoding ContentDisposition ContentLanguage CacheControl Metadata IfMatch IfNoneMatch ChecksumAlgorithm ChecksumCRC32 ChecksumCRC32C ChecksumCRC64NVME ChecksumSHA1 ChecksumSHA256",
         GetObject: "Bucket Key VersionId Range IfMatch IfNoneMatch ChecksumMode",
         HeadObject: "Bucket Key VersionId Range IfMatch IfNoneMatch ChecksumMode",
         DeleteObject: "Bucket Key VersionId IfMatch",
@@ -97,7 +107,8 @@ export class S3 {
         GetBucketVersioning: ({ Bucket }, call) => ({ Status: this.#bucket(Bucket, call).versioning }),
         GetObject: (input, call) => this.#get(input, call, true),
         HeadObject: (input, call) => this.#get(input, call, false),
-        PutObject: (input, call) => this.#put(input, call),
+        PutObject: (input, call) =>
+          hasDigest(input) ? this.#putVerified(input, call) : this.#put(input, call, undefined),
         DeleteObject: (input, call) => this.#delete(input, call),
         ListObjectsV2: (input, call) => this.#list(input, call),
         ListObjectVersions: ({ Bucket, Prefix = "" }, call) => this.#listVersions(this.#bucket(Bucket, call), Prefix),
@@ -127,6 +138,7 @@ export class S3 {
   }
 
   #bucket(name: string | undefined, call: Call): Bucket {
+    if (this.#faults.happens("s3SlowDown")) throw new AwsError("SlowDown", "Please reduce your request rate.", 503);
     const bucket = this.#existing(name);
     if (bucket.region !== call.region) {
       const message = "The bucket you are attempting to access must be addressed using the specified endpoint.";
@@ -152,7 +164,7 @@ export class S3 {
       throw new AwsError("NotModified", "Not Modified", 304);
     const range = rangeOf(input.Range, version.body.length);
     const body = range === undefined ? version.body : version.body.subarray(range[0], range[1] + 1);
-    return {
+    const answer = {
       ETag: etag,
       LastModified: version.at,
       ContentLength: body.length,
@@ -164,6 +176,8 @@ export class S3 {
       ...(bucket.versioning === undefined ? {} : { VersionId: version.id }),
       ...(withBody ? { Body: body } : {}),
     };
+    const isAsked = input.ChecksumMode === "ENABLED" && range === undefined;
+    return isAsked ? checksumOf(version).then((checksum) => ({ ...answer, ...checksum })) : answer;
   }
 
   #wanted(bucket: Bucket, key: string, id: string | undefined, named: boolean): Version {
@@ -175,25 +189,46 @@ export class S3 {
     return version;
   }
 
-  #put(input: sdk.PutObjectCommandInput, call: Call) {
+  async #putVerified(input: sdk.PutObjectCommandInput, call: Call) {
+    const body = Buffer.from((input.Body as Uint8Array | undefined) ?? []);
+    return this.#put(input, call, await verifiedChecksum(input, body));
+  }
+
+  #put(input: sdk.PutObjectCommandInput, call: Call, checksum: Checksum | undefined) {
     const bucket = this.#bucket(input.Bucket, call);
     if (Buffer.byteLength(input.Key!) > keyBytesMost) throw new AwsError("KeyTooLongError", "Your key is too long");
     const body = Buffer.from((input.Body as Uint8Array | undefined) ?? []);
-    checkDigests(input, body);
     const now = this.#latest(bucket, input.Key!);
-    if (input.IfNoneMatch !== undefined) {
-      if (input.IfNoneMatch !== "*") throw new AwsError("NotImplemented", "If-None-Match of a write takes only *", 501);
+    const { IfMatch, IfNoneMatch } = input;
+    if (IfMatch === "*" || (IfNoneMatch !== undefined && IfNoneMatch !== "*")) throw conditionNotImplemented(IfMatch);
+    if ((IfMatch ?? IfNoneMatch) !== undefined && this.#faults.happens("s3Conflict"))
+      throw new AwsError(
+        "ConditionalRequestConflict",
+        "The conditional request cannot succeed due to a conflicting operation against this resource.",
+        409,
+        { Condition: IfMatch === undefined ? "If-None-Match" : "If-Match", Key: input.Key },
+      );
+    if (IfNoneMatch !== undefined) {
       if (now !== undefined) throw preconditionFailed("If-None-Match");
     }
-    if (input.IfMatch !== undefined) {
+    if (IfMatch !== undefined) {
       if (now === undefined)
         throw new AwsError("NoSuchKey", "The specified key does not exist.", 404, { Key: input.Key });
-      if (!names(input.IfMatch, now.etag)) throw preconditionFailed("If-Match");
+      if (!names(IfMatch, now.etag)) throw preconditionFailed("If-Match");
     }
     const { ContentType, ContentEncoding, ContentDisposition, ContentLanguage, CacheControl, Metadata } = input;
-    const headers = { ContentType, ContentEncoding, ContentDisposition, ContentLanguage, CacheControl };
-    const version = this.#write(bucket, input.Key!, body, headers, Metadata);
-    return { ETag: version.etag, ...(bucket.versioning === undefined ? {} : { VersionId: version.id }) };
+    const encodings = ContentEncoding?.split(",")
+      .filter((coding) => coding.trim() !== "aws-chunked")
+      .join(",");
+    const headers = {
+      ContentType,
+      ContentEncoding: encodings || undefined,
+      ContentDisposition,
+      ContentLanguage,
+      CacheControl,
+    };
+    const version = this.#write(bucket, input.Key!, body, headers, Metadata, checksum);
+    return { ETag: version.etag, ...checksum, ...(bucket.versioning === undefined ? {} : { VersionId: version.id }) };
   }
 
   #write(
@@ -202,9 +237,10 @@ export class S3 {
     body: Uint8Array,
     headers: ContentHeaders,
     metadata: Version["metadata"],
+    checksum?: Checksum,
   ): Version {
     const etag = `"${createHash("md5").update(body).digest("hex")}"`;
-    return this.#append(bucket, key, { body, etag, at: new Date(), deleted: false, headers, metadata });
+    return this.#append(bucket, key, { body, etag, at: new Date(), deleted: false, headers, metadata, checksum });
   }
 
   /** Adds a version. Without versioning, or while it is suspended, it replaces the version with id `null`. */
@@ -229,7 +265,14 @@ export class S3 {
       bucket.keys.delete(Key!);
       return {};
     }
-    const nothing = { body: Buffer.alloc(0), etag: "", at: new Date(), headers: {}, metadata: undefined };
+    const nothing = {
+      body: Buffer.alloc(0),
+      etag: "",
+      at: new Date(),
+      headers: {},
+      metadata: undefined,
+      checksum: undefined,
+    };
     return { DeleteMarker: true, VersionId: this.#append(bucket, Key!, { ...nothing, deleted: true }).id };
   }
 
@@ -298,6 +341,19 @@ export class S3 {
   }
 }
 
+async function checksumOf(version: Version): Promise<Checksum> {
+  version.checksum ??= await verifiedChecksum({ Bucket: "", Key: "" }, version.body);
+  return version.checksum;
+}
+
+const conditionNotImplemented = (ifMatch: string | undefined) => {
+  const Header = ifMatch === undefined ? "If-None-Match" : "If-Match";
+  return new AwsError("NotImplemented", "A header you provided implies functionality that is not implemented", 501, {
+    Header,
+    additionalMessage: `We don't accept the provided value of ${Header} header for this API`,
+  });
+};
+
 const preconditionFailed = (Condition: string) =>
   new AwsError("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", 412, {
     Condition,
@@ -311,23 +367,4 @@ function rangeOf(range: string | undefined, length: number): [number, number] | 
   if (Number(first) >= length) throw new AwsError("InvalidRange", "The requested range is not satisfiable", 416);
   if (last !== "" && Number(last) < Number(first)) return undefined;
   return [Number(first), last === "" ? length - 1 : Math.min(Number(last), length - 1)];
-}
-
-/** Checks the body against the digests that the sender gave. */
-function checkDigests(input: sdk.PutObjectCommandInput, body: Uint8Array): void {
-  const digests: [string, string | undefined, () => string][] = [
-    ["Content-MD5", input.ContentMD5, () => createHash("md5").update(body).digest("base64")],
-    ["SHA1", input.ChecksumSHA1, () => createHash("sha1").update(body).digest("base64")],
-    ["SHA256", input.ChecksumSHA256, () => createHash("sha256").update(body).digest("base64")],
-    ["CRC32", input.ChecksumCRC32, () => crc32Base64(body)],
-  ];
-  for (const [name, given, computed] of digests)
-    if (given !== undefined && given !== computed())
-      throw new AwsError("BadDigest", `The ${name} you specified did not match what we received.`);
-}
-
-function crc32Base64(body: Uint8Array): string {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(crc32(body));
-  return bytes.toString("base64");
 }
