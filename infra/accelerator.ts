@@ -2,8 +2,8 @@ import type { StageFleet } from "./fleet";
 import { named } from "./names";
 
 /**
- * One accelerator and one listener a cell. Endpoint groups are not here: the controller creates and owns them, because
- * the provider sends its own list of endpoints, or an empty one, on any update of a group, and would detach every edge.
+ * One accelerator and one listener per cell. The controller creates and owns the endpoint groups, not this program: on
+ * any update of a group, the provider sends its own list of endpoints, or an empty one, and would detach every edge.
  */
 export function accelerators(fleet: StageFleet) {
   const listeners: Record<string, aws.globalaccelerator.Listener> = {};
@@ -11,7 +11,7 @@ export function accelerators(fleet: StageFleet) {
     const accelerator = new aws.globalaccelerator.Accelerator(
       `Accelerator-${cell.name}`,
       { name: named(cell.name), ipAddressType: "IPV4", enabled: true },
-      { protect: $app.stage === "production" }, // deleted, its addresses are gone for good
+      { protect: $app.stage === "production" }, // a deleted accelerator loses its addresses for good
     );
     listeners[cell.name] = new aws.globalaccelerator.Listener(`Listener-${cell.name}`, {
       acceleratorArn: accelerator.arn,

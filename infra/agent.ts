@@ -3,7 +3,7 @@ import path from "node:path";
 import { localStage, type StageFleet } from "./fleet";
 import { pascal } from "./names";
 
-/** The agent, bundled to one file by `npm run build:agent`, where edges fetch it when they boot. */
+/** Uploads the agent, bundled into one file by `npm run build:agent`, for edges to fetch when they boot. */
 export function agentBundle(fleet: StageFleet, snapshots: Record<string, aws.s3.Bucket>, root: string) {
   if ($app.stage === localStage) return; // local edges run the bundle from the disk
   const bundle = path.join(root, "dist/agent.mjs");

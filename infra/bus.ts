@@ -3,7 +3,7 @@ import type { Functions } from "./functions";
 import { named, pascal } from "./names";
 import { serviceRole } from "./workflows";
 
-/** The home bus, and in each region a rule that forwards from the default bus what concerns Landfall. */
+/** The home bus, and a rule in each region that forwards the edges' events from the default bus to it. */
 export function buses(fleet: StageFleet) {
   const bus = new aws.cloudwatch.EventBus("Bus", { name: named("bus") });
   const role = serviceRole("Forwarding", "events", [{ actions: ["events:PutEvents"], resources: [bus.arn] }]);
@@ -24,11 +24,12 @@ export function buses(fleet: StageFleet) {
   return { bus };
 }
 
-/** What the home bus starts: reports go to their function, health and readiness to failover. */
+/** The rules of the home bus: reports start their function, health and readiness events start failover. */
 export function subscriptions(
   bus: aws.cloudwatch.EventBus,
   fns: Functions,
   machines: { failover: aws.sfn.StateMachine },
+  failures: aws.s3.Bucket,
 ) {
   const reports = new aws.cloudwatch.EventRule("EdgeReports", {
     name: named("edge-reports"),
@@ -40,13 +41,29 @@ export function subscriptions(
     eventBusName: bus.name,
     targetId: "function",
     arn: fns.recordEdgeReport.arn,
-    retryPolicy: { maximumRetryAttempts: 8, maximumEventAgeInSeconds: 120 },
+    retryPolicy: { maximumRetryAttempts: 8, maximumEventAgeInSeconds: 120 }, // of the delivery only
   });
   new aws.lambda.Permission("EdgeReportsPermission", {
     action: "lambda:InvokeFunction",
     function: fns.recordEdgeReport.name,
     principal: "events.amazonaws.com",
     sourceArn: reports.arn,
+  });
+  // The function's own errors: Lambda repeats it after one and two more minutes, unless the report is out of date by then.
+  new aws.lambda.FunctionEventInvokeConfig("EdgeReportsInvoke", {
+    functionName: fns.recordEdgeReport.name,
+    maximumRetryAttempts: 2,
+    maximumEventAgeInSeconds: 300,
+    destinationConfig: { onFailure: { destination: failures.arn } },
+  });
+  new aws.iam.RolePolicy("EdgeReportsFailures", {
+    role: fns.recordEdgeReport.nodes.role!.name,
+    policy: aws.iam.getPolicyDocumentOutput({
+      statements: [
+        { actions: ["s3:PutObject"], resources: [$interpolate`${failures.arn}/*`] },
+        { actions: ["s3:ListBucket"], resources: [failures.arn] },
+      ],
+    }).json,
   });
   const health = new aws.cloudwatch.EventRule("EdgeHealth", {
     name: named("edge-health"),

@@ -5,7 +5,7 @@ import { localStage, type StageFleet } from "./fleet";
 import { named, pascal } from "./names";
 import { serviceRole } from "./workflows";
 
-/** An Auto Scaling group of edges a cell and region. */
+/** One Auto Scaling group of edges per cell and region. */
 export function edges(
   fleet: StageFleet,
   parts: {
@@ -62,7 +62,7 @@ export function edges(
     }
 }
 
-/** The region's default VPC, and who may connect: users to the listener's ports, the accelerator's checkers to the health port. */
+/** The region's default VPC. Users may connect to the listener's ports, the accelerator's checks to the health port. */
 function networkOf(region: string, logical: string, cell: StageFleet["cells"][number], fleet: StageFleet) {
   if ($app.stage === localStage) return { subnetIds: ["subnet-local"], securityGroupId: "sg-local" };
   const vpc = aws.ec2.getVpcOutput({ default: true, region });

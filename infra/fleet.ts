@@ -13,22 +13,22 @@ export interface StageFleet {
     portCount: number;
     tlsCount: number;
   }[];
-  /** Backends may only be here. */
+  /** Backends must be in these ranges (CIDR). */
   backendRanges: string[];
-  /** Parents of the platform's own: tenants get names below them, never wildcards. */
+  /** Domains that the platform owns. Tenants may have names below them, but no wildcards. */
   platformDomains: string[];
   endpointDomain: string;
-  /** Names that no tenant gets, on top of the platform's own domains. */
+  /** Names that no tenant may have, in addition to the platform's domains. */
   reservedNames: string[];
-  /** How long a freed slot, and a released name, stay nobody's once every edge has let go of them. */
+  /** Minimum time until a given-up slot or name is free again. Every edge must have acked its removal, too. */
   coolOffSeconds: { slot: number; name: number };
   /** How long each stage of a new structure (canary, region, all) is watched. */
   structureBakeSeconds: number;
-  /** Backends are told the client's address by PROXY protocol, version 1: they must expect it. */
+  /** Edges send the client's address to backends by PROXY protocol, version 1: the backends must expect it. */
   proxyProtocol: boolean;
   /**
-   * Sessions of a removed tenant go on for `graceSeconds`. An edge that drains waits until `quietSeconds` have passed without
-   * a new connection, and closes its sessions over `closeSeconds`.
+   * Sessions of a removed tenant continue for `graceSeconds`. A draining edge waits until `quietSeconds` have passed
+   * without a new connection, and then closes its sessions over `closeSeconds`.
    */
   sessions: { closeSeconds: number; graceSeconds: number; quietSeconds: number };
   instanceType: string;
@@ -39,7 +39,7 @@ export interface StageFleet {
 
 const regions = ["us-west-2", "eu-west-3", "ap-northeast-1"];
 
-/** The fleet of a laptop: loopback instead of a VPC, and a few hundred ports. Pods get addresses in 100 + region. */
+/** The fleet of a laptop: loopback instead of a VPC, and 200 ports. Pods of region n are in 127.77.(100 + n).0/24. */
 const local: StageFleet = {
   homeRegion: "us-west-2",
   regions,
@@ -57,7 +57,7 @@ const local: StageFleet = {
   healthPort: 8080,
 };
 
-/** An example to start from: the addresses and names are yours to fill in. */
+/** An example to start from: replace the addresses and names with your own. */
 const deployed: StageFleet = {
   ...local,
   cells: [{ name: "c1", regions, edgesPerRegion: 2, portBase: 10000, portCount: 20000, tlsCount: 100_000 }],
@@ -82,11 +82,11 @@ function localFleet(): StageFleet {
 export function fleetOf(stage: string): StageFleet {
   const fleet = stage === localStage ? localFleet() : deployed;
   if (stage !== localStage && fleet.backendRanges.some((range) => range.startsWith("127.") || range.startsWith("::1")))
-    throw new Error(`stage ${stage} allows loopback addresses as backends: an edge would serve itself`);
+    throw new Error(`stage ${stage} allows loopback addresses as backends: an edge would connect to itself`);
   return fleet;
 }
 
-/** Every region of the fleet with all of them, nearest first, by the measured round trips. */
+/** For each region, all regions of the fleet, nearest first by the measured round trips. */
 export function nearestRegions(fleet: StageFleet, root: string): Record<string, string[]> {
   const table = readFileSync(path.join(root, "data/aws-inter-region-rtt.csv"), "utf8");
   const rtt = new Map<string, number>();

@@ -8,6 +8,7 @@ interface Parts {
   key: aws.kms.Key;
   snapshots: Record<string, aws.s3.Bucket>;
   rolloutMachineArn: $util.Input<string>;
+  listeners: Record<string, aws.globalaccelerator.Listener>;
 }
 
 interface Options {
@@ -16,7 +17,7 @@ interface Options {
 }
 
 /** Every function with exactly the rights it uses; `link` would grant whole services. */
-export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachineArn }: Parts) {
+export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachineArn, listeners }: Parts) {
   const environment = {
     LANDFALL_STAGE: $app.stage,
     LANDFALL_TENANTS_TABLE: tenants.name,
@@ -28,7 +29,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
     new sst.aws.Function(logical, {
       name: named(file),
       handler: `functions/${file}.handler`,
-      runtime: "nodejs24.x" as never, // newer than this SST's list of names
+      runtime: "nodejs24.x" as never, // this SST version does not know the name
       architecture: "arm64",
       memory: "512 MB",
       timeout: `${functionSeconds[file] ?? defaultFunctionSeconds} seconds`,
@@ -54,9 +55,10 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
     actions: actions.map((action) => `s3:${action}`),
     resources: objects.map((bucket) => $interpolate`${bucket.arn}/*`),
   });
-  // Without it S3 answers 403 for an object that is not there, and the first manifest could not be told apart.
+  // Without it, S3 returns 403 for a missing object, and a missing first manifest would look like a denied request.
   const listObjects = { actions: ["s3:ListBucket"], resources: objects.map((bucket) => bucket.arn) };
-  const readAccelerator = { actions: ["globalaccelerator:ListEndpointGroups"], resources: ["*"] };
+  const listenerArns = Object.values(listeners).map(({ arn }) => arn);
+  const readAccelerator = { actions: ["globalaccelerator:ListEndpointGroups"], resources: listenerArns };
 
   return {
     startRollout: make("StartRollout", "start-rollout", {
@@ -145,9 +147,10 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
         readSettings,
         onLedger("Query", "UpdateItem"),
         readAccelerator,
+        { actions: ["globalaccelerator:CreateEndpointGroup"], resources: listenerArns },
         {
-          actions: ["globalaccelerator:CreateEndpointGroup", "globalaccelerator:UpdateEndpointGroup"],
-          resources: ["*"],
+          actions: ["globalaccelerator:UpdateEndpointGroup"],
+          resources: listenerArns.map((arn) => $interpolate`${arn}/endpoint-group/*`),
         },
         // Adding an EC2 endpoint makes the service look the instance up on the caller's behalf.
         { actions: ["ec2:DescribeInstances", "ec2:DescribeSubnets", "ec2:DescribeRegions"], resources: ["*"] },

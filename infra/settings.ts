@@ -4,7 +4,7 @@ import path from "node:path";
 import { nearestRegions, type StageFleet } from "./fleet";
 import { pascal } from "./names";
 
-/** What the controller reads from SSM, and the structures that edges are to have, in every region's bucket. */
+/** The settings that the controller reads from SSM, and the edges' structures in every region's bucket. */
 export function settings(
   fleet: StageFleet,
   parts: {

@@ -1,7 +1,7 @@
 import type { StageFleet } from "./fleet";
 import { named, pascal } from "./names";
 
-/** One snapshot bucket a region, so that an edge depends on its own region only; and one for what the stream gave up on. */
+/** One snapshot bucket per region, so that an edge depends only on its region, and one for failed stream records. */
 export function storage(fleet: StageFleet, accountId: $util.Input<string>) {
   const bucketIn = (logical: string, what: string, region: string) => {
     const bucket = new aws.s3.Bucket(

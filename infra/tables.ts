@@ -1,6 +1,6 @@
 import { named } from "./names";
 
-/** Tenants belongs to those who write tenant records; Ledger to the controller alone. */
+/** The Tenants table belongs to the writers of tenant records, the Ledger table only to the controller. */
 export function tables() {
   const protect = { protect: $app.stage === "production" };
   const tenants = new aws.dynamodb.Table(

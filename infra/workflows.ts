@@ -5,7 +5,7 @@ import type { StageFleet } from "./fleet";
 import type { Functions } from "./functions";
 import { named } from "./names";
 
-/** The ARN that a machine will have: functions that start it, and the machine that calls them, name each other. */
+/** The future ARN of a machine: the machine and the functions that start it refer to each other. */
 export const machineArn = (name: string, region: string, accountId: $util.Input<string>) =>
   $interpolate`arn:aws:states:${region}:${accountId}:stateMachine:${named(name)}`;
 
@@ -81,22 +81,19 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
   return { rollout, failover, reconcile, audit };
 }
 
-/** The Tenants stream to its function: small batches, a short window, bounded retries, and a place for what failed. */
+/** Connects the Tenants stream to its function: no waiting, bounded retries, and a bucket for failed records. */
 export function streamMapping(tenants: aws.dynamodb.Table, fn: Functions["startRollout"], failures: aws.s3.Bucket) {
   new aws.iam.RolePolicy("StartRolloutStream", {
     role: fn.nodes.role!.name,
     policy: aws.iam.getPolicyDocumentOutput({
       statements: [
         {
-          actions: [
-            "dynamodb:DescribeStream",
-            "dynamodb:GetRecords",
-            "dynamodb:GetShardIterator",
-            "dynamodb:ListStreams",
-          ],
+          actions: ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
           resources: [tenants.streamArn],
         },
-        { actions: ["s3:PutObject", "s3:ListBucket"], resources: [failures.arn, $interpolate`${failures.arn}/*`] },
+        { actions: ["dynamodb:ListStreams"], resources: ["*"] }, // AWS knows no resource for it
+        { actions: ["s3:PutObject"], resources: [$interpolate`${failures.arn}/*`] },
+        { actions: ["s3:ListBucket"], resources: [failures.arn] },
       ],
     }).json,
   });

@@ -1,6 +1,6 @@
 /**
- * Evaluates sst.config.ts without an account, the way the sst CLI does before it hands over to Pulumi: same bundle, same
- * globals, same shim; Pulumi's own mocks in place of the engine. Leans on the internals of the one pinned version of sst.
+ * Evaluates sst.config.ts without an account, as the sst CLI does before it calls Pulumi: with the same bundle, globals
+ * and shim, and with Pulumi's mocks instead of the engine. It depends on internals of the pinned version of sst.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
@@ -258,7 +258,7 @@ async function runMocked(
   );
   const settled = async () => {
     await pulumi.runtime.runInPulumiStack(program);
-    // Functions are made inside applies: wait until nothing new comes.
+    // Functions are created inside applies: wait until no new resources and calls appear.
     for (let quiet = 0, last = -1; quiet < 20; ) {
       await waitForRPCs();
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -268,7 +268,7 @@ async function runMocked(
     }
   };
   const late = setTimeout(() => errors.push(new Error(`synth did not settle in ${settleMs} ms`)), settleMs);
-  // A rejected apply leaves waitForRPCs pending for ever, hence the race.
+  // After a rejected apply, waitForRPCs never resolves, hence the race.
   await Promise.race([settled().catch((error) => errors.push(error as Error)), failed]);
   clearTimeout(late);
   return resources;

@@ -1,7 +1,7 @@
-/** `infra.lock.json`: every resource that sst.config.ts makes, normalised, in order. */
+/** `infra.lock.json`: every resource that sst.config.ts creates, normalised and in order. */
 import type { Evaluation } from "./evaluate.ts";
 
-/** What changes with every build or run, and says nothing about the infrastructure. */
+/** Replaces or removes values that change with every build or run and do not describe the infrastructure. */
 function normalise(value: unknown, key = ""): unknown {
   if (key === "code" || key === "s3Key" || key === "sourceCodeHash") return "<code>";
   if (typeof value === "string") return isContentKey(value) ? value : value.replace(randomSuffix, "$1");
@@ -18,18 +18,18 @@ function normalise(value: unknown, key = ""): unknown {
   );
 }
 
-/** Pulumi wraps what a provider calls secret, such as a parameter's value. Ours are no secrets. */
+/** Pulumi wraps values that a provider marks as secret, such as a parameter's value. Our values are not secret. */
 const secretMark = "4dabf18193072939515e22adb298388d";
 
-/** SST ends the names of the roles it makes in random letters. */
+/** SST appends random letters to the names of the roles that it creates. */
 const randomSuffix = /(\b[\w-]+Role)-[a-z]{8}\b/g;
 
-/** The structure's name is its hash, which edges check: it stays. */
+/** A structure's name is its hash, which edges check: it must not change. */
 const isContentKey = (text: string) => /^(objects\/)?[0-9a-f]{64}$/.test(text);
-/** Auto Scaling's tags are a list of the program's own; SST's are its app and stage everywhere. */
+/** Auto Scaling's tags are a list that the program sets. SST adds tags with its app and stage to every resource. */
 const hasOwnTags = (value: object) => Array.isArray((value as { tags?: unknown }).tags);
 
-/** What SST brings for itself and no part of Landfall needs locally. */
+/** Resources that SST creates for itself and that Landfall does not need locally. */
 const isSst = (type: string) => type.startsWith("sst:") || type.startsWith("random:") || type.startsWith("command:");
 
 export function lockOf({ resources, handlers }: Evaluation): string {

@@ -2,24 +2,25 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
+import { Command } from "commander";
+import { writeAtomically } from "../../edge/agent/files.ts";
 import { evaluate } from "./evaluate.ts";
 import { lockOf } from "./lock.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const file = path.join(root, "infra.lock.json");
-const { values } = parseArgs({
-  options: {
-    check: { type: "boolean" },
-    stage: { type: "string", default: "local" },
-    out: { type: "string", default: file },
-  },
-});
+const values = new Command("npm run synth --")
+  .description("Evaluates sst.config.ts without credentials, and writes its resources to infra.lock.json.")
+  .option("--check", "write nothing; fail when the file is stale")
+  .option("--stage <name>", "the stage to evaluate", "local")
+  .option("--out <file>", "the file to write and to check", file)
+  .parse()
+  .opts<{ check?: boolean; stage: string; out: string }>();
 
 installPlatform();
 const text = lockOf(await evaluate(root, values.stage));
 if (!values.check) {
-  writeFileSync(values.out, text);
+  writeAtomically(path.resolve(values.out), text); // clouds boot from it
   console.log(
     `${path.relative(process.cwd(), values.out)}: ${Object.keys(JSON.parse(text).resources).length} resources`,
   );
@@ -29,7 +30,7 @@ if (!values.check) {
 }
 process.exit(0); // Pulumi's runtime keeps the loop alive
 
-/** SST's own sources and providers: unpacked once per version, no credentials needed. */
+/** Installs SST's sources and providers, once per version. It needs no credentials. */
 function installPlatform(): void {
   const wanted = (
     JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as { devDependencies: { sst: string } }

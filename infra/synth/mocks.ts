@@ -1,4 +1,4 @@
-/** What AWS would answer while the program runs: ids and ARNs that follow from names, so that the lock is stable. */
+/** Mock answers of AWS while the program runs: ids and ARNs follow from names, so that the lock is stable. */
 
 export const account = "123456789012";
 const arn = (service: string, region: string, rest: string) => `arn:aws:${service}:${region}:${account}:${rest}`;
@@ -67,7 +67,7 @@ const calls: Record<string, (inputs: Inputs, region: string) => Inputs> = {
     json: JSON.stringify(policyDocument(inputs)),
   }),
   "aws:ssm/getParameter:getParameter": (inputs, region) => ({ ...inputs, value: `ami-${region}` }),
-  // Only the deployed key knows its public half; whoever boots the lock fills it in.
+  // The public key exists only once the key is deployed. The program that boots the lock fills it in.
   "aws:kms/getPublicKey:getPublicKey": ({ keyId }) => ({ keyId, publicKey: `{{publicKey ${String(keyId)}}}` }),
   "aws:ec2/getVpc:getVpc": (_, region) => ({ id: `vpc-${region}` }),
   "aws:ec2/getSubnets:getSubnets": (_, region) => ({ ids: [`subnet-${region}a`, `subnet-${region}b`] }),
