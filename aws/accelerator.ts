@@ -9,7 +9,7 @@ import type { Change, Observed } from "../core/failover/plan.ts";
 import type { Cell } from "../schemas/fleet.ts";
 import { acceleratorLimits } from "../schemas/limits.ts";
 
-/** One attempt: a write that the SDK repeats after the lease is gone would be a late one. */
+/** Only one attempt: the SDK could repeat a write after the lease has expired. */
 const client = new GlobalAcceleratorClient({
   region: "us-west-2",
   maxAttempts: 1,

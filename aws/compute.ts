@@ -1,9 +1,9 @@
-/** EC2, as far as it says whether an edge's instance is gone. */
+/** EC2: whether an edge's instance is terminated. */
 import { DescribeInstancesCommand, EC2Client } from "@aws-sdk/client-ec2";
 
 const clients = new Map<string, EC2Client>();
 
-/** Terminated, or so long ago that EC2 has forgotten it. */
+/** Also true for an instance that was terminated so long ago that EC2 no longer lists it. */
 export async function isTerminated(region: string, instanceId: string): Promise<boolean> {
   const client = clients.get(region) ?? new EC2Client({ region });
   clients.set(region, client);

@@ -4,17 +4,17 @@ import { clientLimits } from "../schemas/limits.ts";
 
 const { keysPerBatchGet } = clientLimits;
 
-/** The one DynamoDB client. Numbers become JavaScript numbers, whatever their size: the schema at the door judges. */
+/** The only DynamoDB client. Numbers of any size become JavaScript numbers; the schemas check them on parsing. */
 export const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
-  // As maps, whatever they look like: a member named `constructor` makes an object look like another class's.
+  // Writes every object as a map: a member named `constructor` makes an object look like an instance of a class.
   marshallOptions: { removeUndefinedValues: true, convertClassInstanceToMap: true },
   unmarshallOptions: { wrapNumbers: (text: string) => Number(text) },
 });
 
 /**
- * Items by key, read consistently, a hundred a call, in no order; what is not there is absent. Keys that DynamoDB leaves
- * (16 MiB an answer) are asked for again as long as it answers any.
- * @throws ThrottledError when a whole call was left
+ * Reads items by key, consistently, a hundred per call, in no order. Missing items are absent. Keys that DynamoDB does
+ * not process (16 MiB per response) are requested again as long as each call returns some items.
+ * @throws ThrottledError when DynamoDB processed no key of a call
  */
 export async function batchGet<Item>(table: string, Keys: Record<string, unknown>[]): Promise<Item[]> {
   const items: Item[] = [];
@@ -24,14 +24,14 @@ export async function batchGet<Item>(table: string, Keys: Record<string, unknown
       new BatchGetCommand({ RequestItems: { [table]: { Keys: asked, ConsistentRead: true } } }),
     );
     const left = UnprocessedKeys?.[table]?.Keys ?? [];
-    if (left.length === asked.length) throw new ThrottledError("DynamoDB answered none of a batch's keys");
+    if (left.length === asked.length) throw new ThrottledError("DynamoDB processed none of a batch's keys");
     items.push(...((Responses?.[table] ?? []) as Item[]));
     rest = [...rest.slice(keysPerBatchGet), ...left];
   }
   return items;
 }
 
-/** Passes like a throttled request: the workflow tries again later. */
+/** Is treated like a throttled request: the workflow tries again later. */
 class ThrottledError extends Error {
   override readonly name = "ThrottledError";
   readonly $retryable = { throttling: true };
@@ -41,7 +41,7 @@ const named = (error: unknown, name: string) => error instanceof Error && error.
 
 export const isConditionFailed = (error: unknown) => named(error, "ConditionalCheckFailedException");
 
-/** Items of a transaction that failed their condition, by position, as they are; undefined when it failed otherwise. */
+/** Items of a transaction whose condition failed, by index, with their stored values; undefined for other failures. */
 export function failedConditions(
   error: unknown,
 ): { index: number; old: Record<string, unknown> | undefined }[] | undefined {

@@ -1,6 +1,6 @@
 import { clientLimits } from "../schemas/limits.ts";
 
-/** Runs over all items and gives the results in their order. What fails is thrown once every other has had its turn. */
+/** Runs `run` for all items and returns the results in order. Throws the first failure after all items have run. */
 export async function inParallel<T, R>(items: T[], run: (item: T) => Promise<R>): Promise<R[]> {
   const results = new Array<R>(items.length);
   const failures: unknown[] = [];

@@ -22,11 +22,11 @@ let kept: { until: number; settings: Promise<Settings> } | undefined;
 
 export interface Settings {
   fleet: Fleet;
-  /** SHA-256 of the structure that each cell's edges are to have. */
+  /** SHA-256 of the structure that each cell's edges should have. */
   structures: Record<string, string>;
-  /** `monitor` decides and says so, and leaves the accelerator as it is. */
+  /** `monitor` decides and logs, but does not write the accelerator. */
   mode: "monitor" | "enforce";
-  /** Nothing is published and the accelerator is not written; work is kept for when it ends. */
+  /** Nothing is published and the accelerator is not written; the work is kept until the freeze ends. */
   frozen: boolean;
 }
 
@@ -59,17 +59,17 @@ async function readSettings(): Promise<Settings> {
   };
 }
 
-/** @throws Error that says which parameter is no good, and how */
+/** @throws Error that names the invalid parameter and its fault */
 function named<T>(name: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {
     const why = error instanceof z.ZodError ? z.prettifyError(error) : String(error);
-    throw new Error(`SSM parameter ${path}/${name} is no good: ${why}`, { cause: error });
+    throw new Error(`SSM parameter ${path}/${name} is invalid: ${why}`, { cause: error });
   }
 }
 
-/** The stage's Ed25519 public keys, by KMS key id, for whoever has no right to ask KMS. */
+/** The stage's Ed25519 public keys by KMS key id, for callers that have no permission to use KMS. */
 export async function readPublicKeys(): Promise<PublicKeys> {
   const { Parameters = [] } = await client.send(new GetParametersCommand({ Names: [`${path}/public-keys`] }));
   return parseKeys(z.record(z.string(), z.string()).parse(JSON.parse(Parameters[0]?.Value ?? "{}")));

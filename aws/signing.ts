@@ -22,7 +22,7 @@ export async function signManifest(manifest: string): Promise<SignedManifest> {
 
 let keys: Promise<PublicKeys> | undefined;
 
-/** The public half, asked for once: what stands in a bucket is verified like anything else from outside. */
+/** The public key, requested once: a bucket's manifest is verified like any other input from outside. */
 export function publicKeys(): Promise<PublicKeys> {
   keys ??= client
     .send(new GetPublicKeyCommand({ KeyId: signingKeyId }))

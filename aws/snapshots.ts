@@ -1,4 +1,4 @@
-/** Snapshot buckets: one a region, holding content-addressed objects and the cell's signed manifest. */
+/** Snapshot buckets: one per region, with content-addressed objects and the cell's signed manifest. */
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -49,7 +49,7 @@ export async function putObject(bucket: Bucket, hash: string, text: string): Pro
   placed.add(`${bucket.name} ${hash}`);
 }
 
-/** Route buckets seen lately, by hash: content never changes under its hash. */
+/** A cache of recently used route buckets by hash: the content of a hash never changes. */
 const seen = new Map<string, RouteBucket>();
 
 export function rememberRoutes(hash: string, bucket: RouteBucket): void {
@@ -59,23 +59,23 @@ export function rememberRoutes(hash: string, bucket: RouteBucket): void {
   if (seen.size > snapshotLimits.parsedBucketsMax && oldest !== undefined) seen.delete(oldest);
 }
 
-/** A route bucket by its hash, from the first of these that has it; its bytes are checked. */
+/** Reads a route bucket by its hash from the first of `buckets` that has it, and checks its bytes. */
 export async function getRoutes(buckets: Bucket[], hash: string): Promise<RouteBucket> {
   const known = seen.get(hash);
   if (known !== undefined) return known;
   let text: string | undefined;
   for (const bucket of buckets) {
-    text = await getText(bucket, hash).catch(() => undefined); // a region that is out has it as little as one that lost it
+    text = await getText(bucket, hash).catch(() => undefined); // a region that is down counts as one without it
     if (text !== undefined) break;
   }
   if (text === undefined)
-    throw new Error(`object ${hash} is whole in none of ${buckets.map(({ name }) => name).join(", ")}`);
+    throw new Error(`object ${hash} is missing or damaged in all of ${buckets.map(({ name }) => name).join(", ")}`);
   const routes = JSON.parse(text) as RouteBucket; // our own bytes: the hash is from our own commit
   rememberRoutes(hash, routes);
   return routes;
 }
 
-/** An object's bytes as text, if it is there and has its hash. */
+/** An object's bytes as text; undefined if it is missing or does not match its hash. */
 export async function getText(bucket: Bucket, hash: string): Promise<string | undefined> {
   try {
     const { Body } = await clientOf(bucket.region).send(
@@ -105,7 +105,7 @@ export async function deleteObject(bucket: Bucket, hash: string): Promise<void> 
 
 export interface StoredManifest {
   etag: string;
-  /** Absent when what stands there is not ours: not signed, not whole, or of another cell. It is to be overwritten. */
+  /** Absent when the stored manifest is unsigned, damaged, or of another cell. Then it must be overwritten. */
   manifest?: Manifest;
 }
 
@@ -124,8 +124,8 @@ export async function getManifest(bucket: Bucket, cell: string, keys: PublicKeys
 }
 
 /**
- * Writes the manifest only over the one that was read (`stored`), or only where there was none.
- * @returns the new ETag, or undefined when somebody else wrote in between: 412, or S3's 409 for a race
+ * Writes the manifest only over the one that was read (`stored`), or, if none was found, only if there still is none.
+ * @returns the new ETag, or undefined when another writer wrote in between: 412, or S3's 409 for a race
  */
 export async function putManifest(
   bucket: Bucket,

@@ -1,10 +1,20 @@
-/** Whether an AWS call failed in a way that passes: throttled, the service's own fault, or the way to it. */
+/** Which failures of AWS calls pass by themselves. The SDK's own lists decide, by name: it sets `$retryable` on hardly any. */
+import { isServerError, isThrottlingError, isTransientError } from "@smithy/core/retry";
+
+/** Errors of transactions and conditional writes beside others: a later attempt succeeds. */
+const conflicts = new Set(["TransactionConflictException", "ConditionalRequestConflict"]);
+/** Reasons of a cancelled transaction that pass; `None` stands for the items without one. */
+const passing = new Set(["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "None"]);
+
+type Failure = Error & { $metadata?: object; CancellationReasons?: { Code?: string }[] };
+
+/** Whether an AWS call failed in a way that passes: throttled, in conflict, the service's own fault, or the way to it. */
 export function isTransient(error: unknown): boolean {
-  const { $retryable, $fault, code, name } = error as {
-    $retryable?: unknown;
-    $fault?: string;
-    code?: string;
-    name?: string;
-  };
-  return $retryable !== undefined || $fault === "server" || name === "TimeoutError" || /^E[A-Z]+$/.test(code ?? "");
+  if (!(error instanceof Error)) return false;
+  const failure = error as Failure;
+  if (conflicts.has(failure.name)) return true;
+  if (failure.name === "TransactionCanceledException")
+    return (failure.CancellationReasons ?? []).every(({ Code = "None" }) => passing.has(Code));
+  const sdkError = error as Parameters<typeof isTransientError>[0];
+  return isThrottlingError(sdkError) || isTransientError(sdkError) || isServerError(sdkError);
 }

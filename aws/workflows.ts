@@ -3,7 +3,7 @@ import { SendTaskSuccessCommand, SFNClient, StartExecutionCommand } from "@aws-s
 const client = new SFNClient({});
 const isNamed = (error: unknown, ...names: string[]) => error instanceof Error && names.includes(error.name);
 
-/** Starts an execution; one of that name that was started before, with whatever outcome, counts as started. */
+/** Starts an execution. An earlier execution of that name counts as started, whatever its outcome. */
 export async function startExecution(stateMachineArn: string, name: string, input: object): Promise<void> {
   try {
     await client.send(new StartExecutionCommand({ stateMachineArn, name, input: JSON.stringify(input) }));

@@ -1,6 +1,6 @@
 /**
- * The laws of Landfall as assertions (docs/architecture.md lists them). They hold in production: each one throws before a
- * write that would break a law, stops that one write, and names the law.
+ * The laws of Landfall as assertions (docs/architecture.md lists them). They run in production, too: each one throws
+ * before a write that would break a law, prevents only that write, and names the law.
  */
 import { snapshotLimits } from "../schemas/limits.ts";
 import type { Route } from "../schemas/snapshot.ts";
@@ -15,17 +15,17 @@ import { kindOf, kindOfSlot } from "./slots/numbering.ts";
 export const laws = {
   1: "a slot never has two tenants",
   2: "a hostname has at most one tenant",
-  3: "nothing goes back a generation",
+  3: "no generation decreases",
   4: "no commit changes a route of a tenant that did not change",
   5: "no write removes a listener's last healthy endpoint, and none sends an empty list",
   6: "missing information never causes a withdrawal",
-  7: "a handler may run twice, late, or beside itself",
+  7: "a handler may run twice, late, or concurrently with itself",
   9: "same state, same bytes",
   11: "a report counts for its own edge only",
 } as const;
 export type Law = keyof typeof laws;
 
-/** A write was about to break a law: the write is not made. It is a fault of Landfall, or of whoever wrote the ledger. */
+/** A write would break a law, and is not made. Landfall has a fault, or another program has written the ledger. */
 export class LawBrokenError extends Error {
   override readonly name = "LawBrokenError";
   readonly law: Law;
@@ -124,12 +124,12 @@ export function assertPublishPlan({ objects, refused, commit }: PublishPlan, liv
   }
 }
 
-/** A write of an endpoint group, right before it is sent. `terminated` are edges whose instances EC2 reports as gone. */
+/** A write of an endpoint group, right before it is sent. `terminated` are edges whose instances are terminated. */
 export function assertChange(change: Change, observed: Observed, terminated: ReadonlySet<string>): void {
   const { region, endpoints } = change;
   const ids = endpoints.map(({ edgeId }) => edgeId);
   holds(5, endpoints.length > 0, () => `the list of ${region} would be empty`);
-  holds(5, repeated(ids) === undefined, () => `${repeated(ids)} stands twice in the list of ${region}`);
+  holds(5, repeated(ids) === undefined, () => `${repeated(ids)} is twice in the list of ${region}`);
   for (const { edgeId, weight } of endpoints)
     holds(5, Number.isInteger(weight) && weight >= 0 && weight <= 255, () => `${edgeId} would have weight ${weight}`);
   const group = observed.groups.find((candidate) => candidate.region === region);

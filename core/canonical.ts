@@ -1,4 +1,4 @@
-/** Same value, same text: JSON with every object's keys in order and absent members left out. */
+/** Equal values give equal text: JSON with the keys of every object in order and without undefined members. */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value))
     return `[${value.map((item) => canonicalJson(item === undefined ? null : item)).join(",")}]`;
@@ -12,7 +12,7 @@ export function canonicalJson(value: unknown): string {
   return JSON.stringify(value);
 }
 
-/** DynamoDB's sets and binaries in a form that JSON keeps apart from lists and texts. */
+/** Converts DynamoDB's sets and binaries to a form that JSON can tell apart from lists and strings. */
 export function plain(value: unknown): unknown {
   if (value instanceof Set) return { set: [...value].map(plain) };
   if (value instanceof Uint8Array) return { binary: Buffer.from(value).toString("base64") };

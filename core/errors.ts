@@ -1,6 +1,6 @@
 /** Errors whose names are part of a workflow: a Retry or Catch in stepflows/ matches `name` exactly. */
 
-/** The ledger row changed between reading and writing: read both again. */
+/** The ledger row changed between reading and writing: read the row and the record again. */
 export class RowChangedError extends Error {
   override readonly name = "RowChangedError";
 }
@@ -10,7 +10,7 @@ export class LeaseHeldError extends Error {
   override readonly name = "LeaseHeldError";
 }
 
-/** The gate refused a snapshot: it changes what did not change in the ledger. */
+/** The gate refused a snapshot: it changes routes that did not change in the ledger. */
 export class GateRefusedError extends Error {
   override readonly name = "GateRefusedError";
 }

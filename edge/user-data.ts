@@ -1,7 +1,7 @@
-/** What an edge is started with: cloud-init's user data. JSON is YAML, so that it can be read back by a program. */
+/** The cloud-init user data that starts an edge. It is JSON, which is valid YAML, so programs can read it back. */
 import type { EdgeSettings } from "./agent/settings.ts";
 
-/** Where Amazon Linux has it. Where it is not, the loader says so and nginx runs without. */
+/** Its path on Amazon Linux. If the file is missing, the loader prints a warning and nginx runs without it. */
 const jemalloc = "/usr/lib64/libjemalloc.so.2";
 
 export function edgeSettings(parts: Pick<EdgeSettings, "cell" | "region" | "bucket" | "publicKeys">): EdgeSettings {
@@ -11,12 +11,12 @@ export function edgeSettings(parts: Pick<EdgeSettings, "cell" | "region" | "buck
     stateDir: "/var/lib/landfall",
     sockets: ["ss"],
     nginx: {
-      // The agent may end connections; nginx, which strangers talk to, may do nothing that any user may not.
-      // With glibc's allocator (before 2.38) sessions that come and go leave holes that njs's aligned blocks don't fit again.
+      // The agent may end connections. nginx, which strangers connect to, has only the rights of an ordinary user.
+      // With glibc's allocator before 2.38, closed sessions leave holes that njs's aligned blocks can't use again.
       command: ["setpriv", "--ambient-caps=-all", "--inh-caps=-all", "env", `LD_PRELOAD=${jemalloc}`, "nginx"],
       modules: ["/usr/lib64/nginx/modules/ngx_stream_js_module.so"],
       workers: 2,
-      connections: 131_072, // more than the listening ports, twice (IPv4 and IPv6): each worker holds them all
+      connections: 131_072, // must exceed twice the listening ports (IPv4 and IPv6): each worker holds all
     },
   };
 }
@@ -33,8 +33,8 @@ module_hotfixes=true
 `;
 
 /**
- * Slot ports stay clear of outgoing ones. Connections to backends are kept alive by these times, for nginx sets none of its
- * own there: shorter than what load balancers and gateways on the way forget.
+ * Outgoing ports don't overlap slot ports. nginx sets no keepalive times for connections to backends, so these apply:
+ * they are shorter than the idle time-outs of load balancers and gateways on the path.
  */
 const sysctl = `net.ipv4.ip_local_port_range = 32768 60999
 net.core.somaxconn = 4096
@@ -43,7 +43,7 @@ net.ipv4.tcp_keepalive_intvl = 30
 net.ipv4.tcp_keepalive_probes = 4
 `;
 
-/** cloud-init runs a command once: what needs the network is tried until it works. */
+/** cloud-init runs a command only once, so commands that need the network retry until they succeed. */
 const until = (command: string) => `until ${command}; do sleep 5; done`;
 
 export function userData(settings: EdgeSettings, service: string): string {
@@ -73,7 +73,7 @@ export function userData(settings: EdgeSettings, service: string): string {
   )}\n`;
 }
 
-/** The settings in user data made above. */
+/** Reads the settings back from the user data above. */
 export function settingsIn(data: string): unknown {
   const { write_files: files } = JSON.parse(data.slice(data.indexOf("\n"))) as {
     write_files: { path: string; content: string }[];

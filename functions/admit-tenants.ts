@@ -1,4 +1,4 @@
-/** Admits a batch's tenants: what each record says now becomes claims, slots and routes in the ledger. */
+/** Admits a batch's tenants: writes the claims, slots and routes of each current record to the ledger. */
 
 import { applyAdmission, readTenantRows } from "../aws/ledger/admission.ts";
 import { beginAttempt, saveProgress } from "../aws/ledger/batches.ts";
@@ -38,8 +38,8 @@ import { RolloutInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
 /**
- * What can be admitted goes on to the publisher. `deferred` counts tenants whose row changed while they were processed, or
- * whose calls were throttled: the next attempt processes them alone, with the slots that were reserved for them.
+ * Admits the tenants that it can, and marks them for the publisher. `deferred` counts tenants whose row changed while
+ * they were processed, or whose calls were throttled: the next attempt processes only these, with their reserved slots.
  */
 export const handler = shell(RolloutInput, async ({ batchId }) => {
   const { fleet } = await loadSettings();
@@ -79,7 +79,7 @@ async function readCells(fleet: Fleet): Promise<Map<string, { cell: Cell; state:
   return new Map(cells);
 }
 
-/** Reads the ledger's rows first, then the records: a change in between makes the write fail, not the decision. */
+/** Reads the ledger's rows before the records: after a change in between, the write fails and no decision is wrong. */
 async function readFacts(
   tenantIds: string[],
   fleet: Fleet,
@@ -98,7 +98,7 @@ async function readFacts(
   });
   const placed = placeTenants(read, rooms);
   const now = Date.now();
-  const wanted = new Map<string, number>(); // bytes that earlier tenants of this batch want of each bucket
+  const wanted = new Map<string, number>(); // bytes in each bucket for earlier tenants of this batch
   return read.map((facts) => {
     const cell = placed.get(facts.tenantId)!;
     const bucket = bucketOf(facts.tenantId);
@@ -118,7 +118,7 @@ interface Slots {
   full: string[];
 }
 
-/** Slots that an earlier attempt reserved, and one increment a cell and kind for the rest. Unused slots are given back. */
+/** Uses an earlier attempt's slots and reserves the rest with one increment per cell and kind. Returns unused slots. */
 async function reserveFor(facts: AdmissionFacts[], batch: Batch): Promise<Map<string, Slots>> {
   const { reserved, tenantIds } = batch;
   const kept = new Map<string, Record<string, Reserved>>();
@@ -162,8 +162,8 @@ function unwanted(facts: AdmissionFacts[], { reserved }: Batch, kept: Map<string
 }
 
 /**
- * Admits one tenant. An error in it stops no other tenant: one that passes defers the tenant, any other becomes the reason of
- * a rejection that is tried again.
+ * Admits one tenant. An error affects only this tenant. A temporary error defers it; any other error becomes the reason
+ * of a rejection that is tried again.
  */
 async function processOne(facts: AdmissionFacts, slots: Slots): Promise<Outcome | "deferred"> {
   const { tenantId } = facts;
@@ -172,7 +172,7 @@ async function processOne(facts: AdmissionFacts, slots: Slots): Promise<Outcome 
   } catch (error) {
     if (error instanceof RowChangedError || isTransient(error)) return defer(tenantId, error);
     logger.error("tenant not admitted", { tenantId: tenantId.slice(0, 100), error: error as Error });
-    const reason = `record: Landfall failed on it (${String(error)}) and tries again`;
+    const reason = `record: Landfall failed to process it (${String(error)}) and will try again`;
     try {
       return await write(refuse(facts, "Rejected", [reason], slots.slots, { fault: true }), facts);
     } catch (second) {
@@ -187,8 +187,8 @@ function defer(tenantId: string, error: unknown): "deferred" {
 }
 
 /**
- * Written tenants whose record has changed since it was read. Another execution may have read the newer record while the row
- * was still the old one, and found nothing to do.
+ * Written tenants whose record has changed since it was read. Another execution may have compared the newer record with
+ * the old row and found nothing to do.
  */
 async function changedSince(facts: AdmissionFacts[], outcomes: (Outcome | "deferred")[]): Promise<Set<string>> {
   const written = outcomes.flatMap((outcome) =>
@@ -210,7 +210,7 @@ async function admitOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<
   if (applied.ok) return outcomeOf(facts, plan.row);
   const reasons = applied.claims.map(
     ({ claim, released }) =>
-      `${claimField(claim)}: ${claimInWords(claim)} belongs to another tenant${released ? ", which gave it up: it is kept for them for now" : ""}`,
+      `${claimField(claim)}: ${claimInWords(claim)} belongs to another tenant${released ? ", which gave it up: it is still reserved for that tenant" : ""}`,
   );
   const blocked = applied.claims.map(({ claim }) => claim).sort();
   return write(refuse(facts, "Rejected", reasons.sort(), slots, { blocked }), facts);
@@ -219,7 +219,7 @@ async function admitOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<
 async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcome> {
   if (isSameRefusal(plan, facts.row)) return outcomeOf(facts, facts.row); // the row has this refusal already
   const written = await applyAdmission(plan, facts.row, facts.now);
-  if (!written.ok) throw new RowChangedError(`tenant ${facts.tenantId} could not be refused`);
+  if (!written.ok) throw new RowChangedError(`the refusal of tenant ${facts.tenantId} could not be written`);
   return outcomeOf(facts, plan.row);
 }
 

@@ -28,6 +28,6 @@ export const handler = shell(PublishInput, async ({ cell }) => {
     now: Date.now(),
   });
   if (next !== undefined && (await saveStructure(cell, next, structure?.version ?? 0)))
-    logger.info("structure moves", { cell, stage: next.stage, target: next.target, reason: next.reason });
+    logger.info("structure stage changed", { cell, stage: next.stage, target: next.target, reason: next.reason });
   return { cell, stage: (next ?? structure?.state)?.stage ?? "none" };
 });

@@ -1,4 +1,4 @@
-/** Failover's write: decides again under the accelerator's lease, from what is there now, and writes that. */
+/** Failover's write: under the accelerator's lease, it decides again from the current state and writes the changes. */
 import { writeChange } from "../aws/accelerator.ts";
 import { holdLease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { logger } from "../aws/logger.ts";
@@ -18,13 +18,13 @@ export const handler = shell(FailoverInput, async ({ cell: name }, { awsRequestI
     const { cell, changes, held, observed, terminated } = await evaluateFailover(name);
     const failures: unknown[] = [];
     for (const change of changes) {
-      if (!(await holdLease(lease, leaseMs, Date.now()))) throw new LeaseHeldError(`lost the accelerator of ${name}`);
+      if (!(await holdLease(lease, leaseMs, Date.now()))) throw new LeaseHeldError(`lost the lease of ${name}`);
       try {
         assertChange(change, observed, terminated);
         await writeChange(cell, change, `${name}-${change.region}-${lease.epoch}`);
         logger.info("accelerator written", { change });
       } catch (error) {
-        failures.push(error); // a group that can't be written must not hold up another's withdrawal
+        failures.push(error); // a group that can't be written must not delay withdrawals in other groups
       }
     }
     if (failures.length > 0) throw failures[0];

@@ -1,4 +1,4 @@
-/** Leaves a task token to be answered when every edge that counts serves the batch; then looks whether it does already. */
+/** Stores a task token to answer when every counted edge serves the batch, and checks whether they do already. */
 import { storeWait } from "../aws/ledger/waits.ts";
 import { evaluate } from "../control/rollout/waits.ts";
 import { AwaitAcksInput } from "../schemas/workflows.ts";

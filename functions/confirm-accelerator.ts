@@ -1,4 +1,4 @@
-/** Failover's read-back: the accelerator shows what was decided, or the step is done again. */
+/** Failover's read-back: if the accelerator does not show what was decided, the step is repeated. */
 
 import { evaluateFailover } from "../control/failover/evaluate.ts";
 import { NotConvergedError } from "../core/errors.ts";

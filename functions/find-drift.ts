@@ -1,4 +1,4 @@
-/** The audit's second part: tenants whose record, ledger, snapshot and status don't agree get a rollout of their own. */
+/** The audit's second part: starts rollouts for tenants whose record, ledger, snapshot and status don't agree. */
 import { type LedgerItem, readSeen, saveSeen, scanLedger } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
@@ -32,18 +32,16 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
     if (!differences.has(tenantId)) differences.set(tenantId, how);
   const now = Date.now();
   const due = seenTwice(differences, await readSeen(seen), now);
-  const waiting = pending.map(({ tenantId, cell, slots }) => {
-    return { tenantId, cell, slots, protocols: protocols.get(tenantId) ?? [] };
-  });
-  const admitted = admissible(waiting, await readRooms(settings)); // no need to see them twice: they wait for this
+  const waiting = pending.map((row) => ({ ...row, protocols: protocols.get(row.tenantId) ?? [] }));
+  const admitted = admissible(waiting, await readRooms(settings)); // one audit is enough: they wait for room
   await startRollouts(`audit-${awsRequestId}`, new Map([...due, ...admitted].map((id) => [id, ""])), now);
-  // After the rollouts: an audit that dies in between finds the same again.
+  // Saved after the rollouts are started: if the audit dies in between, the next one finds the same differences.
   await saveSeen(seen, differences, now);
-  logger.info("drift looked at", { found: differences.size, due: due.length, pending: admitted.length });
+  logger.info("drift checked", { found: differences.size, due: due.length, pending: admitted.length });
   return { found: differences.size, mended: due.length + admitted.length };
 });
 
-/** Every record's hash, and the protocols of some. */
+/** The hash of every record, and the protocols of the wanted ones. */
 async function readRecords(wanted: Set<string>) {
   const hashes = new Map<string, string>();
   const protocols = new Map<string, string[]>();
@@ -76,7 +74,7 @@ const statusIn = ({ observed }: LedgerItem) => {
   return { generation: observedGeneration, served };
 };
 
-/** A removed tenant is settled when its removal is. */
+/** A removed tenant is settled when its removal is settled. */
 function ledgerTenant(row: TenantRow, status: { generation: number; served: string } | undefined): LedgerTenant {
   const { tenantId, version, hash, state, blocked = [] } = row;
   const admitted = state === "Removed" ? row.generation : (row.admitted?.generation ?? 0);
@@ -85,7 +83,7 @@ function ledgerTenant(row: TenantRow, status: { generation: number; served: stri
   return { tenantId, version, hash, state, retry: row.retry === true, blocked, admitted, observed, served };
 }
 
-/** Tenants whose routes in the ledger are not those of the live commit: somebody died before telling the publisher. */
+/** Tenants whose routes differ between ledger and live commit: a function died before it marked them for publishing. */
 async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, string>> {
   const buckets = homeFirst(fleet);
   const found = new Map<string, string>();

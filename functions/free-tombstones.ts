@@ -1,4 +1,4 @@
-/** The audit's first part: gives slots and names back once nobody can serve them any more, and finds numbers that were lost. */
+/** The audit's first part: frees slots and names once no edge can serve them any more, and finds lost slots. */
 
 import { readTenantRow } from "../aws/ledger/admission.ts";
 import {
@@ -50,14 +50,14 @@ export const handler = shell(AuditInput, async (_, { awsRequestId, getRemainingT
     freed += await freeIn(cell, fleet, found, awsRequestId, account, hasTime);
     returned += await returnLost(cell, account);
   }
-  logger.info("tombstones looked at", { found: ledger.tombstones.length, freed, returned });
+  logger.info("tombstones checked", { found: ledger.tombstones.length, freed, returned });
   return { freed, returned };
 });
 
 async function readLedger(fleet: Fleet) {
   const accounts = new Map<string, SlotAccount>();
   for (const { name } of fleet.cells) {
-    const { counters } = await readCell(name); // before the scan: a number handed out during it is not lost
+    const { counters } = await readCell(name); // read before the scan: a slot handed out during it is not lost
     accounts.set(name, newAccount({ raw: counters.raw.taken, tls: counters.tls.taken }));
   }
   const tombstones: FoundTombstone[] = [];
@@ -105,7 +105,7 @@ async function freeIn(
   );
   const freed = await inParallel(due, async (tombstone) => {
     const { what, tenantId } = tombstone;
-    if (!hasTime()) return false; // the rest is for the next audit
+    if (!hasTime()) return false; // the next audit frees the rest
     const row = "claim" in what ? undefined : await readTenantRow(tenantId);
     const kind = "claim" in what ? undefined : kindOfSlot(what.slot);
     assertFree(tombstone.key.pk, tombstone.absentFrom, servedFrom);
@@ -117,7 +117,7 @@ async function freeIn(
   return freed.filter(Boolean).length;
 }
 
-/** 0 when a region's manifest can't be read, or is not there: an edge may boot from whatever it is. */
+/** 0 when a region's manifest is missing or can't be read: an edge there may boot with any generation. */
 async function oldestManifest(cell: Cell, fleet: Fleet): Promise<number> {
   const keys = await publicKeys();
   const buckets = bucketsOf(fleet).filter(({ region }) => cell.regions.includes(region));
@@ -127,7 +127,7 @@ async function oldestManifest(cell: Cell, fleet: Fleet): Promise<number> {
   );
 }
 
-/** Notes which tombstones the live commit is without. The lease is not kept: to have taken it ends every commit under way. */
+/** Notes tombstones that the live commit is without. Taking the lease, even for 0 ms, ends every commit in progress. */
 async function markIn(cell: Cell, fleet: Fleet, fresh: FoundTombstone[], holder: string): Promise<void> {
   if (fresh.length === 0) return;
   const lease = await takeLease(`publish#${cell.name}`, holder, 0, Date.now());
@@ -143,7 +143,7 @@ async function markIn(cell: Cell, fleet: Fleet, fresh: FoundTombstone[], holder:
   }
 }
 
-/** Whether a route still serves what was given up. A zone is given up with the last name in it. */
+/** Whether a route still serves the slot or claim. A zone is served as long as any name in it is served. */
 const has =
   ({ what }: FoundTombstone) =>
   (route: Route): boolean => {
@@ -153,7 +153,7 @@ const has =
     return names.some((name) => name.slice(name.indexOf(".") + 1) === what.claim.slice(1));
   };
 
-/** Gives back slots that nothing accounts for in two audits, and takes back what turned out to have a tenant. */
+/** Frees slots that two audits find unaccounted, and withdraws free slots that have a tenant after all. */
 async function returnLost(cell: Cell, account: SlotAccount): Promise<number> {
   const { name } = cell;
   const lost = lostSlots(cell, account);

@@ -1,4 +1,4 @@
-/** Failover's first step: takes a health event down, if there is one, and says how far the accelerator is from desired. */
+/** Failover's first step: stores a health event, if there is one, and counts the changes that the accelerator needs. */
 import { recordSignal } from "../aws/ledger/signals.ts";
 import { logger } from "../aws/logger.ts";
 import { evaluateFailover } from "../control/failover/evaluate.ts";
@@ -16,8 +16,8 @@ export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
 });
 
 /**
- * When a signal was seen: by its own word, but not later than the bus took it in (which has whole seconds, and is the same
- * for a duplicate) nor than now. A clock that runs ahead must not silence everything that is said after it.
+ * When a signal was observed: its own time, but not later than the bus received it and not later than now. The bus's
+ * time has whole seconds and is the same for a duplicate. A clock that runs ahead must not suppress all later signals.
  */
 function seenAt(own: number | undefined, bus: number, now: number): number {
   if (!Number.isFinite(bus)) return Math.min(own ?? now, now);

@@ -19,9 +19,9 @@ import { handler as shell } from "./shell/handler.ts";
 const { leaseMs, reserveMs, failureCharactersMax } = publishLimits;
 
 /**
- * Answers `published` with the generation, or `delegated` when another publisher has the lease: that one reads the dirty set
- * again after it released the lease, so no work is forgotten. `more` when its time is nearly up and work is left: the workflow
- * calls it again. `frozen` leaves the work for reconcile.
+ * Returns `published` with the generation, or `delegated` when another publisher has the lease: that publisher reads
+ * the dirty set again after it released the lease, so no work is lost. Returns `more` when its time is nearly up and
+ * work is left: the workflow calls it again. Returns `frozen` without publishing: reconcile does the work later.
  */
 export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getRemainingTimeInMillis }) => {
   const settings = await loadSettings();
@@ -42,7 +42,7 @@ export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getR
     } finally {
       await releaseLease(lease);
     }
-    // Only a publisher without other work tries failing regions, and only after it released the lease.
+    // A publisher retries failing regions only if it had no other work, and only after it released the lease.
     if (drained.commits === 0) await copyToRegions(publisher, drained.live, drained.failing, () => true);
     await evaluateWaits(cell, Date.now()); // a batch that the live commit covers already brings no new ack
     isEmpty = (await readDirty(cell)).length === 0;
@@ -84,7 +84,7 @@ async function drain(publisher: Publisher, hasTime: () => boolean): Promise<Drai
   return { live: live!, commits, failing };
 }
 
-/** There is work, or nothing was ever published, or the structure has moved. */
+/** Whether there is work, nothing was ever published, or the structure has changed. */
 const needsCommit = ({ structure }: CellState, live: Commit | undefined, batches: DirtyBatch[]) =>
   batches.length > 0 ||
   live === undefined ||

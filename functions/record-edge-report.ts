@@ -1,4 +1,4 @@
-/** An edge's word: what it serves, or why not. Ends the waits that it satisfies, and tells failover when it is ready. */
+/** Stores an edge's report: what it serves, or why not. Ends satisfied waits, and informs failover of readiness. */
 import { putEvents } from "../aws/events.ts";
 import { readEdge, writeEdge } from "../aws/ledger/edges.ts";
 import { putRefusal, removeRefusal } from "../aws/ledger/status.ts";
@@ -7,15 +7,30 @@ import { inParallel } from "../aws/parallel.ts";
 import { evaluateWaits } from "../control/rollout/waits.ts";
 import { assertReport } from "../core/assert.ts";
 import { isReady, mergeReport, refusalChanges } from "../core/edges/edge.ts";
+import { RowChangedError } from "../core/errors.ts";
 import { type ControlEvent, detailTypes, EdgeReport, envelope } from "../schemas/events.ts";
+import { edgeLimits } from "../schemas/limits.ts";
 import { handler as shell } from "./shell/handler.ts";
 
+/**
+ * Two reports of one edge may run at the same time: the one that finds the row changed merges again. Lambda itself would
+ * repeat an asynchronous invocation only after a minute.
+ */
 export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
-  const { cell, region, edgeId } = detail;
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await record(detail);
+    } catch (error) {
+      if (!(error instanceof RowChangedError) || attempt >= edgeLimits.reportMergesMax) throw error;
+    }
+});
+
+async function record(report: EdgeReport): Promise<void> {
+  const { cell, region, edgeId } = report;
   const now = Date.now();
   const known = await readEdge(cell, edgeId);
-  const edge = mergeReport(known?.edge, detail, now);
-  // Noted and said before the row has it: a retry that finds the row written has nothing left to say.
+  const edge = mergeReport(known?.edge, report, now);
+  // Writes the notes and sends the events before it writes the row: a retry that finds the row written sends nothing.
   const { refused, accepted } = refusalChanges(known?.edge, edge);
   await inParallel(refused, ({ tenantId, reason }) => putRefusal(tenantId, { edgeId, region, reason, at: now }));
   await inParallel(accepted, (tenantId) => removeRefusal(tenantId, edgeId));
@@ -31,5 +46,5 @@ export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
   await putEvents(events);
   assertReport(edge, known?.edge, edgeId, cell);
   await writeEdge(edge, known?.version ?? 0);
-  await evaluateWaits(cell, now); // heartbeats too: an edge that fell silent no longer holds a wait up
-});
+  await evaluateWaits(cell, now); // also after heartbeats: an edge that stopped reporting no longer delays a wait
+}

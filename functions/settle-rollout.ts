@@ -1,4 +1,4 @@
-/** Writes what became of a batch into each tenant's status, and says so on the bus, once a generation or a little more. */
+/** Writes a batch's result to each tenant's status and sends it on the bus, once per generation or rarely twice. */
 import { putEvents } from "../aws/events.ts";
 import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Coverage, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
@@ -32,7 +32,7 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
     const edges = await readEdges(cell);
     const wait = evaluateWait(covered.generation, edges, Date.now());
     await saveAcks(cell, batchId, acksOf(covered.generation, edges));
-    // Whoever reads of a removal takes backends down: an edge that is silent may still serve.
+    // Backends are stopped after a removal event, so that silent edges count here: they may still serve.
     const gone = evaluateEvery(covered.generation, edges);
     const news = await inParallel(tenants, (outcome) =>
       announce(
@@ -56,7 +56,7 @@ const partition = <T>(items: T[], test: (item: T) => boolean): [T[], T[]] => [
   items.filter((item) => !test(item)),
 ];
 
-/** Said before it is noted: a settle that dies in between says it twice, never not at all. */
+/** Sends the events before it marks them as sent: a settle that dies in between sends them twice and loses none. */
 async function say(news: News[]): Promise<void> {
   await putEvents(news.map(({ event }) => event));
   await inParallel(news, ({ tenantId, generation, event: { detailType } }) =>
@@ -65,7 +65,7 @@ async function say(news: News[]): Promise<void> {
 }
 
 const isRefused = ({ state }: Outcome) => state === "Rejected" || state === "Pending";
-/** Something of it is, or was, on the edges. */
+/** Whether edges serve it or have served it. */
 const isServable = (outcome: Outcome) =>
   outcome.state !== "none" && (!isRefused(outcome) || outcome.admitted !== undefined);
 
@@ -83,7 +83,7 @@ function statusOf(batchId: string, batch: Batch, outcome: Outcome, covered: Cove
   };
 }
 
-/** Writes the status, and gives the event to say, unless it was said before, or something newer was. */
+/** Writes the status and returns the event to send, unless this event or a newer one was sent before. */
 async function announce(outcome: Outcome, status: TenantStatus | undefined): Promise<News[]> {
   const { tenantId, generation, state } = outcome;
   if (state === "none") return [];
@@ -91,7 +91,7 @@ async function announce(outcome: Outcome, status: TenantStatus | undefined): Pro
   const detailType = detailTypeOf(outcome);
   if (said !== undefined && said.generation > generation) return [];
   if (said?.generation === generation && said.detailType === detailType) return [];
-  // Said when no edge serves it, if need be by the audit's rollout.
+  // A removal is sent once no edge serves the tenant, if necessary by a rollout of the audit.
   if (state === "Removed" && status?.served !== "all") return [];
   const event = status === undefined || isRefused(outcome) ? await refusal(outcome) : settled(outcome, status);
   return [{ tenantId, generation, event }];
@@ -103,7 +103,7 @@ function detailTypeOf({ state }: Outcome) {
   return state === "Rejected" ? detailTypes.tenantRejected : detailTypes.tenantServed;
 }
 
-/** Reasons are the row's: a batch of hundreds of tenants has no room for them. */
+/** Reads the reasons from the row: a batch of hundreds of tenants has no room for them. */
 async function refusal(outcome: Outcome): Promise<ControlEvent> {
   const { tenantId, generation, state } = outcome;
   const row = await readTenantRow(tenantId);

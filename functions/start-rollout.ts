@@ -1,4 +1,4 @@
-/** From the Tenants stream: leaves the batch's tenant ids in the ledger and starts one rollout for all of them. */
+/** Receives the Tenants stream: stores the batch's tenant ids in the ledger and starts one rollout for all of them. */
 import type { DynamoDBBatchResponse } from "aws-lambda";
 import * as z from "zod";
 import { logger } from "../aws/logger.ts";
@@ -16,8 +16,8 @@ const StreamEvent = z.object({
 });
 
 /**
- * Only ids are taken from the event: admission reads what the record says when it looks. The batch's name follows
- * from the records' sequence numbers, so that the same delivery twice is the same execution.
+ * Uses only the ids of the event: admission reads the current records. The batch's name follows from the records'
+ * sequence numbers, so that a repeated delivery gives the same execution.
  */
 export const handler = shell(StreamEvent, async ({ Records }): Promise<DynamoDBBatchResponse> => {
   const first = Records[0];

@@ -1,4 +1,4 @@
-/** The audit's third part: every bucket has what manifests name, and nothing that has been of no use for long. */
+/** The audit's third part: restores objects that manifests name, and deletes objects that were long unreferenced. */
 import { readReferences, saveReferences } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
@@ -27,7 +27,7 @@ export const handler = shell(AuditInput, async () => {
   let restored = 0;
   let deleted = 0;
   for (const { bucket, objects } of listed) {
-    // Read whole, not only listed: what was overwritten has its name still.
+    // Reads the content, not only the list: an overwritten object still has its name.
     const whole = await inParallel(referenced, (hash) => getText(bucket, hash));
     for (const [index, text] of whole.entries())
       if (text === undefined) restored += await restore(bucket, referenced[index]!, buckets, settings);
@@ -36,11 +36,11 @@ export const handler = shell(AuditInput, async () => {
       deleted++;
     }
   }
-  logger.info("snapshots looked at", { referenced: referenced.length, restored, deleted });
+  logger.info("snapshots checked", { referenced: referenced.length, restored, deleted });
   return { restored, deleted };
 });
 
-/** What any cell's live commit names, or is about to. */
+/** Hashes that any cell's live commit names, or that its next commit may name. */
 async function readReferenced({ fleet, structures }: Settings): Promise<string[]> {
   const cells = await Promise.all(fleet.cells.map(({ name }) => readCell(name)));
   const hashes = cells.flatMap(({ commit, structure }) => [
@@ -51,7 +51,7 @@ async function readReferenced({ fleet, structures }: Settings): Promise<string[]
   return [...new Set([...hashes, ...Object.values(structures)])].sort();
 }
 
-/** From whichever region still has it, or from the ledger. */
+/** Restores an object from a region that still has it, or from the ledger. */
 async function restore(into: Bucket, hash: string, buckets: Bucket[], settings: Settings): Promise<number> {
   const others = buckets.filter((bucket) => bucket !== into);
   const texts = await inParallel(others, (bucket) => getText(bucket, hash).catch(() => undefined));
@@ -65,7 +65,7 @@ async function restore(into: Bucket, hash: string, buckets: Bucket[], settings: 
   return 1;
 }
 
-/** What the ledger gives for the bucket that a commit names so, if it still gives the same. */
+/** Renders the bucket with this hash from the ledger again; undefined when its routes have changed since. */
 async function renderAgain(hash: string, { fleet }: Settings): Promise<string | undefined> {
   for (const { name } of fleet.cells) {
     const bucket = (await readCell(name)).commit?.routes.indexOf(hash) ?? -1;

@@ -16,7 +16,7 @@ type Write = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
 
 export type RouteItem = { route: Route } | { removed: { slot: number; tenantId: string; generation: number } };
 
-/** Rows by tenant; who has none is absent. */
+/** Rows by tenant. Tenants without a row are absent. */
 export async function readTenantRows(tenantIds: string[]): Promise<Map<string, TenantRow>> {
   const items = await batchGet<{ row: TenantRow }>(TableName, tenantIds.map(keys.tenant));
   return new Map(items.map(({ row }) => [row.tenantId, row]));
@@ -25,14 +25,14 @@ export const readTenantRow = async (tenantId: string) => (await readTenantRows([
 
 export interface LostClaim {
   claim: string;
-  /** Its owner gave it up, and it waits for them alone. */
+  /** Its owner gave it up, and only that owner may claim it again. */
   released: boolean;
 }
 export type Applied = { ok: true } | { ok: false; claims: LostClaim[] };
 
 /**
- * Writes the plan as one transaction, over the row `before`. When claims belong to another tenant, nothing is written and they
- * are returned.
+ * Writes the plan as one transaction, over the row `before`. If claims belong to other tenants, it returns them and
+ * writes nothing.
  * @throws RowChangedError when the row is no longer `before`
  * @throws LawBrokenError when the plan would break a law
  */
@@ -48,8 +48,7 @@ export async function applyAdmission(
     return { ok: true };
   } catch (error) {
     const failed = failedConditions(error);
-    if (failed === undefined)
-      throw conflicts(error) ? new RowChangedError("the row is being written", { cause: error }) : error;
+    if (failed === undefined) throw error; // a conflict or a throttle passes: the tenant is deferred
     const claims = failed.flatMap(({ index, old }) => {
       const claim = writes[index]?.claim;
       return claim === undefined ? [] : [{ claim, released: old?.releasedAt !== undefined }];
@@ -60,9 +59,6 @@ export async function applyAdmission(
     });
   }
 }
-
-const conflicts = (error: unknown) =>
-  error instanceof Error && ["TransactionConflictException", "TransactionCanceledException"].includes(error.name);
 
 /** The row first, then claims, slots and routes. */
 function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?: string }[] {

@@ -1,4 +1,4 @@
-/** Reading the whole ledger, and what one audit leaves for the next. */
+/** Reads the whole ledger, and stores what one audit keeps for the next. */
 import { GetCommand, PutCommand, paginateScan, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { bounded, type Seen } from "../../core/audit/drift.ts";
@@ -16,7 +16,7 @@ const TableName = environment.LANDFALL_LEDGER_TABLE;
 
 export type LedgerItem = Record<string, unknown> & { pk: string; sk: string };
 
-/** Every item, page by page, in no order; what is written meanwhile may be in it or not. */
+/** Every item, page by page, in no order. Concurrent writes may be included or not. */
 export async function* scanLedger(): AsyncGenerator<LedgerItem[]> {
   for await (const { Items = [] } of paginateScan({ client: documents }, { TableName })) yield Items as LedgerItem[];
 }
@@ -30,20 +30,20 @@ export async function saveSeen(kind: string, differences: Map<string, string>, a
   await documents.send(new PutCommand({ TableName, Item: { ...keys.drift(kind), seen } }));
 }
 
-/** Notes of what was referenced, of the last eight days. */
+/** The notes of referenced hashes from the last eight days. */
 export const readReferences = () => queryAll<References>(keys.references);
 export async function saveReferences(note: References): Promise<void> {
   const expires = Math.floor(note.at / 1000) + auditLimits.referenceKeepSeconds;
   await documents.send(new PutCommand({ TableName, Item: { ...keys.reference(note.at), ...note, expires } }));
 }
 
-/** A slot's or a claim's tombstone, with where it stands. */
+/** The tombstone of a slot or a claim, with its key. */
 export interface FoundTombstone extends Tombstone {
   key: { pk: string; sk: string };
   what: { slot: number; protocol: string } | { claim: string };
 }
 
-/** The tombstone that an item is, if it is one. */
+/** The tombstone of an item; undefined if the item has none. */
 export function tombstoneIn(item: LedgerItem): FoundTombstone | undefined {
   const { pk, sk, tenantId, absentFrom, seenAt } = item;
   const base = { key: { pk, sk }, tenantId: String(tenantId) };
@@ -61,7 +61,7 @@ export function tombstoneIn(item: LedgerItem): FoundTombstone | undefined {
   return { ...base, ...marked, cell, at, what: { slot, protocol: String(item.protocol) } };
 }
 
-/** The cell and number of a slot's item, or of a free one's. */
+/** The cell and number of a slot's item or of a free item. */
 export function slotIn({ pk, sk }: LedgerItem): { cell: string; slot: number } | undefined {
   const [kind, cell = "", number] = pk.split("#");
   if (kind === "SLOT" && sk === "SLOT") return { cell, slot: Number(number) };
@@ -79,7 +79,7 @@ const unchanged = (tombstone: FoundTombstone) => {
   };
 };
 
-/** Notes the live commit, as the one it was first seen at or the one that is without it; nothing if it was claimed again. */
+/** Notes the live generation as `seenAt` or `absentFrom`. Does nothing if the slot or name was claimed again. */
 export async function markTombstone(
   tombstone: FoundTombstone,
   mark: "seenAt" | "absentFrom",
@@ -102,9 +102,9 @@ export async function markTombstone(
 }
 
 /**
- * Gives it back, if it is still the tombstone that was read: a name is nobody's from then on, a slot is among the free
- * ones and no more its last tenant's, of whom `row` is the ledger's row.
- * @returns false when something of it changed meanwhile
+ * Frees a tombstone, if it is unchanged since it was read. A name then has no owner. A slot becomes a free item and is
+ * removed from the row of its last tenant (`row`).
+ * @returns false when one of these items changed meanwhile
  */
 export async function freeTombstone(
   tombstone: FoundTombstone,

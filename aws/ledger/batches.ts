@@ -1,4 +1,4 @@
-/** A batch: the tenants of one delivery of the stream, and how far their rollout is. */
+/** A batch: the tenants of one delivery of the stream, and the progress of their rollout. */
 import { GetCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { Progress } from "../../core/admission/attempt.ts";
 import { RowChangedError } from "../../core/errors.ts";
@@ -9,7 +9,7 @@ import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
-/** Once: a batch that is there keeps its time. `sequences` are the stream's numbers of the tenants' last records. */
+/** Creates a batch. An existing one keeps its start time. `sequences` are the stream's numbers of the last records. */
 export async function createBatch(
   batchId: string,
   tenantIds: string[],
@@ -96,7 +96,7 @@ export interface Coverage {
   committedAt: number;
   /** Seconds since 1970, for the table's TTL. */
   expires: number;
-  /** When each edge said that it serves the generation or a later one: for a trace. */
+  /** When each edge reported that it serves the generation or a later one, for a trace. */
   acks?: { edgeId: string; region: string; at: number }[];
 }
 

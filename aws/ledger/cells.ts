@@ -1,4 +1,4 @@
-/** A cell's own items, read together: the live commit, slot counters, and what stands in its way. */
+/** A cell's own items, read together: the live commit, slot counters, and problems that block publishing. */
 import { DeleteCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
 import type { Commit } from "../../core/publishing/commit.ts";
 import type { StructureState } from "../../core/publishing/structure.ts";
@@ -11,7 +11,7 @@ import type { Counter } from "./slots.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
 
-/** Why nothing is allocated or published until somebody ran `landfall rebuild`. */
+/** Why nothing is allocated or published until an operator runs `landfall rebuild`. */
 export interface Halt {
   reason: string;
   at: number;
@@ -74,7 +74,7 @@ export async function clearCopyFailure(cell: string, region: string): Promise<vo
   await documents.send(new DeleteCommand({ TableName, Key: keys.copy(cell, region) }));
 }
 
-/** @returns false when somebody else advanced it in between */
+/** @returns false when another execution advanced it in between */
 export async function saveStructure(cell: string, state: StructureState, expectedVersion: number): Promise<boolean> {
   try {
     await documents.send(

@@ -17,11 +17,11 @@ export async function readCommit(cell: string): Promise<Commit | undefined> {
   return Item?.commit as Commit | undefined;
 }
 
-/** A bucket's routes, and the removals that the ledger remembers. */
+/** The ledger's routes and removals of a bucket. */
 export const readRoutes = async (cell: string, bucket: number): Promise<LedgerRoutes> =>
   routesIn(await queryAll<RouteItem>(keys.routes(cell, bucket)));
 
-/** The same for some slots of the bucket alone: what a change costs does not grow with the number of tenants. */
+/** The same for only some slots of the bucket: the cost of a change does not grow with the number of tenants. */
 export const readRoutesOf = async (cell: string, bucket: number, slots: number[]): Promise<LedgerRoutes> =>
   routesIn(
     await batchGet<RouteItem>(
@@ -38,9 +38,9 @@ function routesIn(items: RouteItem[]): LedgerRoutes {
 }
 
 /**
- * Commits on condition that the live commit is still `live` and the lease still ours, and takes the batches it covers
- * out of the dirty set, as they were read. A batch that changed nothing is covered by `live` itself.
- * @returns `lost` when somebody else committed or took the lease, `stale` when a batch was marked again meanwhile
+ * Commits if the live commit is still `live` and the lease is still ours. Removes the covered batches from the dirty
+ * set if they are unchanged since they were read. A batch that changed nothing is covered by `live` itself.
+ * @returns `lost` when another publisher committed or took the lease, `stale` when a batch was marked again meanwhile
  */
 export async function commitGeneration(
   cell: string,

@@ -14,7 +14,7 @@ const TableName = environment.LANDFALL_LEDGER_TABLE;
 export interface DirtyBatch {
   batchId: string;
   tenants: ChangedTenant[];
-  /** The attempt that marked it: tells one marking from the next when a publisher takes the batch out. */
+  /** The attempt that marked it. It distinguishes markings when a publisher removes the batch. */
   mark: number;
 }
 
@@ -53,7 +53,7 @@ export async function markDirty(
   }
 }
 
-/** Writes of a commit that covers these batches: their coverage, and their removal as they were read. */
+/** Writes of a commit that covers these batches: their coverage, and their removal if they are unchanged. */
 export function coverBatches(
   cell: string,
   batches: DirtyBatch[],
@@ -74,7 +74,7 @@ export function coverBatches(
   ]);
 }
 
-/** Empties the set, for a rebuild: what it names is read from the snapshots instead. */
+/** Empties the set, for a rebuild, which reads the tenants from the snapshots instead. */
 export async function clearDirty(cell: string): Promise<void> {
   for (const { pk, sk } of await queryAll<{ pk: string; sk: string }>(keys.dirtySet(cell)))
     await documents.send(new DeleteCommand({ TableName, Key: { pk, sk } }));

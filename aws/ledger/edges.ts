@@ -37,7 +37,7 @@ export async function writeEdge(edge: EdgeRow, expectedVersion: number): Promise
   }
 }
 
-/** It takes no users any more, and is no witness; it counts until it is deleted. */
+/** The edge takes no users any more. It still counts until it is deleted. */
 export async function markTerminated(cell: string, edgeId: string): Promise<void> {
   await documents.send(
     new UpdateCommand({

@@ -4,7 +4,7 @@ import { sha256 } from "../../schemas/signed.ts";
 
 export const padded = (slot: number) => String(slot).padStart(slotLimits.keyDigits, "0");
 
-/** A key takes 2,048 bytes, and a tenant's id in the Tenants table may have as many: the status of such a one is kept too. */
+/** A tenant's id may have 2,048 bytes, the limit of a key. Long ids are hashed, so that such tenants have a status. */
 const tenantPk = (tenantId: string) =>
   Buffer.byteLength(tenantId) <= tenantLimits.keyIdBytesMax
     ? `TENANT#${tenantId}`
@@ -29,9 +29,10 @@ export const keys = {
   /** A region whose manifest could not be written. */
   copy: (cell: string, region: string) => ({ pk: `CELL#${cell}`, sk: `COPY#${region}` }),
   structure: (cell: string) => ({ pk: `CELL#${cell}`, sk: "STRUCTURE" }),
-  /** Differences of one kind, as the last audit saw them. */
+  /** Notes of the referenced hashes. */
   references: "REFERENCES",
   reference: (at: number) => ({ pk: "REFERENCES", sk: String(at) }),
+  /** Differences of one kind that the last audit found. */
   drift: (kind: string) => ({ pk: "DRIFT", sk: kind }),
   lease: (name: string) => ({ pk: `LEASE#${name}`, sk: "LEASE" }),
   routes: (cell: string, bucket: number) => `ROUTES#${cell}#${bucket}`,

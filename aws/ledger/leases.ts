@@ -1,4 +1,4 @@
-/** A lease with an epoch: one writer at a time, and a way to tell a late one apart. */
+/** A lease with an epoch: it allows one writer at a time, and the epoch reveals a late writer. */
 import { UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import { documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
@@ -12,7 +12,7 @@ export interface Lease {
   epoch: number;
 }
 
-/** Takes a free, expired or own lease for `ms`; undefined while somebody else has it. Every taking is a new epoch. */
+/** Takes a free, expired or own lease for `ms`; undefined while another holder has it. Each time starts a new epoch. */
 export async function takeLease(name: string, holder: string, ms: number, now: number): Promise<Lease | undefined> {
   try {
     const { Attributes } = await documents.send(
@@ -27,13 +27,13 @@ export async function takeLease(name: string, holder: string, ms: number, now: n
     );
     return { name, holder, epoch: Attributes?.epoch as number };
   } catch (error) {
-    // In somebody's transaction at this moment is held, too.
+    // A lease that is part of a transaction at this moment counts as held, too.
     if (isConditionFailed(error) || (error as Error).name === "TransactionConflictException") return undefined;
     throw error;
   }
 }
 
-/** Whether the lease is still ours; asked right before a write that can't carry the epoch itself. */
+/** Extends the lease; false if it is lost. Called right before a write that can't check the epoch itself. */
 export async function holdLease(lease: Lease, ms: number, now: number): Promise<boolean> {
   return writeExpiry(lease, now + ms);
 }

@@ -18,7 +18,7 @@ const put = (Item: Record<string, unknown>) => documents.send(new PutCommand({ T
 const remove = (Key: { pk: string; sk: string }) => documents.send(new DeleteCommand({ TableName, Key }));
 
 /**
- * @throws Error when a publisher has the lease: it is asked again a little later
+ * @throws Error when a publisher has the lease: call it again a few seconds later
  */
 export async function writeRebuild(
   cell: Cell,
@@ -29,13 +29,13 @@ export async function writeRebuild(
   now: number,
 ): Promise<void> {
   const { name } = cell;
-  // Ends the commit of a publisher that rendered before; those that come later see the halt.
+  // Makes the commit of a publisher that rendered before fail. Later publishers read the halt.
   if ((await takeLease(`publish#${name}`, "rebuild", 0, now)) === undefined)
-    throw new Error(`a publisher is at work on ${name}: try again in a few seconds`);
+    throw new Error(`a publisher has the lease of ${name}: try again in a few seconds`);
   await inParallel(plan.rows, (row) => put({ ...keys.tenant(row.tenantId), version: row.version, row }));
   await inParallel(plan.claims, ({ claim, tenantId }) => put({ ...keys.claim(claim), tenantId, cell: name }));
   for (const { claim, tenantId } of otherClaims)
-    await put({ ...keys.claim(claim), tenantId, cell: name, releasedAt: now }); // nobody's by the plan: freed like any other
+    await put({ ...keys.claim(claim), tenantId, cell: name, releasedAt: now }); // not in the plan: freed later
   const nobody = { tenantId: "(unknown)", protocol: "unknown", givenUp: true };
   const slots = [...plan.slots, ...plan.unknown.map((slot) => ({ slot, ...nobody }))];
   const tombstone = { at: now, reason: "unknown since a rebuild" };

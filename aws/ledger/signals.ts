@@ -8,7 +8,7 @@ import { queryAll } from "./query.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
 
-/** The last word on an edge or on a whole region. */
+/** The newest health signal of an edge or of a whole region. */
 export interface Signal extends EdgeHealth {
   at: number;
 }
@@ -16,7 +16,7 @@ export interface Signal extends EdgeHealth {
 export const readSignals = async (cell: string): Promise<Signal[]> =>
   (await queryAll<{ lastSignal: Signal }>(keys.signals(cell))).map(({ lastSignal }) => lastSignal);
 
-/** Keeps the newest signal of each subject, whatever order they arrive in. */
+/** Keeps the newest signal of each subject. Signals may arrive in any order. */
 export async function recordSignal(signal: Signal): Promise<void> {
   const subject = signal.edgeId === undefined ? `region#${signal.region}` : `edge#${signal.edgeId}`;
   try {

@@ -1,4 +1,4 @@
-/** Slot numbers: a counter of those never used, and free items for those that came back. */
+/** Slot numbers: a counter for numbers that were never used, and free items for numbers that were returned. */
 import {
   GetCommand,
   QueryCommand,
@@ -16,16 +16,16 @@ import { keys, padded } from "./keys.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
 
-/** `taken` numbers were handed out once; `free` of them are back, as far as the last audit counted. */
+/** `taken` numbers were handed out. `free` of them had been returned when the last audit counted them. */
 export interface Counter {
   taken: number;
   free: number;
 }
 
 /**
- * Reserves up to `count` slots: numbers never used first, in one increment; then free items, which are only looked at here
- * and taken with the admission that uses them. `from` (0 to 1) says where among the free ones to begin, so that batches
- * side by side do not all reach for the same.
+ * Reserves up to `count` slots: first numbers that were never used, in one increment; then free items. Free items are
+ * only read here; the admission that uses them takes them. `from` (0 to 1) is the position among the free items at
+ * which to begin, so that concurrent batches do not all choose the same items.
  */
 export async function reserveSlots(cell: Cell, kind: SlotKind, count: number, from: number): Promise<Reserved[]> {
   const fresh = await takeNumbers(cell, kind, count);
@@ -44,9 +44,9 @@ async function takeNumbers(cell: Cell, kind: SlotKind, count: number): Promise<n
   return rest > 0 ? ((await increment(cell, kind, rest)) ?? []) : [];
 }
 
-/** The numbers, or undefined when the cell has not so many left. */
+/** The numbers, or undefined when the cell has fewer left. */
 async function increment(cell: Cell, kind: SlotKind, count: number): Promise<number[] | undefined> {
-  if (count > slotsIn(cell, kind)) return undefined; // more than there are, and so more than a first batch may take
+  if (count > slotsIn(cell, kind)) return undefined; // the condition below would not refuse a cell's first batch
   try {
     const { Attributes } = await documents.send(
       new UpdateCommand({
@@ -86,11 +86,11 @@ async function findFree(cell: Cell, kind: SlotKind, count: number, from: number)
   return behind.length < count ? [...behind, ...(await page("sk < :start"))].slice(0, count) : behind;
 }
 
-/** A number below the counter that nobody has, for good: put among the free ones unless somebody has it after all. */
+/** Adds a number below the counter to the free items, unless a tenant has it after all. */
 export const returnSlot = (cell: string, kind: SlotKind, slot: number) =>
   ifSlot(cell, slot, "attribute_not_exists(pk)", { Put: { TableName, Item: keys.freeSlot(cell, kind, slot) } });
 
-/** Takes it from among the free ones again, if somebody has it. */
+/** Removes the number from the free items again, if a tenant has it. */
 export const withdrawSlot = (cell: string, kind: SlotKind, slot: number) =>
   ifSlot(cell, slot, "attribute_exists(pk)", { Delete: { TableName, Key: keys.freeSlot(cell, kind, slot) } });
 
@@ -110,7 +110,7 @@ async function ifSlot(
   }
 }
 
-/** What an audit counted: for placing tenants, not for giving slots out. */
+/** Stores an audit's count of free items. It is used to place tenants, not to reserve slots. */
 export async function countFree(cell: string, kind: SlotKind, free: number): Promise<void> {
   await documents.send(
     new UpdateCommand({

@@ -1,4 +1,4 @@
-/** What is observed of a tenant, beside its row: written when a rollout settles, and when an edge refuses its routes. */
+/** A tenant's observed state, beside its row: written when a rollout settles and when an edge refuses its routes. */
 import { DeleteCommand, PutCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { documents, isConditionFailed } from "../documents.ts";
@@ -16,9 +16,9 @@ export interface TenantStatus {
   /** Regions whose edges all serve it, and regions that have edges to wait for. */
   regions: string[];
   regionsCounted: string[];
-  /** Edges that were waited for in vain, as `edge (region): reason`. */
+  /** Counted edges that do not serve it, as `edge (region): reason`. */
   missing: string[];
-  /** The batch that settled it: where its trace is. */
+  /** The batch that settled it. It has the trace. */
   batchId: string;
   /** Milliseconds since 1970. */
   startedAt: number;
@@ -26,15 +26,15 @@ export interface TenantStatus {
   settledAt: number;
 }
 
-/** The last that was said of a tenant on the bus. */
+/** The last event about a tenant that was sent on the bus. */
 export interface Announced {
   generation: number;
   detailType: string;
 }
 
 /**
- * Writes a status unless a newer generation's is there, or one that settled later.
- * @returns what was said of the tenant last, whoever's status it is now
+ * Writes a status, unless the ledger has one of a newer generation or one that settled later.
+ * @returns the last event that was sent about the tenant, even if the status was not written
  */
 export async function writeStatus(tenantId: string, status: TenantStatus): Promise<Announced | undefined> {
   try {

@@ -18,7 +18,7 @@ export async function storeWait(cell: string, wait: Wait): Promise<void> {
   await documents.send(new PutCommand({ TableName, Item: { ...keys.wait(cell, wait.batchId), ...wait } }));
 }
 
-/** Removes the wait of this token; a newer one for the same batch stays. Without a token, whichever there is. */
+/** Removes the wait with this token; a newer wait of the same batch stays. Without a token, it removes any wait. */
 export async function removeWait(cell: string, batchId: string, token?: string): Promise<void> {
   const condition =
     token === undefined

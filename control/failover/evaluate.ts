@@ -6,8 +6,8 @@ import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
 import { changesBetween, planAccelerator } from "../../core/failover/plan.ts";
 
 /**
- * Reads everything that failover decides on, and decides: the changes to write now, and what is held back, with reasons. In
- * monitor mode and while frozen, every change is held back.
+ * Reads the input of failover and decides which changes to write now and which to hold back, with reasons. In monitor
+ * mode and while frozen, every change is held back.
  */
 export async function evaluateFailover(cellName: string) {
   const { fleet, mode, frozen } = await loadSettings();

@@ -1,4 +1,4 @@
-/** Copies of the live commit: one signed manifest a region, each on its own. */
+/** Copies the live commit to the regions: one signed manifest per region, each independent of the others. */
 import { type CopyFailure, clearCopyFailure, halt, noteCopyFailure } from "../../aws/ledger/cells.ts";
 import { readCommit } from "../../aws/ledger/commits.ts";
 import { logger } from "../../aws/logger.ts";
@@ -18,7 +18,7 @@ import { renderBucket, renderManifest } from "../../core/publishing/render.ts";
 import { publishLimits } from "../../schemas/limits.ts";
 import type { Publisher } from "./publisher.ts";
 
-/** Every region on its own: one that fails is noted for the status. */
+/** Copies to each region independently. A failing region is noted for the status. */
 export async function copyToRegions(
   publisher: Publisher,
   commit: Commit,
@@ -38,7 +38,7 @@ export async function copyToRegions(
   if (failures.length > 0 && failures.every((failure) => failure !== undefined)) throw failures[0]!;
 }
 
-/** One item while a region fails, none while it does not: `known` is what the ledger has. */
+/** The ledger has one item for each failing region, and none for the others. `known` has the ledger's items. */
 async function noteCopy(cell: string, region: string, failure: Error | undefined, known: CopyFailure[]): Promise<void> {
   const at = known.findIndex((noted) => noted.region === region);
   if (failure === undefined) {
@@ -54,21 +54,23 @@ async function noteCopy(cell: string, region: string, failure: Error | undefined
 }
 
 /**
- * Over what is known to stand there, or else over what is read again: the region's ETag before the ledger, so that what is
- * written is never older than what was there.
+ * Replaces the known manifest of the region. If that fails, or if the known one is newer than `commit` because another
+ * publisher has committed since, reads the region's manifest first and the ledger's commit second: then the written
+ * manifest is never older than the replaced one, and only a ledger that was restored is behind a manifest.
  */
 async function copyToRegion(publisher: Publisher, bucket: Bucket, commit: Commit): Promise<void> {
   const { cell, placing, stored } = publisher;
   await Promise.all(placing.get(bucket) ?? []);
   placing.delete(bucket);
-  if (stored.has(bucket) && (await writeManifest(publisher, bucket, stored.get(bucket), commit))) return;
+  const isNewer = manifestStep(stored.get(bucket)?.manifest, commit) === "ledger-behind";
+  if (stored.has(bucket) && !isNewer && (await writeManifest(publisher, bucket, stored.get(bucket), commit))) return;
   const there = await getManifest(bucket, cell, await publicKeys());
   const latest = await readCommit(cell);
   if (latest === undefined || (await writeManifest(publisher, bucket, there, latest))) return;
-  throw new Error(`the manifest in ${bucket.name} was written by others twice in a row`);
+  throw new Error(`the manifest in ${bucket.name} was replaced by another writer twice in a row`);
 }
 
-/** @returns false when somebody else wrote over `there` meanwhile */
+/** @returns false when another writer replaced `there` meanwhile */
 async function writeManifest(
   publisher: Publisher,
   bucket: Bucket,
@@ -80,7 +82,7 @@ async function writeManifest(
   if (step === "current") return true;
   if (step === "ledger-behind")
     throw new LedgerBehindError(
-      `${bucket.name} has generation ${there?.manifest?.generation} of cell ${cell}, the ledger only ${commit.generation}: restored from a backup?`,
+      `${bucket.name} has generation ${there?.manifest?.generation} of cell ${cell}, the ledger only ${commit.generation}: was it restored from a backup?`,
     );
   stored.delete(bucket);
   const missing = commit.routes.filter((hash) => !isPlaced(bucket, hash) && !there?.manifest?.routes.includes(hash));

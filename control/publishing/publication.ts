@@ -17,16 +17,16 @@ import type { Route } from "../../schemas/snapshot.ts";
 import { isFailing, type Publisher, place } from "./publisher.ts";
 
 /**
- * The cell as the ledger has it, unless the ledger is behind a manifest: a ledger that was restored from a backup would count
- * up to the manifests' generations and then pass them. Manifests are read first, because no manifest is ahead of a ledger that
- * is read after it.
+ * Reads the cell, unless the ledger is behind a manifest: the generations of a ledger that was restored from a backup
+ * would reach the manifests' generations and then pass them. Manifests are read first: without a restore, a ledger that
+ * is read later is never behind them.
  * @throws LedgerBehindError, and halts the cell, when the ledger is behind
  */
 export async function readCellUnlessBehind(publisher: Publisher): Promise<CellState> {
   const { cell, stored: known } = publisher;
   const keys = await publicKeys();
   const { copyFailures } = await readCell(cell);
-  const buckets = publisher.buckets.filter(({ region }) => !isFailing(region, copyFailures)); // they may hang
+  const buckets = publisher.buckets.filter(({ region }) => !isFailing(region, copyFailures)); // failing ones may hang
   const stored = await Promise.allSettled(buckets.map((bucket) => getManifest(bucket, cell, keys)));
   for (const [index, found] of stored.entries())
     if (found.status === "fulfilled") known.set(buckets[index]!, found.value);
@@ -34,7 +34,7 @@ export async function readCellUnlessBehind(publisher: Publisher): Promise<CellSt
   if (state.halt !== undefined) throw new LedgerBehindError(state.halt.reason);
   for (const [index, found] of stored.entries()) {
     const manifest = found.status === "fulfilled" ? found.value?.manifest : undefined;
-    if (manifest === undefined) continue; // a region that is out, or new: its copy finds out
+    if (manifest === undefined) continue; // the region is down or new: its copy finds out
     if (state.commit !== undefined && manifestStep(manifest, state.commit) !== "ledger-behind") continue;
     const reason = `${buckets[index]!.name} has generation ${manifest.generation} of cell ${cell}, which the ledger does not have: was it restored from a backup? See \`landfall rebuild\``;
     await halt(cell, reason, Date.now());
@@ -43,7 +43,7 @@ export async function readCellUnlessBehind(publisher: Publisher): Promise<CellSt
   return state;
 }
 
-/** The dirty batches' buckets, as they are live and as the ledger has them now. */
+/** The buckets of the dirty batches: their live routes, and their current routes in the ledger. */
 export async function readPublishFacts(
   { cell, settings, buckets, home }: Publisher,
   { structure }: CellState,
@@ -73,7 +73,7 @@ export async function readPublishFacts(
 function structureFor(moving: CellState["structure"], live: Commit | undefined, first: string | undefined) {
   if (moving !== undefined) return structureOf(moving.state);
   if (live !== undefined) return live.structure;
-  if (first === undefined) throw new Error("the stage's structures name none for this cell: deploy the stage again");
+  if (first === undefined) throw new Error("the stage's structures have none for this cell: deploy the stage again");
   return { default: first, overrides: {} };
 }
 

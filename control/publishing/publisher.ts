@@ -1,4 +1,4 @@
-/** What one publisher of a cell works with while it holds the lease. */
+/** The state of one publisher of a cell while it holds the lease. */
 import type { CopyFailure } from "../../aws/ledger/cells.ts";
 import type { Lease } from "../../aws/ledger/leases.ts";
 import type { Settings } from "../../aws/settings.ts";
@@ -27,7 +27,7 @@ export function newPublisher(cell: string, settings: Settings, lease: Lease): Pu
   return { cell, settings, buckets, home, lease, placing: new Map(), stored: new Map(), signed: new Map() };
 }
 
-/** A region that fails is copied to at the end of the drain: a bucket that hangs takes seconds until it fails. */
+/** Failing regions are copied to only after the drain: a bucket that hangs takes seconds to fail. */
 export const isFailing = (region: string, known: CopyFailure[]) => known.some((noted) => noted.region === region);
 
 /** Starts to put an object into a region. A put that fails is done again before the region's manifest is written. */

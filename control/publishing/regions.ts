@@ -7,7 +7,7 @@ export const bucketsOf = (fleet: Fleet): Bucket[] =>
     .map(([region, name]) => ({ region, name }))
     .sort((a, b) => (a.region < b.region ? -1 : 1));
 
-/** The home region's first, for reading what a commit names. */
+/** All buckets, the home region's first: for reading the objects that a commit names. */
 export const homeFirst = (fleet: Fleet): Bucket[] =>
   bucketsOf(fleet).sort((a, b) => Number(b.region === fleet.homeRegion) - Number(a.region === fleet.homeRegion));
 

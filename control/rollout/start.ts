@@ -4,8 +4,8 @@ import { startExecution } from "../../aws/workflows.ts";
 import { chunksOf } from "../../core/rollout/batch.ts";
 
 /**
- * Starts rollouts for these tenants (id to the stream's number of its last record, or ""), in batches that fit. The same
- * name and tenants again are the same batches and executions.
+ * Starts rollouts for these tenants, in batches that fit. `tenants` maps each id to the stream's sequence number of its
+ * last record, or "". The same name and tenants give the same batches and executions.
  */
 export async function startRollouts(name: string, tenants: Map<string, string>, now: number): Promise<void> {
   for (const [index, tenantIds] of chunksOf([...tenants.keys()]).entries()) {

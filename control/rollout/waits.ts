@@ -5,8 +5,8 @@ import { completeTask } from "../../aws/workflows.ts";
 import { evaluateWait } from "../../core/rollout/waits.ts";
 
 /**
- * Looks at every wait of the cell and ends those that are satisfied. Called after every ack, nack, new wait and change
- * of membership: whoever comes last sees that it is complete.
+ * Checks every wait of the cell and ends those that are satisfied. It is called after every ack, nack, new wait and
+ * change of membership, so that the last of these calls ends the wait.
  */
 export async function evaluateWaits(cell: string, now: number): Promise<void> {
   await evaluate(cell, await readWaits(cell), now);

@@ -10,7 +10,7 @@ import { claimsOf } from "./claims.ts";
 import { absent, type TenantRow } from "./tenant-row.ts";
 import type { Validated } from "./validate.ts";
 
-/** What admission read: the ledger's row first, then the record; `hash` is the record's canonical hash. */
+/** The input of admission. The ledger's row was read before the record; `hash` is the record's canonical hash. */
 export interface AdmissionFacts {
   tenantId: string;
   row: TenantRow | undefined;
@@ -24,19 +24,19 @@ export interface AdmissionFacts {
   now: number;
 }
 
-/** What to write, all of it on condition that the row is still at `expectedVersion` (0: there is none yet). */
+/** The writes. All of them require that the row is still at `expectedVersion` (0: there is no row yet). */
 export interface AdmissionPlan {
   kind: "write";
   expectedVersion: number;
   row: TenantRow;
-  /** Names and zones to claim, and to release into quarantine. What the tenant has already is in neither. */
+  /** Names and zones to claim, and those to release into quarantine. Claims that the tenant keeps are in neither. */
   claim: string[];
   release: string[];
   takeSlots: { protocol: string; slot: number; free: boolean }[];
   tombstoneSlots: { protocol: string; slot: number; reason: string }[];
   /** The tenant's routes from now on; undefined leaves them as they are. */
   routes: Route[] | undefined;
-  /** Slots whose route is no more. */
+  /** Slots whose route is removed. */
   dropRoutes: number[];
 }
 
@@ -47,7 +47,7 @@ const { transactionWritesMax, routeBytesMax, reasonsMax, reasonCharactersMax } =
 const isUnchanged = ({ row, hash, record }: AdmissionFacts) =>
   (row?.hash === hash && row.retry === undefined) || (row === undefined && record === undefined);
 
-/** Protocols of the record that have no slot yet, in order; those that a spare number serves are not among them. */
+/** Protocols of the record that need a new slot, in order. Protocols that can use a spare slot are left out. */
 export function slotsWanted(facts: AdmissionFacts): string[] {
   const { row, record, cell } = facts;
   if (isUnchanged(facts) || !record?.ok || sizeFault(facts, record.record) !== undefined) return [];
@@ -61,7 +61,7 @@ const slotless = (row: TenantRow | undefined, record: TenantRecord) =>
     .filter((protocol) => row === undefined || !Object.hasOwn(row.slots, protocol))
     .sort();
 
-/** Numbers that were reserved for the tenant and never taken, given to protocols of their kind. */
+/** Assigns spare slots, which were reserved for the tenant and never taken, to protocols of their kind. */
 function sparesFor(row: TenantRow | undefined, protocols: string[], cell: Cell): Record<string, number> {
   const spare = row?.cell === cell.name ? (row.spare ?? []).toSorted((a, b) => a - b) : [];
   const given: Record<string, number> = {};
@@ -72,7 +72,7 @@ function sparesFor(row: TenantRow | undefined, protocols: string[], cell: Cell):
   return given;
 }
 
-/** Decides what a tenant becomes. `fresh` are slots reserved for `slotsWanted`, by protocol. */
+/** Decides a tenant's new state. `fresh` are slots reserved for `slotsWanted`, by protocol. */
 export function admit(facts: AdmissionFacts, fresh: Record<string, Reserved>): Admission {
   const { row, record } = facts;
   if (isUnchanged(facts)) return { kind: "unchanged", row };
@@ -97,7 +97,7 @@ export const writesOf = (plan: AdmissionPlan) =>
   (plan.routes?.length ?? 0) +
   plan.dropRoutes.length;
 
-/** Too large for a tenant, or for what is left of its bucket; known before a slot is reserved or a name claimed. */
+/** Why a record is too large for a tenant or its bucket. It is checked before slots are reserved and names claimed. */
 function sizeFault(
   { row, cell, bucketRoom }: AdmissionFacts,
   record: TenantRecord,
@@ -106,7 +106,7 @@ function sizeFault(
   if (bytes > routeBytesMax)
     return {
       state: "Rejected",
-      reason: `backends: its routes are ${bytes} bytes, at most ${routeBytesMax} are taken: use fewer addresses or protocols`,
+      reason: `backends: its routes are ${bytes} bytes, at most ${routeBytesMax} are allowed: use fewer addresses or protocols`,
     };
   const before = row?.admitted === undefined ? 0 : routeBytes(row.admitted.record, cell);
   if (bytes - before <= bucketRoom) return undefined;
@@ -114,9 +114,10 @@ function sizeFault(
 }
 
 /**
- * The record can't be served: what was admitted before goes on, and the reasons are kept for whoever wrote it. Numbers
- * that were reserved for it are kept as spares, so that trying again and again costs the cell nothing. What is refused
- * for something that passes (`Pending`, claims that others have, a fault of ours) is looked at again.
+ * The record can't be served: the record that was admitted before stays in force, and the row keeps the reasons for the
+ * record's writer. Slots that were reserved for it become spares, so that repeated attempts take no more slots. A
+ * record that is refused for a temporary cause (`Pending`, claims of other tenants, a fault of Landfall) is evaluated
+ * again.
  */
 export function refuse(
   facts: AdmissionFacts,
@@ -138,7 +139,7 @@ export function refuse(
   });
 }
 
-/** Whether a refusal says of a row only what it has: to write it again would only be in the way of others. */
+/** Whether a refusal would leave a row unchanged: writing it again would only conflict with other writers. */
 export function isSameRefusal({ row: next }: AdmissionPlan, row: TenantRow | undefined): boolean {
   const said = ({ hash, state, reasons, cell, spare = [], blocked = [], retry }: TenantRow) =>
     canonicalJson({ hash, state, reasons, cell, spare, blocked, retry });
@@ -189,7 +190,7 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
 }
 
 function remove(facts: AdmissionFacts, old: TenantRow): AdmissionPlan {
-  const { admitted, spare: _, ...base } = nextRow(facts); // what is spare is lost, and found by the audit
+  const { admitted, spare: _, ...base } = nextRow(facts); // spare slots are lost here; the audit finds them
   const row: TenantRow = { ...base, state: "Removed", reasons: [], claims: [] };
   return {
     ...plan(facts, row),
@@ -204,7 +205,7 @@ function remove(facts: AdmissionFacts, old: TenantRow): AdmissionPlan {
   };
 }
 
-/** Slots that have a route by the record admitted last. */
+/** Slots that have a route from the last admitted record. */
 const servedSlots = (row: TenantRow | undefined, cell: Cell): number[] =>
   row?.admitted === undefined
     ? []

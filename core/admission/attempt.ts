@@ -1,4 +1,4 @@
-/** One attempt to admit a batch, and how far the batch is after it. */
+/** One attempt to admit a batch, and the batch's progress after it. */
 import type { ChangedTenant } from "../publishing/changes.ts";
 import type { Outcome, Reservation } from "../rollout/batch.ts";
 
@@ -7,27 +7,27 @@ export interface Processed {
   tenantId: string;
   /** Slots that were reserved for it, and where. */
   reservation: Reservation;
-  /** What was decided and written; `deferred` when the row changed meanwhile or a call failed in a way that passes. */
+  /** The written decision; `deferred` when the row changed meanwhile or a call failed temporarily. */
   outcome: Outcome | "deferred";
   /** The record changed between the read and the write, so that it has to be read again. */
   changed: boolean;
 }
 
 export interface Attempt {
-  /** Outcomes of earlier attempts, which hold. */
+  /** Outcomes of earlier attempts. They remain valid. */
   earlier: Outcome[];
   /** Every other tenant of the batch. */
   processed: Processed[];
 }
 
 export interface Progress {
-  /** Tenants that are done with, in order of the attempts. */
+  /** Outcomes of finished tenants, in the order of the attempts. */
   outcomes: Outcome[];
   /** Tenants that the next attempt processes. */
   deferred: string[];
-  /** Slots that stay reserved for deferred tenants. What was written for a tenant holds its slots by itself. */
+  /** Slots that stay reserved for deferred tenants. A tenant's written row holds its slots itself. */
   reserved: Record<string, Reservation>;
-  /** Cells whose routes this attempt changed, in order, each with all tenants of the batch that live there. */
+  /** Cells whose routes this attempt changed, in order, each with all tenants of the batch in that cell. */
   dirty: { cell: string; tenants: ChangedTenant[] }[];
 }
 
@@ -53,5 +53,5 @@ export function progressOf({ earlier, processed }: Attempt): Progress {
   };
 }
 
-/** Neither a record nor a row: nothing of such a tenant is published. */
+/** A tenant with neither a record nor a row is unknown: nothing is published for it. */
 const isKnown = ({ state }: Outcome) => state !== "none";

@@ -4,9 +4,9 @@ import { isPublicSuffix } from "./validate.ts";
 const parentOf = (name: string) => name.slice(name.indexOf(".") + 1);
 
 /**
- * All that a record claims, in order: its hostnames, its wildcard, and as `@parent` the zone of each, so that
- * `x.parent` and `*.parent` can't go to two tenants. Parents where no tenant can have a wildcard need no zone:
- * those of the platform, and public suffixes.
+ * All claims of a record, in order: its hostnames, its wildcard, and the zone of each of them as `@parent`. Because of
+ * the zones, `x.parent` and `*.parent` can't belong to two tenants. Parents where no tenant can have a wildcard need no
+ * zone: the platform's domains and public suffixes.
  */
 export function claimsOf(record: TenantRecord, platformDomains: string[]): string[] {
   const names = record.wildcard === undefined ? record.hostnames : [...record.hostnames, record.wildcard];
@@ -21,4 +21,4 @@ export const claimField = (claim: string) => (claim.startsWith("*") ? "wildcard"
 
 /** A claim in words, for a reason. */
 export const claimInWords = (claim: string) =>
-  claim.startsWith("@") ? `the zone of ${claim.slice(1)}, names one label below it,` : claim;
+  claim.startsWith("@") ? `the zone of ${claim.slice(1)} (names one label below it)` : claim;

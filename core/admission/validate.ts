@@ -11,8 +11,8 @@ export const isPublicSuffix = (name: string) => getPublicSuffix(name, { allowPri
 export type Validated = { ok: true; record: TenantRecord } | { ok: false; reasons: string[] };
 
 /**
- * Never a backend, whatever the fleet allows: unspecified, link-local and metadata, multicast, broadcast, and IPv6 forms
- * that carry an IPv4 address past the ranges.
+ * Kinds of addresses that are never backends, even inside the fleet's ranges: unspecified, link-local and metadata,
+ * multicast, broadcast, and IPv6 forms of IPv4 addresses, which would bypass the ranges.
  */
 const forbiddenKinds = new Set([
   "unspecified",
@@ -29,16 +29,16 @@ const forbiddenKinds = new Set([
 /** EC2's own services at unique-local addresses: metadata, DNS, time. */
 const instanceServices = ipaddr.parseCIDR("fd00:ec2::/64");
 
-/** Names of no public DNS (RFC 6761, 6762, 7686, 8375, 9476): nobody outside could reach them. */
+/** Suffixes outside the public DNS (RFC 6761, 6762, 7686, 8375, 9476): users could not reach such names. */
 const reservedSuffixes = ["localhost", "local", "internal", "invalid", "onion", "arpa", "alt"];
 
-/** The record as Landfall understands it, or every reason why it can't be served. `edges` are addresses of edges. */
+/** The parsed record, or every reason why it can't be served. `edges` are addresses of edges. */
 export function validateRecord(input: unknown, fleet: Fleet, edges: ReadonlySet<string> = new Set()): Validated {
   const bytes = Buffer.byteLength(canonicalJson(plain(input)) ?? "");
   if (bytes > tenantLimits.recordBytesMax)
     return {
       ok: false,
-      reasons: [`record: is ${bytes} bytes of JSON, at most ${tenantLimits.recordBytesMax} are taken`],
+      reasons: [`record: is ${bytes} bytes of JSON, at most ${tenantLimits.recordBytesMax} are allowed`],
     };
   const parsed = parseTenantRecord(input);
   const record = parsed.ok ? parsed.record : parsed.readable;
@@ -69,7 +69,7 @@ function addressFaults(record: Partial<TenantRecord>, fleet: Fleet, edges: Reado
       if (forbiddenKinds.has(address.range())) faults.push(`${at} is a ${address.range()} address and never a backend`);
       else if (address.kind() === "ipv6" && address.match(instanceServices))
         faults.push(`${at} is a service of EC2 itself and never a backend`);
-      else if (edges.has(text)) faults.push(`${at} is an edge of Landfall: it would serve itself`);
+      else if (edges.has(text)) faults.push(`${at} is an edge of Landfall: the edge would connect to itself`);
       else if (!inside)
         faults.push(`${at} is outside the ranges this fleet allows (${fleet.backendRanges.join(", ")})`);
     });
@@ -85,18 +85,18 @@ function nameFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
       faults.push(`hostnames[${index}]: ${name} is reserved by the platform`);
     if (isReserved(name, owned)) faults.push(`hostnames[${index}]: ${name} is not a name of the public DNS`);
     if (name.endsWith(`.${fleet.endpointDomain}`))
-      faults.push(`hostnames[${index}]: names below ${fleet.endpointDomain} are the endpoints' own`);
+      faults.push(`hostnames[${index}]: names below ${fleet.endpointDomain} are reserved for endpoints`);
   });
   record.hostnames?.forEach((name, index) => {
-    if (isPublicSuffix(name)) faults.push(`hostnames[${index}]: ${name} is a public suffix, which nobody owns`);
+    if (isPublicSuffix(name)) faults.push(`hostnames[${index}]: ${name} is a public suffix, which no tenant can own`);
   });
   const parent = record.wildcard?.slice(2);
   if (parent !== undefined && isReserved(parent, owned))
     faults.push(`wildcard: ${record.wildcard} is not a name of the public DNS`);
   if (parent !== undefined && isPublicSuffix(parent))
-    faults.push(`wildcard: ${record.wildcard} covers a public suffix, which nobody owns`);
+    faults.push(`wildcard: ${record.wildcard} covers a public suffix, which no tenant can own`);
   if (parent !== undefined && owned.some((domain) => parent === domain || parent.endsWith(`.${domain}`)))
-    faults.push(`wildcard: ${record.wildcard} is below a domain of the platform, where wildcards are not given out`);
+    faults.push(`wildcard: ${record.wildcard} is below a domain of the platform, where wildcards are not allowed`);
   return faults;
 }
 

@@ -1,12 +1,12 @@
 import { auditLimits } from "../../schemas/limits.ts";
 
-/** Differences between what is desired and what is observed, as one audit saw them: what differs to how. */
+/** Differences between desired and observed state that one audit found: pairs of what differs and how. */
 export interface Seen {
   differences: [key: string, how: string][];
   at: number;
 }
 
-/** Differences in order, as many as one item takes. */
+/** The differences in order, as many as fit into one item. */
 export function bounded(differences: Map<string, string>): Seen["differences"] {
   const kept: [string, string][] = [];
   let bytes = 0;
@@ -18,7 +18,7 @@ export function bounded(differences: Map<string, string>): Seen["differences"] {
   return kept;
 }
 
-/** Differences that were the same in the last audit, in order: these are to be mended. */
+/** Differences that the last audit found unchanged, in order. These must be repaired. */
 export function seenTwice(differences: Map<string, string>, before: Seen | undefined, now: number): string[] {
   if (before === undefined || now - before.at < auditLimits.apartMs) return [];
   const known = new Map(before.differences);

@@ -1,14 +1,14 @@
 import { auditLimits } from "../../schemas/limits.ts";
 
-/** Hashes that were referenced at a time. */
+/** The hashes that were referenced at one time. */
 export interface References {
   at: number;
   hashes: string[];
 }
 
 /**
- * Objects that nothing has referenced for seven days: put before, in no note since, and the notes reach back that far. A
- * publisher puts again what it references, which makes an object young.
+ * Objects without a reference for seven days: they were put before that, no later note names them, and the notes reach
+ * back that far. A publisher puts an object again when it references it, which renews its `putAt`.
  */
 export function objectsToDelete(
   objects: { hash: string; putAt: number }[],

@@ -18,7 +18,7 @@ export const newAccount = (taken: Record<SlotKind, number>): SlotAccount => ({
   free: new Set(),
 });
 
-/** Slots that were handed out and that nothing accounts for, as differences: the function that reserved them died. */
+/** Unaccounted slots that were handed out, as differences: the function that reserved them died. */
 export function lostSlots(cell: Cell, { taken, known }: SlotAccount): Map<string, string> {
   const lost = new Map<string, string>();
   for (const kind of slotKinds)
@@ -29,7 +29,7 @@ export function lostSlots(cell: Cell, { taken, known }: SlotAccount): Map<string
   return lost;
 }
 
-/** Slots that are free and have a tenant: they were given back as lost, and then taken after all. */
+/** Slots that are free and have a tenant: they were freed as lost, and then taken after all. */
 export const ownedAndFree = ({ owned, free }: SlotAccount): number[] =>
   [...free].filter((slot) => owned.has(slot)).sort((a, b) => a - b);
 

@@ -1,9 +1,9 @@
 import { auditLimits } from "../../schemas/limits.ts";
 import { absent, type TenantRow } from "../admission/tenant-row.ts";
 import { kindOf, type SlotKind, slotKinds } from "../slots/numbering.ts";
-import type { CellRoom } from "../slots/placement.ts";
+import { type CellRoom, roomFor } from "../slots/placement.ts";
 
-/** A tenant as the ledger has it, as far as an audit compares it. */
+/** The part of a tenant's ledger state that an audit compares. */
 export interface LedgerTenant {
   tenantId: string;
   version: number;
@@ -11,15 +11,15 @@ export interface LedgerTenant {
   state: TenantRow["state"];
   retry: boolean;
   blocked: string[];
-  /** The generation that edges should serve, and what the last settled status says. */
+  /** The generation that edges should serve, and the generation and result of the last settled status. */
   admitted: number;
   observed: number;
   served: string;
 }
 
 /**
- * Tenants whose record, row and status do not agree, and how: work that was lost, failed for good, or never settled.
- * `hashes` are the records' canonical hashes, `owners` who has each claim.
+ * Tenants whose record, row and status differ, and how: their work was lost, failed for good, or never settled.
+ * `hashes` are the canonical hashes of the records; `owners` maps each claim to its tenant.
  */
 export function tenantDifferences(
   hashes: Map<string, string>,
@@ -36,21 +36,19 @@ export function tenantDifferences(
   return found;
 }
 
-/** A tenant that waits for room: what its record wants, and what it has. */
-export interface PendingTenant {
-  tenantId: string;
-  cell: string;
+/** A tenant that waits for room, and the protocols of its record. */
+export interface PendingTenant extends Pick<TenantRow, "tenantId" | "cell" | "slots" | "spare"> {
   protocols: string[];
-  slots: Record<string, number>;
 }
 
-/** Pending tenants for all of whose missing slots some cell has room: its own, once it has slots there. */
+/** Pending tenants whose missing slots all fit into one cell. A tenant that has slots fits only into its own cell. */
 export function admissible(pending: PendingTenant[], rooms: CellRoom[]): string[] {
-  const fits = ({ cell: own, protocols, slots }: PendingTenant) => {
+  const fits = (tenant: PendingTenant) => {
+    const { cell: own, protocols, slots } = tenant;
     const missing = protocols.filter((protocol) => !Object.hasOwn(slots, protocol));
     const cells = rooms.filter(({ cell }) => Object.keys(slots).length === 0 || cell.name === own);
     const wanted = (kind: SlotKind) => missing.filter((protocol) => kindOf(protocol) === kind).length;
-    return cells.some(({ room }) => slotKinds.every((kind) => room[kind] >= wanted(kind)));
+    return cells.some((cell) => slotKinds.every((kind) => roomFor(tenant, cell, kind) >= wanted(kind)));
   };
   return pending
     .filter(fits)

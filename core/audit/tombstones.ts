@@ -7,36 +7,37 @@ export interface Tombstone {
   tenantId: string;
   /** When it was given up, milliseconds since 1970. */
   at: number;
-  /** The live commit when an audit first saw it. */
+  /** The live generation when an audit first found it. */
   seenAt?: number;
-  /** The first commit that was seen without it; later ones have it neither, until it is claimed again. */
+  /** The first commit that was found without it. Later commits are without it too, until it is claimed again. */
   absentFrom?: number;
 }
 
 export interface FreeingFacts {
   edges: EdgeRow[];
-  /** The oldest generation that any region's manifest has: what an edge that boots there begins with. */
+  /** The oldest generation among the regions' manifests: an edge that boots there starts with it. */
   publishedFrom: number;
   coolOffMs: number;
   now: number;
 }
 
 /**
- * Whether a tombstone may be freed: every edge that counts serves a commit without it, and the cool-off has passed. Every
- * edge counts that the ledger knows, however long it has been silent: one that is cut off may still serve users.
+ * Whether a tombstone may be freed: every counted edge serves a commit without it, and the cool-off has passed. Every
+ * edge of the ledger counts, no matter how long ago it reported: an edge that is cut off may still serve users.
  */
 export function mayFree({ tenantId, at, absentFrom }: Tombstone, facts: FreeingFacts): boolean {
   if (absentFrom === undefined || facts.publishedFrom < absentFrom || facts.now - at < facts.coolOffMs) return false;
   return facts.edges.every((edge) => edge.appliedGeneration >= absentFrom && !keepsOld(edge, tenantId));
 }
 
-/** An edge that refuses a tenant's route serves the last good one, whatever generation it is at. */
+/** An edge that refuses a tenant's route keeps serving the last good one, at any generation. */
 const keepsOld = ({ rejectedRoutes }: EdgeRow, tenantId: string) =>
   rejectedRoutes.length >= edgeLimits.rejectedRoutesMax || rejectedRoutes.some((route) => route.tenantId === tenantId);
 
 /**
- * Whether a live commit without it means that every later one is without it too. A publisher that rendered before it was
- * given up can commit only on top of the commit that it saw then: not when it lost the lease, and not two commits later.
+ * Whether a live commit without the tombstone proves that every later commit is without it too. A publisher that
+ * rendered before the slot or name was given up can commit only directly on top of the commit that it read. It can't
+ * commit after it lost the lease, nor two commits later.
  */
 export const isConclusive = ({ seenAt }: Tombstone, generation: number, leaseTaken: boolean) =>
   leaseTaken || (seenAt !== undefined && generation >= seenAt + 2);

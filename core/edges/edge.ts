@@ -60,11 +60,11 @@ export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, n
   };
 }
 
-/** It reported lately. */
+/** Whether the edge reported recently. */
 export const isRecent = ({ reportedAt }: Pick<EdgeRow, "reportedAt">, now: number) =>
   now - reportedAt <= edgeLimits.recentReportMs;
 
-/** It serves a generation, and its nginx accepts: it can take users. */
+/** Whether the edge can take users: it serves a generation, and its nginx accepts connections. */
 export const isReady = (row: EdgeRow) => row.appliedGeneration > 0 && row.serving;
 
 /** Refusals that a report added, and tenants whose routes it no longer refuses. */

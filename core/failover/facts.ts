@@ -8,8 +8,8 @@ export interface HealthSignal {
 }
 
 /**
- * What failover knows of each edge, in order: its last report, and the last health event about it. Only an edge that
- * reported lately is ready to be added: one that is gone must not be put in again.
+ * What failover knows about each edge, in order: its last report and the last health event about it. Only an edge that
+ * reported recently is ready to be added: a terminated edge must not be added again.
  */
 export function edgeFacts(rows: EdgeRow[], signals: HealthSignal[], now: number): EdgeFacts[] {
   const degraded = new Set(signals.filter((signal) => signal.health === "degraded").map((signal) => signal.edgeId));
@@ -24,7 +24,7 @@ export function edgeFacts(rows: EdgeRow[], signals: HealthSignal[], now: number)
     .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));
 }
 
-/** Regions that a health event took out as a whole, in order. */
+/** Regions that a health event reported as degraded as a whole, in order. */
 export const degradedRegions = (signals: HealthSignal[]): string[] =>
   signals
     .filter((signal) => signal.edgeId === undefined && signal.health === "degraded")

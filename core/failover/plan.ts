@@ -1,4 +1,4 @@
-/** Failover, first version: who should be in the accelerator and with which weight. Pure; times in milliseconds. */
+/** Failover, first version: which edges the accelerator should have, with what weight. Pure; times in milliseconds. */
 
 export const fullWeight = 128;
 export const fullDial = 100;
@@ -6,7 +6,7 @@ export const fullDial = 100;
 export interface EdgeFacts {
   edgeId: string;
   region: string;
-  /** It serves a generation and nginx accepts, by its own word of late. */
+  /** A recent report shows that it serves a generation and that its nginx accepts connections. */
   ready: boolean;
   /** The last health event about it. */
   health: "healthy" | "degraded";
@@ -16,7 +16,7 @@ export interface EdgeFacts {
 
 export interface Desired {
   groups: { region: string; dial: number; endpoints: { edgeId: string; weight: number }[] }[];
-  /** What the policy would not do, and why. */
+  /** Changes that the policy holds back, and why. */
   held: string[];
 }
 
@@ -35,16 +35,16 @@ const byName =
     name(a) < name(b) ? -1 : 1;
 
 /**
- * The whole list with every weight explicit. A degraded edge gets weight 0 and a degraded region dial 0, unless that
- * would leave the listener without an endpoint that takes users: a degraded edge is better than none. An edge that is already in stays in: silence is not
- * a withdrawal, and the accelerator's own health check sees the dead.
+ * Returns the whole list, with every weight explicit. A degraded edge gets weight 0 and a degraded region gets dial 0,
+ * unless the listener would then have no endpoint that takes users: a degraded edge is better than none. An edge that
+ * is already in the accelerator stays when it stops reporting: the accelerator's own health check detects dead edges.
  */
 export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], observed: Observed): Desired {
   const held: string[] = [];
   const present = new Map(
     observed.groups.flatMap((group) => group.endpoints.map((e) => [e.edgeId, { ...e, region: group.region }] as const)),
   );
-  // Who is gone is taken out, unless its group would be empty: a list without endpoints is never sent.
+  // Removes a terminated edge, unless its group would become empty: a list without endpoints is never sent.
   const stays = ({ gone, region }: EdgeFacts) =>
     !gone || !edges.some((other) => !other.gone && other.region === region && present.has(other.edgeId));
   const members = edges.filter((edge) => (edge.ready || present.has(edge.edgeId)) && stays(edge));
@@ -55,11 +55,11 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
       members.push({ edgeId, region: endpoint.region, ready: false, health: "healthy", gone: false });
 
   const unhealthy = new Set([...present].filter(([, e]) => e.health === "UNHEALTHY").map(([edgeId]) => edgeId));
-  // Only what the accelerator itself finds healthy counts as somebody left: not who is about to join, nor who is silent.
+  // Counts only endpoints that the accelerator reports as healthy, not edges that are about to join or do not report.
   const takesUsers = (edge: EdgeFacts) => edge.health === "healthy" && present.get(edge.edgeId)?.health === "HEALTHY";
   const withdraw = members.some(takesUsers);
   if (!withdraw && members.some((edge) => edge.health === "degraded"))
-    held.push("no edge would be left: every edge that lives takes users");
+    held.push("no edge would be left: all live edges take users");
 
   const regions = [...new Set(members.map((edge) => edge.region))].sort();
   const carrying = regions.filter(
@@ -67,7 +67,7 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
   );
   const dialDown = carrying.length > 0;
   if (!dialDown && degradedRegions.some((region) => regions.includes(region)))
-    held.push("no region would be left: dials go up");
+    held.push("no region would be left: all dials are set to 100");
 
   const weightOf = (edge: EdgeFacts) => {
     if (!withdraw) return unhealthy.has(edge.edgeId) ? (present.get(edge.edgeId)?.weight ?? fullWeight) : fullWeight;
@@ -88,7 +88,7 @@ export type Change =
   | { kind: "create"; region: string; dial: number; endpoints: { edgeId: string; weight: number }[] }
   | { kind: "update"; region: string; arn: string; dial: number; endpoints: { edgeId: string; weight: number }[] };
 
-/** What must be written to move `observed` to `desired`. Empty means converged. Groups that gain come first. */
+/** The writes that change `observed` to `desired`; empty when converged. Groups that gain capacity come first. */
 export function changesBetween(desired: Desired, observed: Observed): Change[] {
   const dead = new Set(
     observed.groups.flatMap(({ endpoints }) =>
@@ -107,7 +107,7 @@ export function changesBetween(desired: Desired, observed: Observed): Change[] {
     .map(({ gain: _, ...change }) => change);
 }
 
-/** What a group takes; the dead take nothing, whatever their weight. */
+/** The load that a group can take. Unhealthy endpoints take none, whatever their weight. */
 const load = (group: { dial: number; endpoints: { edgeId: string; weight: number }[] }, dead: Set<string>) =>
   group.dial * group.endpoints.reduce((sum, { edgeId, weight }) => sum + (dead.has(edgeId) ? 0 : weight), 0);
 

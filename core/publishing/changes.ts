@@ -13,15 +13,15 @@ export interface ChangedTenant {
   slots: number[];
 }
 
-/** What the ledger has in some slots: routes, and routes that were removed. */
+/** The ledger's content for some slots: current routes and removed routes. */
 export interface LedgerRoutes {
   routes: Route[];
   removed: RemovedRoute[];
 }
 
 /**
- * Every slot to read for some tenants: those that their marks name, and those that are live. A mark may come late, and name
- * fewer slots than were published meanwhile.
+ * Every slot to read for changed tenants: the slots that their marks name, and the slots of their live routes. A late
+ * mark may name fewer slots than were published meanwhile.
  */
 export function slotsToRead(live: Route[], changed: ChangedTenant[]): number[] {
   const tenants = new Set(changed.map(({ tenantId }) => tenantId));
@@ -30,8 +30,9 @@ export function slotsToRead(live: Route[], changed: ChangedTenant[]): number[] {
 }
 
 /**
- * The live routes of a bucket, with the changed tenants' routes as the ledger has them. Unchanged tenants are not read
- * again. A route that another tenant has in one of the slots by now belongs to that tenant's own change.
+ * The live routes of a bucket, with the changed tenants' routes replaced by the ledger's. Unchanged tenants are not
+ * read again. If another tenant meanwhile has a route in one of the slots, that route belongs to that tenant's own
+ * change.
  */
 export function withChanges(live: Route[], changed: ChangedTenant[], ledger: LedgerRoutes): LedgerRoutes {
   const tenants = new Set(changed.map(({ tenantId }) => tenantId));

@@ -1,7 +1,7 @@
 /** The commit of a cell, and the regional manifests that are copies of it. */
 import type { Manifest } from "../../schemas/snapshot.ts";
 
-/** The live commit: the one truth about what the cell's edges are to serve. Times are milliseconds since 1970. */
+/** The live commit: it alone defines what the cell's edges should serve. Times are milliseconds since 1970. */
 export interface Commit {
   generation: number;
   incarnation: string;

@@ -2,7 +2,7 @@ import { snapshotLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
 
-/** What the ledger says of a slot whose route is no more: the tenant it was, and the generation that removed it. */
+/** The ledger's note about a slot whose route was removed: its tenant, and the generation that removed it. */
 export interface RemovedRoute {
   slot: number;
   tenantId: string;
@@ -10,8 +10,8 @@ export interface RemovedRoute {
 }
 
 /**
- * Reasons against publishing `next` over `live`; empty lets it pass. A route may only differ when the ledger gave its
- * tenant a greater generation, and may only vanish when the ledger says that it was removed.
+ * Reasons against publishing `next` over `live`; empty when it may be published. A route may change only if the ledger
+ * gave its tenant a greater generation. A route may disappear only if the ledger notes its removal.
  */
 export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]): string[] {
   const before = new Map(live.map((route) => [route.slot, route]));

@@ -1,4 +1,4 @@
-/** The ledger as the snapshot says it must be: for a ledger that was restored from a backup, or lost. */
+/** Computes the ledger from the snapshot, for a ledger that was restored from a backup or lost. */
 import type { Cell } from "../../schemas/fleet.ts";
 import { slotLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
@@ -19,24 +19,25 @@ export interface RebuildFacts {
 }
 
 export interface Rebuild {
-  /** Rows to write; each is looked at again by admission. */
+  /** Rows to write. Admission evaluates each of them again. */
   rows: TenantRow[];
   claims: { claim: string; tenantId: string }[];
   slots: { slot: number; tenantId: string; protocol: string; givenUp: boolean }[];
-  /** Numbers that were handed out, and of which nobody knows any more: kept until every edge acked, like any other. */
+  /** Slots that were handed out and that no known tenant holds. Kept until every edge acked, like any other slot. */
   unknown: number[];
   taken: Record<SlotKind, number>;
 }
 
-/** More than an admission under way can have written: what it read before is never what it finds. */
+/** More versions than a concurrent admission can have written: the version that it read before never matches again. */
 const versionStep = 1_000_000;
 
-/** The hash of no record: admission looks at the row again, and its generation grows. */
+/** A hash that no record has: admission evaluates the row again, and its generation grows. */
 const rebuilt = "rebuilt";
 
 /**
- * What edges serve is the truth: its slots and names belong to the tenants that it names, whoever has them in the ledger.
- * Tenants that it lacks keep what is left to them, until admission has looked at their records.
+ * The served snapshot decides: its slots and names belong to the tenants that it names, even if the ledger gives them
+ * to other tenants. A tenant that it does not name keeps its other slots and names until admission evaluates its
+ * record.
  */
 export function planRebuild(facts: RebuildFacts): Rebuild {
   const { cell, routes, rows } = facts;
@@ -116,7 +117,7 @@ function otherRow(
   };
 }
 
-/** As much of the record as its routes tell: all that admission compares a new one with. */
+/** The part of a record that its routes contain. Admission compares a new record with no other part. */
 function recordOf(routes: Route[]): TenantRecord {
   const [first] = routes;
   const named = routes.find(({ protocol }) => protocol === "tls");

@@ -1,6 +1,7 @@
 /**
- * A new structure reaches a cell's edges in stages: one edge, its region, all. Each stage is watched for a while; an edge
- * that refuses it, or is worse off with it, sends everybody back. State in, state out: one evaluation a tick.
+ * A new structure reaches a cell's edges in stages: one edge, its region, all. Each stage is watched for a while. If an
+ * edge refuses the structure or gets worse with it, all edges return to the old one. State in, state out: one
+ * evaluation per tick.
  */
 
 import { structureRefused } from "../../schemas/events.ts";
@@ -16,7 +17,7 @@ export interface StructureState {
   /** When the stage was decided, and when it was first seen published, milliseconds since 1970. */
   since: number;
   publishedAt?: number;
-  /** Edges that were degraded before: no witnesses. */
+  /** Edges that were degraded before the stage: their health is not counted against the structure. */
   unwell: string[];
   /** Edges that have the target by override, in order. */
   edges: string[];
@@ -30,7 +31,7 @@ export interface StructureFacts {
   live: Manifest["structure"];
   state: StructureState | undefined;
   edges: EdgeRow[];
-  /** Edges that a health event says are degraded. */
+  /** Edges that a health event reported as degraded. */
   degraded: string[];
   bakeMs: number;
   now: number;
@@ -61,7 +62,7 @@ export function advanceStructure(facts: StructureFacts): StructureState | undefi
 }
 
 function begin({ state, wanted, live, edges, degraded, now }: StructureFacts): StructureState | undefined {
-  if (state !== undefined && !isPublished(live, structureOf(state))) return undefined; // a return is under way
+  if (state !== undefined && !isPublished(live, structureOf(state))) return undefined; // still returning to `from`
   if (live.default === wanted || (state?.stage === "returned" && state.target === wanted && state.reason !== undefined))
     return undefined;
   const canary = edges
@@ -87,16 +88,16 @@ const isPublished = (live: Manifest["structure"], asked: Manifest["structure"]) 
   live.default === asked.default &&
   Object.keys(live.overrides).sort().join() === Object.keys(asked.overrides).sort().join();
 
-/** Why an edge that was given the target speaks against it. In the last stage, who was silent before is no witness. */
+/** Why an edge with the target counts against it. In the last stage, edges that do not report are not counted. */
 function faultOf(edge: EdgeRow, state: StructureState, facts: StructureFacts): string | undefined {
   const { stage, publishedAt = facts.now, unwell } = state;
   const { wanted, degraded, now } = facts;
   const who = `${edge.edgeId} (${edge.region})`;
   const waited = now - publishedAt > structureLimits.applyMs;
-  if (!isRecent(edge, now)) return stage !== "all" && waited ? `${who} fell silent with it` : undefined;
+  if (!isRecent(edge, now)) return stage !== "all" && waited ? `${who} stopped reporting with it` : undefined;
   if (edge.structure !== wanted && edge.nack?.reason.startsWith(structureRefused)) return `${who} ${edge.nack.reason}`;
   if (edge.structure !== wanted) return waited ? `${who} did not apply it` : undefined;
-  if (edge.drain !== undefined) return undefined; // it refuses users because it was asked to
+  if (edge.drain !== undefined) return undefined; // it refuses users because it drains
   if (!edge.serving) return `${who} does not serve with it`;
   return degraded.includes(edge.edgeId) && !unwell.includes(edge.edgeId) ? `${who} is degraded with it` : undefined;
 }

@@ -6,11 +6,11 @@ export interface Condition {
   status: "True" | "False" | "Unknown";
   /** One word for programs. */
   reason: string;
-  /** For people; empty when there is nothing to say. */
+  /** A text for people; may be empty. */
   message: string;
-  /** The tenant's generation that it is about. */
+  /** The tenant's generation that the condition describes. */
   generation: number;
-  /** Since when, milliseconds since 1970. */
+  /** When it became so, in milliseconds since 1970. */
   at?: number;
 }
 
@@ -29,7 +29,7 @@ export interface ConditionFacts {
   refusals: { edgeId: string; region: string; reason: string; at: number }[];
 }
 
-/** Admitted, Published and Served of a tenant, in this order. */
+/** The conditions of a tenant: Admitted, Published and Served, in this order. */
 export function conditionsOf({ row, status, refusals }: ConditionFacts): Condition[] {
   const wanted = row.state === "Removed" ? row.generation : (row.admitted?.generation ?? 0);
   return [admitted(row), published(wanted, status), served(row, wanted, status, refusals)];

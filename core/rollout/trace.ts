@@ -1,4 +1,4 @@
-/** The life of a tenant's latest settled change, from the stream to each edge. Times are milliseconds since 1970. */
+/** The steps of a tenant's latest settled change, from the stream to each edge. Times are milliseconds since 1970. */
 export interface TraceFacts {
   sequence: string | undefined;
   startedAt: number;

@@ -5,7 +5,7 @@ import { slotLimits } from "../../schemas/limits.ts";
 export type SlotKind = "raw" | "tls";
 export const slotKinds: SlotKind[] = ["raw", "tls"];
 
-/** Any protocol but `tls` is raw: it is reached by a port of its own. */
+/** Any protocol except `tls` is raw: it has its own port. */
 export const isRaw = (protocol: string) => protocol !== "tls";
 export const kindOf = (protocol: string): SlotKind => (isRaw(protocol) ? "raw" : "tls");
 export const kindOfSlot = (slot: number): SlotKind => (slot < slotLimits.tlsSlotBase ? "raw" : "tls");

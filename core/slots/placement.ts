@@ -1,4 +1,4 @@
-/** Which cell a tenant lives in. */
+/** Chooses a cell for each tenant. */
 import type { Cell } from "../../schemas/fleet.ts";
 import type { TenantRow } from "../admission/tenant-row.ts";
 import type { Validated } from "../admission/validate.ts";
@@ -14,13 +14,22 @@ export interface CellRoom {
 export const roomIn = (cell: Cell, kind: SlotKind, { taken, free }: { taken: number; free: number }) =>
   Math.max(0, slotsIn(cell, kind) - taken) + free;
 
+/** Slots of a kind that a tenant can get in a cell: the free ones, and its own spare ones. */
+export const roomFor = (
+  tenant: Pick<TenantRow, "cell" | "spare"> | undefined,
+  { cell, room }: CellRoom,
+  kind: SlotKind,
+): number =>
+  room[kind] +
+  (tenant?.cell === cell.name ? (tenant.spare ?? []).filter((slot) => kindOfSlot(slot) === kind).length : 0);
+
 /** A tenant with slots stays in its cell; any other may go anywhere. */
 const isSettled = (row: TenantRow | undefined): row is TenantRow =>
   row !== undefined && (row.admitted !== undefined || Object.keys(row.slots).length > 0);
 
 /**
- * The cell of each tenant, in order of the tenants: the one it is in, or else the one with most room for all that its
- * record wants. Room that one tenant gets is not offered to the next.
+ * The cell of each tenant, in the order of the tenants: its current cell, or else the cell with the most room for all
+ * protocols of its record. Room that one tenant gets is not offered to the next.
  */
 export function placeTenants(
   tenants: { tenantId: string; row: TenantRow | undefined; record: Validated | undefined }[],
@@ -41,15 +50,11 @@ export function placeTenants(
 }
 
 /**
- * The cell with most room left of the kind that would become scarcest; the first of the fleet among equals. Spare slots that
- * the tenant has in a cell count as room there.
+ * The cell that would keep the most room of its scarcest wanted kind; among equal cells, the first of the fleet. Spare
+ * slots that the tenant has in a cell count as room there.
  */
 function roomiest(cells: CellRoom[], wanted: Record<SlotKind, number>, row: TenantRow | undefined): CellRoom {
-  const spare = ({ cell }: CellRoom, kind: SlotKind) =>
-    row?.cell === cell.name ? (row.spare ?? []).filter((slot) => kindOfSlot(slot) === kind).length : 0;
   const roomAfter = (cell: CellRoom) =>
-    Math.min(
-      ...slotKinds.filter((kind) => wanted[kind] > 0).map((kind) => cell.room[kind] + spare(cell, kind) - wanted[kind]),
-    );
+    Math.min(...slotKinds.filter((kind) => wanted[kind] > 0).map((kind) => roomFor(row, cell, kind) - wanted[kind]));
   return cells.reduce((best, cell) => (roomAfter(cell) > roomAfter(best) ? cell : best));
 }

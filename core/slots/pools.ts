@@ -34,8 +34,8 @@ export function poolsWanted(wants: Want[]): { cell: string; kind: SlotKind; coun
 }
 
 /**
- * Slots by tenant and protocol. A tenant gets all the slots that it wants or none: a tenant that wants more than there is
- * must not keep others from slots that would suffice for them. Tenants without enough are absent; `unused` is the rest.
+ * Slots by tenant and protocol. A tenant gets all the slots that it wants or none: a tenant that wants more slots than
+ * exist must not block others that want fewer. Tenants without enough slots are absent; `unused` has the other slots.
  */
 export function shareOut(
   wants: Want[],

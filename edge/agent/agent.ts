@@ -1,4 +1,4 @@
-/** The agent's one job, done over and over: make this edge serve what the signed manifest says, and say what it serves. */
+/** The agent's loop: makes this edge serve the signed manifest, and reports what the edge serves. */
 import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Logger } from "pino";
@@ -27,7 +27,7 @@ export interface AgentOptions {
   settings: EdgeSettings;
   identity: Identity;
   log: Logger;
-  /** Is the instance to be terminated? */
+  /** Will the instance be terminated? */
   leaving?: () => boolean;
 }
 
@@ -47,15 +47,15 @@ export class Agent {
   readonly backends: Backends;
   readonly sessions: Sessions;
   #applied: Manifest | undefined;
-  /** The structure that all routes on disk were made for. */
+  /** The structure for which all routes on disk were rendered. */
   #renderedFor: string | undefined;
   #bootedAt = 0;
   #appliedAt = 0;
-  /** nginx accepts, its workers read routes, and there is a good configuration. */
+  /** nginx accepts connections, its workers can read routes, and a snapshot is applied. */
   #accepts = false;
   #reported = { at: Number.NEGATIVE_INFINITY, told: 0, text: "" };
   readonly #trouble = new Map<string, string>();
-  /** Backends whose health changed and whose routes do not say so yet. */
+  /** Backends whose health changed, but whose route files are not updated yet. */
   readonly #unwritten = new Set<string>();
 
   constructor({ settings, identity, log, leaving = () => false }: AgentOptions) {
@@ -73,14 +73,14 @@ export class Agent {
       file: path.join(settings.runDir, "backends.json"),
       look: lookFrom(identity.listenAddress),
       onChange: (changed) => this.#healthChanged(changed),
-      onTrouble: (error) => log.warn({ err: error }, "can't keep which backends are down"),
+      onTrouble: (error) => log.warn({ err: error }, "can't save the list of backends that are down"),
     });
     this.routes = new RoutesDir(path.join(settings.runDir, "routes"), this.backends.isUp);
     this.#sockets = new Sockets(identity.listenAddress, settings.sockets);
     this.sessions = new Sessions(settings.runDir, this.#sockets, this.routes, () => this.nginx.signal("SIGUSR1"));
   }
 
-  /** Users are to be sent here. */
+  /** True if this edge accepts new users. */
   get serving(): boolean {
     return this.#accepts && this.sessions.drain.phase === "none";
   }
@@ -93,12 +93,12 @@ export class Agent {
     return this.#applied?.generation ?? 0;
   }
 
-  /** When a snapshot was last applied, and when the bucket last said which is the newest: milliseconds since 1970. */
+  /** When a snapshot was last applied, and when the bucket last answered a poll, in milliseconds since 1970. */
   get times() {
     return { appliedAt: this.#appliedAt, heardAt: this.#source.heardAt };
   }
 
-  /** Clients' connections, with what each carried so far; undefined when the kernel's list is not to be had. */
+  /** Clients' connections with their byte counts so far; undefined if the kernel's list can't be read. */
   async connections(): Promise<Live[] | undefined> {
     const ports = this.#ports();
     if (ports === undefined) return [];
@@ -109,7 +109,7 @@ export class Agent {
     return live;
   }
 
-  /** Serves the last good snapshot from disk, whatever AWS does. */
+  /** Serves the last good snapshot from disk, without AWS. */
   async boot(): Promise<void> {
     this.#bootedAt = clock();
     const text = this.#store.manifest();
@@ -129,14 +129,14 @@ export class Agent {
     await this.#guard("report", () => this.#report(now));
   }
 
-  /** As often, and whether or not AWS answers: is nginx well, and who came? */
+  /** Also four times a second, independent of AWS: checks nginx, reads new sessions, writes backends' health. */
   async look(): Promise<void> {
     await this.#guard("nginx", () => this.#checkNginx());
     await this.#guard("sessions", () => this.#readSessions());
     await this.#guard("health", () => this.#writeHealth());
   }
 
-  /** Once a second: closes sessions that are to end. Takes as long as the kernel's list of connections is. */
+  /** Once a second: closes sessions that must end. Its duration grows with the kernel's list of connections. */
   async tend(now: number): Promise<void> {
     const { structure } = this;
     const ports = this.#ports();
@@ -145,12 +145,12 @@ export class Agent {
     await this.#guard("tend", () => this.sessions.tend(ports, structure.sessions, asked, now));
   }
 
-  /** Many times a second: begins the checks of backends that are due. */
+  /** Many times a second: starts the backend checks that are due. */
   check(now: number): void {
     this.backends.tick(now);
   }
 
-  /** nginx said that it could not connect a user. */
+  /** nginx reported that it could not connect a user to this backend. */
   failed(backend: string): void {
     this.backends.failed(backend, clock());
   }
@@ -162,7 +162,7 @@ export class Agent {
     return { tls, first, last: first + portCount - 1 };
   }
 
-  /** Constant work, and one log line when a kind of trouble begins. */
+  /** Runs one step of the constant work. Logs its error only if it differs from the step's last error. */
   async #guard(step: string, work: () => Promise<void> | void): Promise<void> {
     try {
       await work();
@@ -196,13 +196,13 @@ export class Agent {
     );
     const fault = await this.#structures.moveTo(wanted, object);
     const { hash: structure, context } = this.#structures.current!;
-    const everything = structure !== this.#renderedFor; // its table of regions and ranges decides on every route
+    const everything = structure !== this.#renderedFor; // its regions and ranges affect every route
     const changed = manifest.routes.flatMap((hash, bucket) =>
       !everything && hash === this.#applied?.routes[bucket] ? [] : [{ bucket, hash }],
     );
     const buckets = new Map<number, LooseBucket>();
     for (const { bucket, hash } of changed) buckets.set(bucket, LooseBucket.parse(JSON.parse(await object(hash))));
-    // On disk before it is served and acknowledged: what was acknowledged is what a restart serves.
+    // Saved before it is served and acknowledged: a restart must serve what was acknowledged.
     this.#store.saveManifest(text, structure);
     await this.routes.apply(buckets, context);
     this.#renderedFor = structure;
@@ -214,18 +214,18 @@ export class Agent {
   }
 
   #readSessions(): void {
-    if (this.#applied === undefined) return; // it waits on disk until there are routes to compare it with
+    if (this.#applied === undefined) return; // new sessions wait on disk until there are routes to compare them with
     const now = clock();
     for (const backend of this.sessions.read(now)) this.backends.used(backend, now);
   }
 
   #healthChanged(changed: string[]): void {
-    this.#log.info({ changed: changed.slice(0, 20), count: changed.length }, "backends changed");
+    this.#log.info({ changed: changed.slice(0, 20), count: changed.length }, "backend health changed");
     for (const backend of changed) this.#unwritten.add(backend);
     void this.#guard("health", () => this.#writeHealth());
   }
 
-  /** What can't be written, as on a full disk, is tried again. */
+  /** A write that fails, for example on a full disk, is tried again in the next round. */
   #writeHealth(): void {
     if (this.#unwritten.size === 0) return;
     this.routes.refresh(this.#unwritten);
@@ -237,10 +237,10 @@ export class Agent {
     const answer = await this.nginx.probe();
     this.#accepts = answer?.ready === "ready" && this.#applied !== undefined;
     if (answer?.ready === "unreadable")
-      throw new Error("nginx's workers can't read the routes: check the folder's rights");
+      throw new Error("nginx's workers can't read the routes: check the folder's permissions");
     if (answer === undefined) await this.nginx.restart();
-    else if (this.nginx.pid() === undefined) throw new Error("nginx's master is gone; the workers it left serve on");
-    else if (!answer.notes) throw new Error("nginx's workers can't write sessions/opened: check its rights");
+    else if (this.nginx.pid() === undefined) throw new Error("nginx's master process is gone; its workers still serve");
+    else if (!answer.notes) throw new Error("nginx's workers can't write sessions/opened: check its permissions");
   }
 
   async #report(now: number): Promise<void> {
@@ -257,11 +257,11 @@ export class Agent {
       rejectedRoutes: this.routes.rejected.slice(0, edgeLimits.rejectedRoutesMax),
       nack: this.#source.nack,
     };
-    // What only counts down or up is told with the next report, not in one of its own.
+    // Changes of counters alone cause no report: they wait for the next one.
     const news = [state, drain?.phase, closing?.map(({ slot, closed, fault }) => [slot, closed, fault])];
     const text = JSON.stringify(news);
     if (text === this.#reported.text && now - this.#reported.at < reportEveryMs) return;
-    const at = Math.max(Date.now(), this.#reported.told + 1); // a clock that is set back must not make this look old
+    const at = Math.max(Date.now(), this.#reported.told + 1); // newer than the last report if the clock is set back
     const detail = { ...state, closing: closing?.slice(0, closingTenantsMax), drain, at };
     await this.#cloud.putEvent(detailTypes.edgeReport, detail);
     this.#reported = { at: now, told: at, text };
@@ -275,7 +275,7 @@ const namesIn = ({ routes, structure }: Manifest) => [
   ...Object.values(structure.overrides),
 ];
 
-/** The manifest's structure can't be used here; its routes are served all the same. */
+/** The manifest's structure can't be used here. Its routes are served anyway. */
 class StructureError extends Error {
   override readonly name = "StructureError";
   readonly generation: number;

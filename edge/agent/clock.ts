@@ -1,2 +1,2 @@
-/** Milliseconds since 1970 by the clock as it was when this process began: it never jumps, whatever is done to the machine's. */
+/** Milliseconds since 1970, counted from the start of this process. Changes of the system clock don't affect it. */
 export const clock = (): number => performance.timeOrigin + performance.now();

@@ -1,4 +1,7 @@
-/** The edge agent: four rounds a second with AWS, and as many with nginx; sessions tended once a second, backends checked when they are due. */
+/**
+ * The edge agent: four rounds a second with AWS, and four with nginx. Tends sessions once a second, and checks backends
+ * when they are due.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import pino from "pino";
 import { edgeLimits } from "../../schemas/limits.ts";
@@ -33,7 +36,7 @@ const stopping = new AbortController();
 const stop = () => stopping.abort();
 process.on("SIGTERM", stop);
 process.on("SIGINT", stop);
-// A parent that gave us a channel wants us, and nginx with us, to end when it does. systemd gives none: there, nginx
+// If the parent process opened a channel, the agent and nginx end with the parent. systemd opens none: there, nginx
 // outlives a restart of the agent.
 const tied = process.connected;
 process.on("disconnect", stop);
@@ -41,13 +44,13 @@ process.on("disconnect", stop);
 const metrics = new Metrics(agent, { edge: edgeId, region: settings.region, cell: settings.cell });
 const server = edgeServer(() => agent.serving && !stopping.signal.aborted, metrics, log);
 
-/** Does `work` over and over, `everyMs` from one beginning to the next, until the agent is to stop. */
+/** Repeats `work` every `everyMs`, measured from start to start, until the agent stops. */
 async function repeat(everyMs: number, spreadMs: number, work: (now: number) => Promise<void> | void): Promise<void> {
   while (!stopping.signal.aborted) {
     const started = clock();
     await work(started);
     const rest = everyMs - (clock() - started) + (Math.random() - 0.5) * 2 * spreadMs;
-    await sleep(Math.max(10, rest), undefined, { signal: stopping.signal }).catch(() => {}); // cut short by the end
+    await sleep(Math.max(10, rest), undefined, { signal: stopping.signal }).catch(() => {}); // a stop aborts it
   }
 }
 
@@ -64,14 +67,14 @@ function listen(): void {
   }
   if (!server.listening) server.listen(port, listenAddress);
   const failed = (error: Error) => {
-    log.error({ err: error }, "can't hear of failed connections");
+    log.error({ err: error }, "can't receive reports of failed connections");
     deaf?.();
-    deaf = undefined; // tried again by the next round
+    deaf = undefined; // the next round tries again
   };
   deaf ??= hearFailures({ address: listenAddress ?? "127.0.0.1", port }, (backend) => agent.failed(backend), failed);
 }
 
-/** Auto Scaling says in the metadata what is to become of the instance: no call to AWS is needed to learn it. */
+/** Auto Scaling's target state for the instance is in the instance metadata: no AWS call is needed. */
 async function watchLifecycle(): Promise<void> {
   try {
     terminating = (await metadata.get("autoscaling/target-lifecycle-state")) === "Terminated";
@@ -80,7 +83,7 @@ async function watchLifecycle(): Promise<void> {
   }
 }
 
-if (onInstance) await watchLifecycle(); // one that is to be terminated takes nobody, from the start
+if (onInstance) await watchLifecycle(); // an instance that will be terminated accepts no users from the start
 await agent.boot();
 await Promise.all([
   repeat(roundMs, jitterMs, async (now) => {

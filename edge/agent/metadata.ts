@@ -1,4 +1,4 @@
-/** The instance's own metadata service (IMDSv2): who it is, and whether Auto Scaling is about to end it. */
+/** The instance metadata service (IMDSv2): the instance's identity, and whether Auto Scaling will terminate it. */
 
 const base = "http://169.254.169.254/latest";
 const tokenSeconds = 300;
@@ -7,7 +7,7 @@ const askMs = 2000;
 export class InstanceMetadata {
   #token: { text: string; until: number } | undefined;
 
-  /** Undefined when there is nothing of that name. */
+  /** The value at this path; undefined if there is none. */
   async get(path: string): Promise<string | undefined> {
     const answer = await ask(`meta-data/${path}`, { headers: { "x-aws-ec2-metadata-token": await this.#current() } });
     return answer.status === 404 ? undefined : told(path, answer);

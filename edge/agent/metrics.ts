@@ -1,14 +1,14 @@
-/** The edge in Prometheus' form. Everything is counted elsewhere; a scrape reads it off. */
+/** The edge's metrics for Prometheus. Other modules count; a scrape only reads their numbers. */
 import { Counter, Gauge, Registry } from "prom-client";
 import type { Agent } from "./agent.ts";
 import { clock } from "./clock.ts";
 
-/** Answers scrapes. Tenants have lines once they have had a session that the agent knows of. */
+/** Answers scrapes. A tenant appears after its first session that the agent knows of. */
 export class Metrics {
   readonly #agent: Agent;
   readonly #registry = new Registry();
   readonly #began = clock();
-  /** Bytes never go down, although a session's last count may come a moment after it is gone. */
+  /** Byte counters never decrease, although a session's final count may arrive a moment after its end. */
   readonly #most = new Map<string, { received: number; sent: number }>();
   readonly #metrics;
   #running: Promise<string> | undefined;
@@ -22,24 +22,24 @@ export class Metrics {
     const counter = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
       new Counter({ name: `landfall_${name}`, help, labelNames, registers });
     this.#metrics = {
-      serving: gauge("serving", "1 when the health check says yes"),
+      serving: gauge("serving", "1 when the health check passes"),
       draining: gauge("draining", "1 while the edge is asked to drain"),
       generation: gauge("config_generation", "Generation of the snapshot that is served"),
-      configAge: gauge("config_age_seconds", "Since the region's bucket last said which manifest is the newest"),
-      appliedAge: gauge("config_applied_seconds", "Since a snapshot was last applied"),
+      configAge: gauge("config_age_seconds", "Seconds since the bucket last answered which manifest is the newest"),
+      appliedAge: gauge("config_applied_seconds", "Seconds since a snapshot was last applied"),
       routes: gauge("route_files", "Names, wildcards and ports that are served"),
       rejected: gauge("routes_rejected", "Routes that this edge refuses"),
-      connections: gauge("connections", "Clients' connections that are open"),
+      connections: gauge("connections", "Open client connections"),
       unknown: gauge("connections_unknown", "Open connections whose tenant is not known"),
       tenantOpen: gauge("tenant_sessions", "A tenant's open sessions", ["tenant"]),
       tenantOpened: counter("tenant_sessions_total", "A tenant's sessions that were opened", ["tenant"]),
-      tenantFailed: counter("tenant_sessions_failed_total", "Sessions that no backend took", ["tenant"]),
+      tenantFailed: counter("tenant_sessions_failed_total", "Sessions that no backend accepted", ["tenant"]),
       tenantBytes: counter("tenant_bytes_total", "Bytes from clients and to them", ["tenant", "direction"]),
       closed: counter("sessions_closed_total", "Sessions that the edge ended", ["reason"]),
       backends: gauge("backends", "Backends that routes name, by health", ["health"]),
       backendDown: gauge("backend_down", "1 for each backend that is down", ["backend"]),
-      checks: counter("backend_checks_total", "Looks at backends, by what they showed", ["result"]),
-      uptime: gauge("agent_uptime_seconds", "Since the agent began"),
+      checks: counter("backend_checks_total", "Checks of backends, by result", ["result"]),
+      uptime: gauge("agent_uptime_seconds", "Seconds since the agent started"),
       memory: gauge("agent_resident_bytes", "The agent's resident memory"),
     };
   }
@@ -48,7 +48,7 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
-  /** One at a time: whoever comes meanwhile gets the same answer. */
+  /** Runs one scrape at a time. Requests that arrive during a scrape share its result. */
   scrape(): Promise<string> {
     this.#running ??= this.#scrape().finally(() => {
       this.#running = undefined;
@@ -85,7 +85,7 @@ export class Metrics {
     const { sessions } = this.#agent;
     const m = this.#metrics;
     const live = await this.#agent.connections();
-    if (live === undefined) return; // without the kernel's list: the rest is worth having
+    if (live === undefined) return; // the kernel's list can't be read: report the other metrics
     m.connections.set(live.length);
     const open = new Map<string, { sessions: number; received: number; sent: number }>();
     let unknown = 0;

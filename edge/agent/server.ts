@@ -1,4 +1,4 @@
-/** What the edge answers over HTTP, on the health port: `/healthz` for the accelerator, `/metrics` for Prometheus. */
+/** The edge's HTTP server on the health port: `/healthz` for the accelerator, `/metrics` for Prometheus. */
 import http from "node:http";
 import type { Logger } from "pino";
 import type { Metrics } from "./metrics.ts";
@@ -19,8 +19,8 @@ export function edgeServer(healthy: () => boolean, metrics: Metrics, log: Logger
           text(response, 500, "metrics could not be read: see the agent's log\n");
         },
       );
-    } else text(response, 404, "there are /healthz and /metrics here\n");
+    } else text(response, 404, "not found: use /healthz or /metrics\n");
   });
-  server.on("error", (error) => log.error({ err: error }, "health check can't listen"));
+  server.on("error", (error) => log.error({ err: error }, "can't listen on the health port"));
   return server;
 }

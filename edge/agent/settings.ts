@@ -1,4 +1,4 @@
-/** What user data tells an edge, and what it finds out about itself. */
+/** The settings that user data gives an edge, and the identity that an edge reads about itself. */
 import { readFileSync } from "node:fs";
 import * as z from "zod";
 import { Region } from "../../schemas/tenant.ts";
@@ -8,27 +8,27 @@ export const EdgeSettings = z.strictObject({
   cell: z.string(),
   region: Region,
   bucket: z.string(),
-  /** Ed25519 public keys by KMS key id, SPKI in base64. Two while one is rotated. */
+  /** Ed25519 public keys by KMS key id, SPKI in base64. Two during a key rotation. */
   publicKeys: z.record(z.string(), z.string()),
   /** Volatile: nginx.conf, router, routes. Readable by nginx's workers. */
   runDir: z.string(),
   /** Durable: the last good manifest and its objects. */
   stateDir: z.string(),
   nginx: z.strictObject({
-    /** nginx, and what it is to be run through. */
+    /** The command that runs nginx, with its wrappers first. */
     command: z.array(z.string()).min(1),
     modules: z.array(z.string()),
-    /** Only of use when nginx starts as root. */
+    /** Has an effect only when nginx starts as root. */
     user: z.string().optional(),
     workers: z.number().int().min(1),
     connections: z.number().int().min(64),
   }),
-  /** iproute2's ss, and what it is to be run through: it ends sessions, for which it needs CAP_NET_ADMIN. */
+  /** The command that runs iproute2's ss, with its wrappers first. ss ends sessions, which needs CAP_NET_ADMIN. */
   sockets: z.array(z.string()).min(1),
 });
 export type EdgeSettings = z.infer<typeof EdgeSettings>;
 
-/** Characters of a reason that a report takes: an event has 256 KiB for all of it. */
+/** Maximum characters of a reason in a report: a whole event has at most 256 KiB. */
 export const reasonMost = 300;
 
 /** The instance itself: its id, the address it listens on and connects from (undefined: every address). */
@@ -42,7 +42,7 @@ export function readSettings(file = process.env.LANDFALL_SETTINGS ?? "/etc/landf
   return EdgeSettings.parse(JSON.parse(readFileSync(file, "utf8")));
 }
 
-/** From the environment where one is given, else from the instance's metadata. */
+/** Reads the identity from the environment if it is set there, else from the instance's metadata. */
 export async function readIdentity(metadata: InstanceMetadata, env = process.env): Promise<Identity> {
   const { LANDFALL_EDGE_ID: edgeId, LANDFALL_ADDRESS: address } = env;
   if (edgeId !== undefined && address !== undefined) return { edgeId, address, listenAddress: address };

@@ -1,4 +1,4 @@
-/** What every function has in common: it parses its input, logs in one shape, and lets errors keep their names. */
+/** The common wrapper of all functions: it parses the input, logs in one format, and keeps the names of errors. */
 import { injectLambdaContext } from "@aws-lambda-powertools/logger/middleware";
 import middy from "@middy/core";
 import type { Context } from "aws-lambda";
@@ -7,7 +7,7 @@ import { logger } from "../../aws/logger.ts";
 
 /**
  * A Lambda handler around `run`.
- * @throws what `run` throws, by its own name; and `InvalidInputError` when the event does not fit `schema`
+ * @throws the errors of `run` with their own names, and `InvalidInputError` when the event does not fit `schema`
  */
 export const handler = <S extends z.ZodType, Output>(
   schema: S,
@@ -26,7 +26,7 @@ export const handler = <S extends z.ZodType, Output>(
       }
     });
 
-/** The event is not what this function takes; no retry helps. */
+/** The event does not fit the function's schema. A retry does not help. */
 export class InvalidInputError extends Error {
   override readonly name = "InvalidInputError";
 }

@@ -1,4 +1,4 @@
-/** The health of every backend that a route names, by checks within a budget and by what befell users. */
+/** The health of every backend that a route names, from checks within a budget and from users' failed connections. */
 import * as z from "zod";
 import { clock } from "../clock.ts";
 import { readIfThere, writeAtomically } from "../files.ts";
@@ -6,13 +6,13 @@ import type { Look } from "./connect.ts";
 import { type Backend, checkEveryMs, hotEveryMs, observe, type Sign, unknownBackend } from "./damping.ts";
 
 export interface BackendsOptions {
-  /** Where those that are down are kept for the next run, so that a restart sends nobody to them. */
+  /** Keeps the backends that are down for the next run, so that a restart sends no users to them. */
   file: string;
   look: Look;
-  /** These changed: routes that name them are to be written anew. */
+  /** The health of these backends changed: their routes must be rewritten. */
   onChange: (backends: string[]) => void;
   onTrouble: (error: unknown) => void;
-  /** Checks a second, at most. */
+  /** Maximum checks per second. */
   budget?: number;
 }
 
@@ -20,14 +20,14 @@ const Down = z.array(
   z.tuple([z.string(), z.object({ up: z.boolean(), against: z.number(), fellAt: z.number(), falls: z.number() })]),
 );
 
-/** A tenth of the budget is for the idle ones, however many are hot. */
+/** A tenth of the budget is reserved for idle backends, even if many are hot. */
 const idleShare = 0.1;
 
 export class Backends {
   readonly #options: BackendsOptions & { budget: number };
   readonly #known = new Map<string, Backend>();
   readonly #usedAt = new Map<string, number>();
-  /** When each is due. Within a queue the interval is the same: taken from the front, nobody waits longer than that. */
+  /** Due times. All entries of a queue have the same interval, so the front is always due first. */
   readonly #often = new Map<string, number>();
   readonly #seldom = new Map<string, number>();
   readonly #changed = new Set<string>();
@@ -49,7 +49,7 @@ export class Backends {
     return this.#often.size + this.#seldom.size;
   }
 
-  /** Watches exactly these from now on; one that is new is looked at soon. */
+  /** Watches exactly these backends from now on. New ones are checked soon. */
   watch(backends: Iterable<string>, now: number): void {
     const wanted = new Set(backends);
     for (const backend of wanted)
@@ -60,19 +60,19 @@ export class Backends {
     for (const backend of this.#usedAt.keys()) if (!wanted.has(backend)) this.#usedAt.delete(backend);
   }
 
-  /** A user was sent to it. */
+  /** A user was sent to this backend. */
   used(backend: string, now: number): void {
     if (!this.#often.has(backend) && !this.#seldom.has(backend)) return;
     this.#usedAt.set(backend, now);
     if (this.#seldom.delete(backend)) this.#often.set(backend, now);
   }
 
-  /** nginx could not connect a user to it. */
+  /** nginx could not connect a user to this backend. */
   failed(backend: string, now: number): void {
     if (this.#often.has(backend) || this.#seldom.has(backend)) this.#note(backend, "failed", now);
   }
 
-  /** Begins the checks that are due. To be called many times a second. */
+  /** Starts the checks that are due. Call it many times a second. */
   tick(now: number): void {
     const elapsed = Math.min(1000, now - (this.#lastTick ?? now));
     this.#lastTick = now;
@@ -89,7 +89,7 @@ export class Backends {
       begun++;
       this.#enqueue(backend, now);
       void this.#options.look(backend).then((sign) => {
-        if (sign === undefined) return; // this edge could not look
+        if (sign === undefined) return; // this edge itself could not check
         this.checks[sign]++;
         this.#note(backend, sign, clock());
       });
@@ -111,7 +111,7 @@ export class Backends {
     this.#known.set(backend, after);
     if (this.#seldom.has(backend) && (after.against > 0 || !after.up)) this.#enqueue(backend, now);
     if (after.up === before.up) return;
-    if (this.#changed.size === 0) setImmediate(() => this.#tell()); // a region that dies takes many with it
+    if (this.#changed.size === 0) setImmediate(() => this.#tell()); // a failed region changes many at once
     this.#changed.add(backend);
   }
 
@@ -122,7 +122,7 @@ export class Backends {
     try {
       writeAtomically(this.#options.file, JSON.stringify([...this.#known].filter(([, { up }]) => !up)));
     } catch (error) {
-      this.#options.onTrouble(error); // the next run will have to find out again
+      this.#options.onTrouble(error); // the next run must check again
     }
   }
 }
@@ -140,6 +140,6 @@ function readDown(file: string): [string, Backend][] {
   try {
     return Down.parse(JSON.parse(readIfThere(file) ?? "[]"));
   } catch {
-    return []; // not what we wrote: what is not known counts as up
+    return []; // not our format: unknown backends count as up
   }
 }

@@ -1,14 +1,14 @@
-/** One look at a backend: does it take a connection? */
+/** One check of a backend: does it accept a connection? */
 import net from "node:net";
 import type { Sign } from "./damping.ts";
 
-/** A round trip around the world is a third of it. */
+/** Three times a round trip around the world. */
 const answerMs = 1000;
 
-/** Undefined when it was not the backend's fault. Never rejects. */
+/** Resolves to undefined if the failure was not the backend's fault. Never rejects. */
 export type Look = (backend: string) => Promise<Exclude<Sign, "failed"> | undefined>;
 
-/** What this edge itself is out of: files, ports, memory, or a way out. */
+/** Errors of this edge itself: it lacks files, ports, memory, a network or a permission. */
 const ours = new Set([
   "EMFILE",
   "ENFILE",
@@ -21,7 +21,7 @@ const ours = new Set([
   "EPERM",
 ]);
 
-/** Connects from `localAddress`, as nginx does, and hangs up. */
+/** Connects from `localAddress`, as nginx does, and closes the connection at once. */
 export const lookFrom =
   (localAddress: string | undefined): Look =>
   (backend) =>

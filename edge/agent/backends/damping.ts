@@ -1,29 +1,29 @@
 /**
- * Is a backend fit for users? Down at the first sure sign, up again only after it held for a while, longer each time that
- * it falls. What is not known counts as up: missing health never takes anybody's backend away. Pure.
+ * Decides whether a backend is up. It goes down at the first sure sign. It comes up again only after a hold, which
+ * grows with each fall. An unknown backend counts as up: missing health never removes a tenant's backend. Pure.
  */
 
 export interface Backend {
   up: boolean;
-  /** Checks in a row that went the other way than `up` says. */
+  /** Consecutive checks that contradict `up`. */
   against: number;
-  /** When it fell last, and how often in a row without a long good time between. 0: never. */
+  /** When it last fell, and the number of falls without a long good time between them. 0: never. */
   fellAt: number;
   falls: number;
 }
 
-/** What a connection to it showed. `failed`: nginx could not connect for a user. */
+/** The result of a connection to it. `failed`: nginx could not connect a user. */
 export type Sign = "connected" | "refused" | "silent" | "failed";
 
 export const unknownBackend: Backend = { up: true, against: 0, fellAt: 0, falls: 0 };
 
-/** One lost packet is no outage; a refusal, or a user turned away, is sure. */
+/** One lost packet is no outage. A refusal, or a user's failed connection, is a sure sign. */
 const silentChecks = 2;
 const goodChecks = 2;
-/** How long it stays down after a fall: doubled with each further one, up to the most. */
+/** How long it stays down after a fall: doubled with each further fall, up to `holdMost`. */
 const holdMs = 1000;
 const holdMost = 60_000;
-/** A backend that was up for so long starts over. */
+/** If the last fall is older than this, the number of falls starts again at 1. */
 const forgetMs = 5 * 60_000;
 
 export function observe(backend: Backend, sign: Sign, now: number): Backend {
@@ -50,7 +50,7 @@ export const hotMs = 60_000;
 export const hotEveryMs = 1000;
 export const idleEveryMs = 30_000;
 
-/** How soon it is looked at again: one in doubt, or that fell a moment ago, as often as a hot one. */
+/** The interval to the next check. A backend in doubt, or that fell recently, is checked as often as a hot one. */
 export function checkEveryMs(backend: Backend, usedAt: number, now: number): number {
   const unsure = backend.against > 0 || now - backend.fellAt < hotMs;
   return unsure || now - usedAt < hotMs ? hotEveryMs : idleEveryMs;

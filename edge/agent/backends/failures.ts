@@ -1,7 +1,7 @@
-/** Where nginx says, as it happens, that it could not connect a user to a backend: a datagram each, in syslog's form. */
+/** Receives nginx's reports of failed connections to backends, at once: one syslog datagram for each. */
 import dgram from "node:dgram";
 
-/** @returns closes it */
+/** @returns a function that closes the socket */
 export function hearFailures(
   at: { address: string; port: number },
   onFailure: (backend: string) => void,

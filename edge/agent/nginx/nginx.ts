@@ -1,11 +1,11 @@
-/** The edge's nginx: started once, reloaded only for a new structure, asked whether its workers serve. */
+/** Runs the edge's nginx: starts it once, reloads it only for a new structure, and probes whether its workers serve. */
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { readIfThere } from "../files.ts";
+import { readIfThere, writeAtomically } from "../files.ts";
 
 const run = promisify(execFile);
 const probeMs = 1000;
@@ -19,7 +19,7 @@ export class Nginx {
   #structure: string | undefined;
   #busy = false;
 
-  /** `command` is nginx, and what it is to be run through. */
+  /** `command` runs nginx, with its wrappers first. */
   constructor(dir: string, command: string[]) {
     this.#dir = dir;
     this.#command = command;
@@ -27,7 +27,7 @@ export class Nginx {
     for (const name of ["", "logs", "tmp"]) mkdirSync(path.join(dir, name), { recursive: true, mode: 0o755 });
   }
 
-  /** The structure that runs, as its first 12 characters. */
+  /** First 12 characters of the running structure's hash. */
   get structure(): string | undefined {
     return this.#structure;
   }
@@ -48,7 +48,7 @@ export class Nginx {
     for (const pid of nginxIn(this.#dir)) if (!isNginx(parentOf(pid))) process.kill(pid, "SIGKILL");
   }
 
-  /** What a worker answers: the structure it runs, what it reads in the routes' folder, and whether it can note sessions. */
+  /** A worker's answer: its structure, what it reads in the routes folder, and whether it can write session notes. */
   async probe(): Promise<{ structure: string; ready: string; notes: boolean } | undefined> {
     const answer = await askSocket(path.join(this.#dir, "probe.sock"));
     const [structure, ready, unwritable] = answer?.split(" ") ?? [];
@@ -58,8 +58,9 @@ export class Nginx {
   }
 
   /**
-   * Runs this structure: tested first, swapped in, verified by its workers' answer, and put back when they don't give it.
-   * @throws with nginx's own words when the structure is no good; the old one then still serves
+   * Runs this structure: tests it, swaps it in, and waits for its workers' answer. If the answer does not come, it
+   * restores the former structure.
+   * @throws with nginx's error message if the structure can't be used; the former one then still serves
    */
   async use(id: string, conf: string, router: string): Promise<void> {
     this.#busy = true;
@@ -74,7 +75,7 @@ export class Nginx {
     const file = (name: string) => path.join(this.#dir, name);
     const before = readIfThere(file("nginx.conf"));
     if (before === conf && this.pid() !== undefined && (await this.probe())?.structure === id) {
-      this.#structure = id; // an earlier agent's: a reload would only leave old workers behind
+      this.#structure = id; // an earlier agent started it: a reload would only leave old workers behind
       return;
     }
     writeFileSync(file(`router-${id}.js`), router, { mode: 0o644 });
@@ -85,7 +86,7 @@ export class Nginx {
       await this.#startOrReload(id);
     } catch (error) {
       if (before !== undefined) {
-        writeFileSync(file("nginx.conf"), before);
+        writeAtomically(file("nginx.conf"), before);
         this.signal("SIGHUP");
       }
       throw error;
@@ -95,7 +96,7 @@ export class Nginx {
       if (name.startsWith("router-") && name !== `router-${id}.js`) rmSync(file(name));
   }
 
-  /** Starts nginx again on the structure it has, after it died; not while it is moved to another. */
+  /** Restarts a dead nginx with its current structure, but not while `use` changes the structure. */
   async restart(): Promise<void> {
     if (this.#busy || this.#structure === undefined || this.pid() !== undefined) return;
     await this.#startOrReload(this.#structure);
@@ -116,7 +117,7 @@ export class Nginx {
   async #startOrReload(id: string): Promise<void> {
     if (this.pid() === undefined) {
       this.#endOrphans();
-      rmSync(path.join(this.#dir, "probe.sock"), { force: true }); // a killed nginx leaves it, and then can't bind it
+      rmSync(path.join(this.#dir, "probe.sock"), { force: true }); // left by a killed nginx, and then it can't bind
       this.#start();
     } else this.signal("SIGHUP");
     for (const until = Date.now() + reloadMs; Date.now() < until; await sleep(50))
@@ -124,7 +125,7 @@ export class Nginx {
     throw new Error(`nginx does not run structure ${id} after ${reloadMs} ms: ${this.#lastError()}`);
   }
 
-  /** Not a daemon, so that whoever is its parent reaps it; on its own, so that it outlives this process. */
+  /** Not a daemon, so that its parent process reaps it. Detached, so that it outlives this process. */
   #start(): void {
     const conf = path.join(this.#dir, "nginx.conf");
     const [command, args] = this.#line("-c", conf, "-g", "daemon off;");
@@ -152,7 +153,7 @@ export class Nginx {
   }
 }
 
-/** nginx's processes that were started in this directory: a worker's command line does not say whose it is. */
+/** The nginx processes that were started in this directory: a worker's command line does not show its edge. */
 export function nginxIn(dir: string): number[] {
   return readdirSync("/proc")
     .map(Number)
@@ -163,13 +164,13 @@ function startedIn(pid: number): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/cwd`);
   } catch {
-    return undefined; // it ended, or is another user's
+    return undefined; // the process ended, or belongs to another user
   }
 }
 
 const isNginx = (pid: number | undefined) => readIfThere(`/proc/${pid}/comm`)?.trim() === "nginx";
 
-/** The parent's pid: whoever adopts orphans, once a process's own parent died. */
+/** The parent's pid. For an orphan, this is the process that adopted it. */
 function parentOf(pid: number): number | undefined {
   const stat = readIfThere(`/proc/${pid}/stat`);
   return stat === undefined ? undefined : Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);

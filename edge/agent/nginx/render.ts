@@ -1,13 +1,13 @@
-/** Structure and settings → the two files that nginx runs on. Pure. */
+/** Renders nginx's two files from the structure and the settings. Pure. */
 import type { Structure } from "../../../schemas/snapshot.ts";
 import type { EdgeSettings } from "../settings.ts";
 
 export interface RenderFacts {
   structure: Structure;
-  /** First 12 characters of the structure's hash: it names the router's file and answers the probe. */
+  /** First 12 characters of the structure's hash: part of the router's file name and of the probe's answer. */
   id: string;
   settings: EdgeSettings;
-  /** Undefined listens on every address and lets the kernel choose the source. */
+  /** Undefined: nginx listens on every address, and the kernel chooses the source address. */
   address: string | undefined;
 }
 
@@ -34,13 +34,13 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
     listenTls: listen(structure.edgeTlsPort),
     listenSlots: listen(ports),
     events: `${events}:${structure.healthPort}`,
-    sourceMost: String(Math.ceil((workers * connections) / 8)), // a session takes two of them
+    sourceMost: String(Math.ceil((workers * connections) / 8)), // a session takes two connections
     proxyProtocol: structure.proxyProtocol ? "proxy_protocol on;" : "",
     bind: address === undefined ? "" : `proxy_bind ${address};`,
   };
   const fill = (template: string) =>
     template.replace(placeholder, (whole, name: string) => {
-      if (whole === "{{name}}") return whole; // the template's own explanation
+      if (whole === "{{name}}") return whole; // part of the template's own comment
       const value = values[name];
       if (value === undefined) throw new Error(`the structure has an unknown placeholder ${whole}`);
       return value;

@@ -1,9 +1,9 @@
-/** Which structure nginx runs, and how it comes to another: one that does not serve is put back, and routes don't wait for it. */
-import { writeFileSync } from "node:fs";
+/** Chooses the structure that nginx runs. A new one that does not serve is undone, and routes don't wait for it. */
 import path from "node:path";
 import { structureRefused } from "../../../schemas/events.ts";
 import { Structure } from "../../../schemas/snapshot.ts";
 import { clock } from "../clock.ts";
+import { writeAtomically } from "../files.ts";
 import type { RouteContext } from "../routes/route-files.ts";
 import type { EdgeSettings, Identity } from "../settings.ts";
 import type { Store } from "../snapshot/store.ts";
@@ -14,7 +14,7 @@ const retryMs = 30_000;
 
 export interface CurrentStructure extends Structure {
   hash: string;
-  /** What its table of regions and its ranges make of routes. */
+  /** The part of the structure that the rendering of routes depends on. */
   context: RouteContext;
 }
 
@@ -24,7 +24,7 @@ export class Structures {
   readonly #store: Store;
   readonly #nginx: Nginx;
   #current: CurrentStructure | undefined;
-  /** Not tried again for a while: to find out that a structure does not serve can take seconds. */
+  /** Not tried again before `until`: it can take seconds to detect that a structure does not serve. */
   #bad: { hash: string; fault: string; until: number } | undefined;
 
   constructor(settings: EdgeSettings, identity: Identity, store: Store, nginx: Nginx) {
@@ -39,9 +39,9 @@ export class Structures {
   }
 
   /**
-   * Takes the structure up, or stays with the one that serves, or that served last.
-   * @returns why it was not taken up
-   * @throws when there is none to serve with
+   * Moves nginx to the structure. On failure it keeps the current structure, or uses the one that served last.
+   * @returns why nginx did not move; undefined if it did
+   * @throws if there is no structure to serve with
    */
   async moveTo(wanted: string, object: (hash: string) => Promise<string>): Promise<string | undefined> {
     if (wanted === this.#current?.hash) return undefined;
@@ -56,7 +56,7 @@ export class Structures {
       if (this.#current === undefined && (last === undefined || last.hash === wanted)) throw error;
       if (this.#current === undefined) await this.#use(last!.hash, last!.text);
       const why = error instanceof Error ? error.message : String(error);
-      if (text === undefined) return `the structure is not to be had: ${why}`;
+      if (text === undefined) return `the structure can't be read: ${why}`;
       const fault = `${structureRefused}${why}`;
       this.#bad = { hash: wanted, fault, until: clock() + retryMs };
       return fault;
@@ -68,7 +68,7 @@ export class Structures {
     const id = hash.slice(0, 12);
     const address = this.#identity.listenAddress;
     const { conf, router } = renderNginx({ structure, id, settings: this.#settings, address });
-    writeFileSync(path.join(this.#settings.runDir, "routes/ready"), "ready", { mode: 0o644 });
+    writeAtomically(path.join(this.#settings.runDir, "routes/ready"), "ready");
     await this.#nginx.use(id, conf, router);
     const { backendRanges, portBase, portCount } = structure;
     const nearest = structure.nearest[this.#settings.region] ?? [this.#settings.region];

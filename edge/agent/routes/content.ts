@@ -1,9 +1,9 @@
-/** A route file's text, and back. The format is the router's (edge/structure/router.js). Pure. */
+/** Writes and parses the text of a route file. The router defines the format (edge/structure/router.js). Pure. */
 import type { ServedRoute } from "./route-files.ts";
 
 /**
- * Whose it is; the healthy backends of the nearest group that has any; an empty line; the others. When none is healthy the
- * nearest group comes first: missing health is no reason to turn users away.
+ * Its lines: the owner; the healthy backends of the nearest group that has any; an empty line; the others. If no
+ * backend is healthy, the nearest group comes first: missing health is no reason to reject users.
  */
 export function routeContent(
   { slot, tenantId, groups }: Pick<ServedRoute, "slot" | "tenantId" | "groups">,
@@ -18,7 +18,7 @@ export function routeContent(
   return rest.length === 0 ? head : `${head}\n${lines(rest)}`;
 }
 
-/** What a route file says; for want of their regions, the backends are one group. Undefined when it is none. */
+/** Parses a route file. It has no regions, so its backends form one group. Undefined if it is not a route file. */
 export function readContent(content: string): Pick<ServedRoute, "slot" | "tenantId" | "groups"> | undefined {
   const [, slot, tenantId] = /^(\d+) (\S+)\n/.exec(content) ?? [];
   const backends = content.split("\n").flatMap((line) => (/^[+-]./.test(line) ? [line.slice(1)] : []));

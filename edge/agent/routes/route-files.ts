@@ -1,4 +1,4 @@
-/** Routes as the files that the router reads. Pure: nothing written. */
+/** Renders routes as the files that the router reads. Pure: writes nothing. */
 import ipaddr from "ipaddr.js";
 import { Route } from "../../../schemas/snapshot.ts";
 import { Hostname, IpAddress, TenantId, Wildcard } from "../../../schemas/tenant.ts";
@@ -11,7 +11,7 @@ export interface RouteContext {
   portCount: number;
 }
 
-/** What an edge serves: whose it is, the files that lead to it, and its backends a region, nearest first. */
+/** A route that an edge serves: its owner, its files, and its backends by region, nearest first. */
 export interface ServedRoute {
   slot: number;
   tenantId: string;
@@ -23,7 +23,7 @@ export type RouteFiles = { ok: true; route: ServedRoute } | { ok: false; slot: n
 
 const backendPattern = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):([1-9][0-9]{0,4})$/;
 
-/** The files of one route, or why this edge will not serve it. Checked again here: an edge trusts no writer. */
+/** The files of one route, or why this edge will not serve it. Checks the route again: an edge trusts no writer. */
 export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
   const parsed = Route.safeParse(input);
   const slot = Number((input as { slot?: unknown } | null)?.slot ?? -1);
@@ -41,7 +41,7 @@ export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
     : { ok: true, route: { slot, tenantId: route.tenantId, files, groups } };
 }
 
-/** Nearest region first; regions that the table lacks come last, in order of name. */
+/** Nearest region first; regions that are not in `nearest` come last, by name. */
 function groupsOf(route: Route, nearest: string[]): string[][] {
   const rank = (region: string) => (nearest.includes(region) ? nearest.indexOf(region) : nearest.length);
   return Object.entries(route.backends)
@@ -52,7 +52,7 @@ function groupsOf(route: Route, nearest: string[]): string[][] {
 function isAllowed(backend: string, ranges: string[]): boolean {
   const match = backendPattern.exec(backend);
   const text = match?.[1] ?? match?.[2];
-  // In its one form: what is octal to one reader is decimal to another.
+  // Only the canonical form passes: one parser reads a leading zero as octal, another as decimal.
   if (text === undefined || IpAddress.safeParse(text).data !== text || Number(match?.[3]) > 65535) return false;
   const address = ipaddr.parse(text);
   return ranges.some((range) => {
@@ -61,7 +61,7 @@ function isAllowed(backend: string, ranges: string[]): boolean {
   });
 }
 
-/** `n/<name>`, `w/<parent>`, `p/<port>`; undefined when one is not exactly what the schema lets pass. */
+/** `n/<name>`, `w/<parent>`, `p/<port>`; undefined if a name or port is not exactly in the schema's form. */
 function filesOf(route: Route, { portBase, portCount }: RouteContext): string[] | undefined {
   if (route.port !== undefined) {
     const inRange = route.port >= portBase && route.port < portBase + portCount;

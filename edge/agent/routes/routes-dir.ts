@@ -1,4 +1,4 @@
-/** The directory of route files: what the router reads is replaced file by file, each at once. */
+/** The directory of route files that the router reads. Each file is replaced atomically. */
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import * as z from "zod";
@@ -7,7 +7,7 @@ import { reasonMost } from "../settings.ts";
 import { readContent, routeContent } from "./content.ts";
 import { type RouteContext, routeFiles, type ServedRoute } from "./route-files.ts";
 
-/** A bucket as far as it must be whole: each route in it is judged on its own. */
+/** A bucket whose routes are only parsed loosely: each route is validated separately. */
 export const LooseBucket = z.object({
   routes: z.array(z.looseObject({ slot: z.number().int(), tenantId: z.string() })),
 });
@@ -26,21 +26,21 @@ export class RoutesDir {
   readonly #dir: string;
   readonly #isUp: (backend: string) => boolean;
   readonly #buckets = new Map<number, Map<number, ServedRoute>>();
-  /** Who is served at a slot. */
+  /** The tenant that is served at each slot. */
   readonly #tenants = new Map<number, string>();
-  /** Whose a file is: a name that moved is not deleted by the one that lost it. */
+  /** The route that owns each file: a route that lost a name must not delete the new owner's file. */
   readonly #owners = new Map<string, ServedRoute>();
-  /** The routes that a backend serves. */
+  /** The routes that use each backend. */
   readonly #users = new Map<string, Set<ServedRoute>>();
-  /** What is on disk. */
+  /** The content of each file on disk. */
   readonly #contents = new Map<string, string>();
   readonly #rejected = new Map<number, Rejected[]>();
-  /** A snapshot was not applied as a whole, or none was yet: files may be there that no route has. */
+  /** True if no snapshot was applied yet, or the last one only in part: files may exist that belong to no route. */
   #torn = true;
-  /** Backends whose health changed since the last snapshot began to be applied. */
+  /** Backends whose health changed since the last `apply` began. */
   readonly #changed = new Set<string>();
 
-  /** Takes over what an earlier run left, and sweeps its half-written files. */
+  /** Takes over the files of an earlier run, and deletes its half-written ones. */
   constructor(dir: string, isUp: (backend: string) => boolean = () => true) {
     this.#dir = dir;
     this.#isUp = isUp;
@@ -77,9 +77,9 @@ export class RoutesDir {
   }
 
   /**
-   * Serves these buckets from now on. A route that does not pass keeps its last good state. What is new is written before
-   * what is gone is removed, and nothing is noted before both are done: half a failure is done again as a whole. Others get
-   * their turn after each bucket: tens of thousands of files take seconds.
+   * Serves these buckets from now on. A refused route keeps its last good state. Writes new files before it removes old
+   * ones, and updates its own records only after both: after a failure, the whole call is repeated. Yields to other
+   * tasks after each bucket, because tens of thousands of files take seconds.
    */
   async apply(buckets: Map<number, LooseBucket>, context: RouteContext): Promise<void> {
     const torn = this.#torn;
@@ -109,7 +109,7 @@ export class RoutesDir {
     if (torn) this.#sweep();
   }
 
-  /** Writes the routes of these backends anew: their health changed. */
+  /** Rewrites the routes of these backends, because their health changed. */
   refresh(backends: Iterable<string>): void {
     const changed = [...backends];
     for (const backend of changed) this.#changed.add(backend);
@@ -117,7 +117,7 @@ export class RoutesDir {
     for (const route of routes) this.#write(this.#ownOf(route), route);
   }
 
-  /** A route's files without those that are another's by now: what was kept of a refused route does not take a name back. */
+  /** A route's files, except those that another route owns now: a refused route must not take a name back. */
   #ownOf(route: ServedRoute): string[] {
     return route.files.filter((file) => [undefined, route].includes(this.#owners.get(file)));
   }
@@ -135,14 +135,14 @@ export class RoutesDir {
       }
       rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason.slice(0, reasonMost) });
       const last = before?.get(made.slot) ?? this.#leftBy(route);
-      if (last?.tenantId !== route.tenantId) continue; // the slot was another's
+      if (last?.tenantId !== route.tenantId) continue; // the slot had another tenant
       kept.add(last);
       after.set(made.slot, last);
     }
     return { after, kept, rejected };
   }
 
-  /** What an earlier run left on disk for a route that is refused now: its last good state. */
+  /** The last good state of a route that is refused now, from the files that an earlier run left. */
   #leftBy({ slot, hostnames, wildcard, port }: LooseBucket["routes"][number]): ServedRoute | undefined {
     const names = [
       ...(Array.isArray(hostnames) ? hostnames.map((name) => `n/${String(name)}`) : []),
@@ -159,7 +159,7 @@ export class RoutesDir {
     return { slot, tenantId: first.tenantId, files, groups: first.groups };
   }
 
-  /** Removes what no route has: left by an earlier run, or by a snapshot that was given up halfway. */
+  /** Removes files that belong to no route: left by an earlier run, or by a snapshot that was applied only in part. */
   #sweep(): void {
     const routes = [...this.#buckets.values()].flatMap((bucket) => [...bucket.values()]);
     const owned = new Set(routes.flatMap(({ files }) => files));

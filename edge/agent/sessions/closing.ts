@@ -1,18 +1,18 @@
-/** Sessions of routes that are gone: they go on for a while, then they are closed. Pure. */
+/** Sessions whose routes were removed: they continue for a grace time, then they are closed. Pure. */
 
-/** Whose sessions are to be closed, and since when, milliseconds. */
+/** Owners whose sessions will be closed, and since when they wait, milliseconds. */
 export type Closing = Map<string, number>;
 
 export interface ClosingFacts {
-  /** Whose sessions are open: keys that `serves` understands. */
+  /** Owners of open sessions: keys that `serves` accepts. */
   open: Iterable<string>;
-  /** Is this one served now? One that is back, as a suspended tenant may be, keeps its sessions. */
+  /** Is this owner served now? An owner that is served again, such as a resumed tenant, keeps its sessions. */
   serves: (owner: string) => boolean;
   graceMs: number;
   now: number;
 }
 
-/** Who waits to be closed from now on, and of those, whose time has come. */
+/** The owners that wait to be closed from now on, and those of them that are due. */
 export function planClosing(
   before: Closing,
   { open, serves, graceMs, now }: ClosingFacts,

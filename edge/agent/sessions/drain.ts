@@ -1,19 +1,19 @@
 /**
- * An edge that is to leave: it fails its health check but accepts until nobody new comes, then closes what is left at an
- * even pace. State in, state out; times in milliseconds. Pure.
+ * How an edge drains: it fails its health check, but accepts connections until no new ones arrive. Then it closes the
+ * remaining sessions at an even pace. State in, state out; times in milliseconds. Pure.
  */
 
 export type Drain =
   | { phase: "none" }
-  /** Accepts; users are led elsewhere. */
+  /** Still accepts; new users are sent to other edges. */
   | { phase: "leaving"; since: number }
-  /** Closes the sessions that it had when it began, spread over a time. */
+  /** Closes the sessions that were open at the start of this phase, spread over `closeMs`. */
   | { phase: "closing"; since: number; sessions: number }
-  /** Nobody is left; whoever comes is closed. */
+  /** No session is left; new ones are closed. */
   | { phase: "drained"; since: number };
 
 export interface DrainFacts {
-  /** Somebody wants it to drain. */
+  /** True while the edge is asked to drain. */
   asked: boolean;
   sessions: number;
   /** When the last session was opened. */

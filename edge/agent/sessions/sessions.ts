@@ -1,4 +1,4 @@
-/** The sessions of this edge: knows whose they are, closes those of routes that are gone, and all of them when it drains. */
+/** This edge's sessions and their owners. Closes the sessions of removed routes, and all sessions in a drain. */
 import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { EdgeReport } from "../../../schemas/events.ts";
@@ -9,7 +9,7 @@ import type { Ports, Sockets } from "./sockets.ts";
 import { ownerOf, SessionTable } from "./table.ts";
 import { Tail } from "./tail.ts";
 
-/** What the routes folder tells of routes. */
+/** What the sessions need to know about routes. */
 export interface RouteOwners {
   serves(slot: number, tenantId: string): boolean;
   tenants(): Set<string>;
@@ -26,7 +26,7 @@ const endedMost = 4 * 1024 * 1024;
 const compareEveryMs = 10_000;
 /** How long a closed tenant stays in the report. */
 const showMs = 60_000;
-/** Between tries to close what did not close. */
+/** Pause before sessions that did not close are tried again. */
 const againMs = 10_000;
 
 export class Sessions {
@@ -43,7 +43,7 @@ export class Sessions {
   #closing: Closing = new Map();
   readonly #closed = new Map<string, { at: number; sessions: number; left: number }>();
   #drain: Drain = { phase: "none" };
-  /** Connections that clients have open, by the last look while draining. */
+  /** Open client connections at the last count during a drain. */
   #open = 0;
   readonly closedBy = { removed: 0, drain: 0 };
 
@@ -65,21 +65,21 @@ export class Sessions {
 
   #file = (name: string) => path.join(this.#dir, name);
 
-  /** Workers of another user append to it, and must not need the right to create it. */
+  /** Workers that run as another user append to this file. They must not need permission to create it. */
   #newOpened(): void {
     const beside = this.#file(`opened${unfinished}`);
     writeFileSync(beside, "", { mode: 0o666 });
-    chmodSync(beside, 0o666); // whatever the umask
+    chmodSync(beside, 0o666); // independent of the umask
     renameSync(beside, this.#file("opened"));
   }
 
   /**
-   * Takes in what was written since.
+   * Reads the lines that were written since the last call.
    * @returns the backends that users were sent to
    */
   read(now: number): Set<string> {
     if (!this.#restored) this.#restore();
-    const ended = this.#ended.read(); // first: whatever ended had been opened before
+    const ended = this.#ended.read(); // read first, so that the opening of each ended session is read too
     const backends = this.table.opened(this.#opened.read(), now);
     this.table.ended(ended);
     if (this.#opened.size > openedMost) this.#rotateOpened();
@@ -87,16 +87,16 @@ export class Sessions {
       rmSync(this.#endedFile);
       this.#ended.replaced();
     }
-    if (!this.#ended.isThere) this.#reopenLogs(); // again, should the last time have been lost
+    if (!this.#ended.isThere) this.#reopenLogs(); // repeated, in case the last signal was lost
     return backends;
   }
 
-  /** What an earlier run knew, and what it had not read yet. */
+  /** Restores the sessions that an earlier run knew, and those that it had not read yet. */
   #restore(): void {
     this.#restored = true;
     const lines = (name: string) => (readIfThere(this.#file(name)) ?? "").split("\n");
     for (const known of [lines("known"), lines("opened.1"), this.#opened.read()]) this.table.restore(known);
-    this.#save(); // opened.1 may be gone before the next time
+    this.#save(); // opened.1 may be deleted before the next save
   }
 
   #save(): void {
@@ -109,7 +109,7 @@ export class Sessions {
     );
   }
 
-  /** At any instant the files on disk have every session: an agent that is killed here finds them again. */
+  /** The files on disk contain every session at every moment: an agent that is killed here finds them again. */
   #rotateOpened(): void {
     rmSync(this.#file("opened.1"), { force: true });
     linkSync(this.#file("opened"), this.#file("opened.1"));
@@ -119,7 +119,7 @@ export class Sessions {
     this.#save();
   }
 
-  /** Once a second: closes what is to be closed. To leave, it takes no more than to be asked. */
+  /** Once a second: closes sessions that must end. A drain begins when asked, even if connections can't be listed. */
   async tend(ports: Ports, times: SessionTimes, drainAsked: boolean, now: number): Promise<void> {
     if (drainAsked && this.#drain.phase === "none") this.#drain = { phase: "leaving", since: now };
     await this.#tendDrain(ports, times, drainAsked, now);
@@ -167,7 +167,7 @@ export class Sessions {
     this.#open -= ended.size;
   }
 
-  /** Ends those of these sessions that are open, and looks whether they are gone. */
+  /** Ends these sessions if they are open, then checks which are gone. */
   async #end(keys: string[], ports: Ports): Promise<{ ended: Set<string>; left: Set<string> }> {
     const open = await this.#openOf(new Set(keys), ports);
     await this.#sockets.end([...open]);
@@ -180,7 +180,7 @@ export class Sessions {
     return new Set(live.flatMap(({ key }) => (keys.has(key) ? [key] : [])));
   }
 
-  /** For the edge's report: whose sessions wait to be closed or were closed lately, and how far the drain is. */
+  /** For the edge's report: owners whose sessions wait to be closed or were closed lately, and the drain's state. */
   report(graceMs: number): Pick<EdgeReport, "closing" | "drain"> {
     const owners = [...new Set([...this.#closing.keys(), ...this.#closed.keys()])].sort();
     const counts = owners.length === 0 ? new Map<string, number>() : this.table.counts();

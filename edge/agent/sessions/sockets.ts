@@ -1,46 +1,46 @@
-/** The kernel's list of this edge's client connections, and the ending of some: iproute2's `ss`, which asks it by netlink. */
+/** Lists this edge's client connections and ends some of them, with iproute2's `ss`: it asks the kernel by netlink. */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
-/** A session as the client's side of it shows: its address and port, and the port that it came to. */
+/** A session's key: the client's address and port, and the edge's port that it connected to. */
 export const sessionKey = (address: string, port: string | number, serverPort: string | number) =>
   `${address} ${port} ${serverPort}`;
 
 export interface Ports {
   tls: number;
-  /** Raw slots, both ends included. */
+  /** First and last port of the raw slots, both included. */
   first: number;
   last: number;
 }
 
 export interface Live {
   key: string;
-  /** From the client and to it, so far; only where asked for. */
+  /** Bytes from the client and to it so far; 0 unless `bytes` is set. */
   received: number;
   sent: number;
 }
 
 const askMs = 20_000;
-/** Tuples in one filter: the kernel takes 64 KiB of it. */
+/** Maximum tuples in one filter: the kernel accepts at most 64 KiB. */
 const tuplesMost = 200;
 
 export class Sockets {
   readonly #address: string | undefined;
   readonly #command: string[];
 
-  /** `address`: where this edge listens, when not everywhere. `command` runs ss, with the right to end connections. */
+  /** `address`: the one address that this edge listens on, if not all. `command` runs ss, which may end connections. */
   constructor(address: string | undefined, command: string[]) {
     this.#address = address;
     this.#command = command;
   }
 
-  /** Every client's connection that nginx has open, half closed ones among them. */
+  /** Every client connection that nginx has open, including half-closed ones. */
   async live(ports: Ports, { bytes = false } = {}): Promise<Live[]> {
     const here = `( sport = :${ports.tls} or ( sport >= :${ports.first} and sport <= :${ports.last} ) )`;
     const filter = this.#address === undefined ? here : `src ${this.#address} and ${here}`;
     const found: Live[] = [];
     await this.#run([bytes ? "-HtneiO" : "-HtneO", filter], (line) => {
-      if (!/ ino:[1-9]/.test(line)) return; // nginx is done with it: only the kernel waits for its last packets
+      if (!/ ino:[1-9]/.test(line)) return; // nginx has closed it; only the kernel still waits for its last packets
       const [, , , local = "", peer = ""] = line.split(/\s+/, 5);
       const at = peer.lastIndexOf(":");
       const address = peer.slice(0, at).replace(/^\[|\]$/g, "");
@@ -52,8 +52,8 @@ export class Sockets {
   }
 
   /**
-   * Resets these clients' connections; nginx then ends the other side. Needs CAP_NET_ADMIN, and says nothing without it: look
-   * again whether they are gone.
+   * Resets these clients' connections; nginx then closes the backends' side. Without CAP_NET_ADMIN it does nothing and
+   * reports no error, so check afterwards whether they are gone.
    */
   async end(keys: string[]): Promise<void> {
     for (let at = 0; at < keys.length; at += tuplesMost) {

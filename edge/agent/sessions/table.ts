@@ -1,4 +1,4 @@
-/** Whose session is whose, and what tenants' sessions carried: from the lines that the router and nginx write. */
+/** The owner of each session, and the byte counts of each tenant, from the lines that the router and nginx write. */
 import { type Live, sessionKey } from "./sockets.ts";
 
 export interface Owner {
@@ -9,7 +9,7 @@ export interface Owner {
 export interface Carried {
   opened: number;
   ended: number;
-  /** Ended because no backend took them. */
+  /** Ended because no backend accepted them. */
   failed: number;
   /** Bytes from clients and to them, of sessions that ended. */
   received: number;
@@ -18,9 +18,9 @@ export interface Carried {
 
 interface Session {
   owner: string;
-  /** nginx's number of the connection: a client may come again from the same port before the first one's last line. */
+  /** nginx's connection number: a client may reuse its port before the last line of its former session is written. */
   connection: string;
-  /** Looks at the kernel's list that did not find it. */
+  /** Consecutive comparisons with the kernel's list that did not find it. */
   missed: number;
 }
 
@@ -30,7 +30,7 @@ export const ownerOf = (key: string): Owner => {
   return { slot: Number(slot), tenantId };
 };
 
-/** Looks that may miss a session: its last line takes up to a second to be written. */
+/** Comparisons that a session may miss before it is forgotten: its last line is written up to a second late. */
 const missedMost = 2;
 
 export class SessionTable {
@@ -72,7 +72,7 @@ export class SessionTable {
     }
   }
 
-  /** An earlier run's sessions, by lines of the router; the latest last. They are not counted as opened again. */
+  /** Restores an earlier run's sessions from router lines, newest last. Does not count them as opened again. */
   restore(lines: string[]): void {
     for (const line of lines) {
       const fields = line.split(" ");
@@ -82,7 +82,7 @@ export class SessionTable {
     }
   }
 
-  /** Forgets sessions that the kernel has not had for a while: their last line was lost. */
+  /** Forgets sessions that the kernel has not listed for a while: their last line was lost. */
   compare(live: Live[]): void {
     const there = new Set(live.map(({ key }) => key));
     for (const [key, session] of this.#sessions) {
@@ -91,7 +91,7 @@ export class SessionTable {
     }
   }
 
-  /** Forgets what tenants carried who are served no more and have no session. */
+  /** Forgets the totals of tenants that are no longer served and have no session. */
   prune(served: Set<string>): void {
     const open = new Set([...this.counts().keys()].map((owner) => ownerOf(owner).tenantId));
     for (const tenantId of this.#carried.keys())
@@ -103,14 +103,14 @@ export class SessionTable {
     return session === undefined ? undefined : ownerOf(session.owner);
   }
 
-  /** Owner → how many sessions it has open. */
+  /** Owner → number of its open sessions. */
   counts(): Map<string, number> {
     const counts = new Map<string, number>();
     for (const { owner } of this.#sessions.values()) counts.set(owner, (counts.get(owner) ?? 0) + 1);
     return counts;
   }
 
-  /** The sessions of these, by owner. */
+  /** The sessions of these owners, by owner. */
   keysOf(owners: Iterable<string>): Map<string, string[]> {
     const keys = new Map([...owners].map((owner) => [owner, [] as string[]]));
     for (const [key, { owner }] of this.#sessions) keys.get(owner)?.push(key);
@@ -121,7 +121,7 @@ export class SessionTable {
     return [...this.#carried];
   }
 
-  /** What a later run needs to go on: for each session the line that it was opened with. */
+  /** A router line for each open session, from which a later run restores this table. */
   lines(): string[] {
     return [...this.#sessions].map(([key, { owner, connection }]) => `${owner} - ${connection} ${key}`);
   }

@@ -1,4 +1,4 @@
-/** Lines that others append to a file, each read once, over changes of the file under its name. */
+/** Reads each line that other processes append to a file exactly once, even when the file is replaced. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 const buffer = Buffer.allocUnsafe(256 * 1024);
@@ -6,17 +6,17 @@ const buffer = Buffer.allocUnsafe(256 * 1024);
 interface Open {
   fd: number;
   offset: number;
-  /** The piece of a line after the last line's end. */
+  /** The incomplete line at the end. */
   rest: string;
 }
 
 export class Tail {
   readonly #file: string;
   #current: Open | undefined;
-  /** Replaced under its name; a writer may have it open for a moment more. */
+  /** The file that was replaced. A writer may still have it open for a moment. */
   #former: { open: Open; reads: number } | undefined;
 
-  /** Begins where the file ends now, or at its start. A file that is not there yet is read from its start. */
+  /** Begins at the file's current end, or at its start. A file that does not exist yet is read from its start. */
   constructor(file: string, from: "start" | "end") {
     this.#file = file;
     this.#current = open(file);
@@ -28,7 +28,7 @@ export class Tail {
     return this.#current === undefined ? 0 : fstatSync(this.#current.fd).size;
   }
 
-  /** Was there a file when it was last looked for? */
+  /** Did the file exist at the last attempt to open it? */
   get isThere(): boolean {
     return this.#current !== undefined;
   }
@@ -47,7 +47,7 @@ export class Tail {
     return lines;
   }
 
-  /** The file has been, or is about to be, replaced: goes on with the new one, and reads the old one to its end. */
+  /** To call when the file is replaced: continues with the new file, and reads the old one to its end. */
   replaced(): void {
     if (this.#former !== undefined) closeSync(this.#former.open.fd);
     this.#former = this.#current === undefined ? undefined : { open: this.#current, reads: 0 };

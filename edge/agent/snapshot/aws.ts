@@ -1,4 +1,4 @@
-/** The two calls that an edge makes to AWS, signed by hand: the SDK's clients cost this loop fifty megabytes. */
+/** The two AWS calls of an edge, signed without the SDK: its clients would cost the agent fifty megabytes. */
 import { fromInstanceMetadata } from "@smithy/credential-provider-imds";
 import { AwsClient } from "aws4fetch";
 import { sources } from "../../../schemas/events.ts";
@@ -23,7 +23,7 @@ export class EdgeCloud {
     this.#endpoint = endpoint;
   }
 
-  /** `notModified` when the object still has `etag`, undefined when there is none. At most `limit` bytes. */
+  /** Returns `notModified` if the object still has `etag`, undefined if none exists. Reads at most `limit` bytes. */
   async getObject(bucket: string, key: string, limit: number, etag?: string) {
     const base = this.#endpoint ?? `https://s3.${this.#region}.amazonaws.com`;
     const answer = await this.#send("s3", `${base}/${bucket}/${key}`, {
@@ -49,7 +49,7 @@ export class EdgeCloud {
       throw new Error(`EventBridge answered ${answer.status}: ${text.slice(0, 200)}`);
   }
 
-  /** Signed first: a time-out that goes through `new Request` is forgotten with the next garbage collection. */
+  /** Signs first: a time-out that is passed to `new Request` is lost at the next garbage collection. */
   async #send(service: string, url: string, init: RequestInit): Promise<Response> {
     const request = await (await this.#client(service)).sign(url, init);
     return fetch(request, { signal: AbortSignal.timeout(requestMs) });
@@ -74,7 +74,7 @@ export class EdgeCloud {
     try {
       this.#credentials = await fromInstanceMetadata({ timeout: 2000, maxRetries: 2 })();
     } catch (error) {
-      if (this.#credentials === undefined || expires < Date.now()) throw error; // what is still good is used
+      if (this.#credentials === undefined || expires < Date.now()) throw error; // else the old ones are still valid
     }
     return this.#credentials;
   }

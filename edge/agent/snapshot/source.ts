@@ -1,4 +1,4 @@
-/** Where manifests and objects come from: this region's bucket, asked over and over. */
+/** Polls this region's bucket for new manifests, and reads their objects. */
 import type { EdgeReport } from "../../../schemas/events.ts";
 import { snapshotLimits } from "../../../schemas/limits.ts";
 import { sha256 } from "../../../schemas/signed.ts";
@@ -19,11 +19,11 @@ export class SnapshotSource {
   readonly #bucket: string;
   readonly #cell: string;
   #etag: string | undefined;
-  /** A manifest that could not be applied, and when it is tried again; another one is tried at once. */
+  /** The manifest that could not be applied, and when to try it again. Another manifest is tried at once. */
   #failed = { etag: undefined as string | undefined, times: 0, until: 0 };
   /** Why the newest manifest is not applied. */
   nack: EdgeReport["nack"];
-  /** When the bucket last said what is newest, milliseconds since 1970. */
+  /** When the bucket last answered which manifest is the newest, milliseconds since 1970. */
   heardAt = 0;
 
   constructor(cloud: EdgeCloud, store: Store, where: { bucket: string; cell: string }) {
@@ -34,7 +34,7 @@ export class SnapshotSource {
   }
 
   /**
-   * Hands the manifest over when it is news, or when its time has come after a failure.
+   * Calls `apply` with the manifest if it is new, or if its retry after a failure is due.
    * @throws what `apply` throws
    */
   async pull(now: number, apply: (text: string) => Promise<void>): Promise<void> {
@@ -49,7 +49,7 @@ export class SnapshotSource {
       this.nack = undefined;
     } catch (error) {
       this.#refused(error);
-      if (error instanceof RefusedError) this.#etag = answer.etag; // refused for good: wait for other bytes
+      if (error instanceof RefusedError) this.#etag = answer.etag; // it can never be applied: wait for other bytes
       const times = answer.etag === this.#failed.etag ? this.#failed.times + 1 : 1;
       this.#failed = { etag: answer.etag, times, until: now + Math.min(retryMost, retryMs * 2 ** times) };
       throw error;
@@ -60,7 +60,7 @@ export class SnapshotSource {
     try {
       return await this.#cloud.getObject(this.#bucket, manifestKey(this.#cell), manifestBytesMax, this.#etag);
     } catch (error) {
-      if (error instanceof TooLargeError) this.#refused(error); // whatever else went wrong, it was not the manifest
+      if (error instanceof TooLargeError) this.#refused(error); // other errors are not the manifest's fault
       throw error;
     }
   }
@@ -70,13 +70,13 @@ export class SnapshotSource {
     this.nack = { generation, reason: message.slice(0, reasonMost) };
   }
 
-  /** From disk when it is there; undefined when the bucket has none. */
+  /** Reads the object from disk, else from the bucket; undefined if neither has it. */
   async object(hash: string): Promise<string | undefined> {
     const kept = this.#store.object(hash);
     if (kept !== undefined) return kept;
     const answer = await this.#cloud.getObject(this.#bucket, objectKey(hash), objectBytesMax);
     if (answer === undefined || answer === "notModified") return undefined;
-    if (sha256(answer.text) !== hash) throw new Error(`object ${hash} does not have that hash`);
+    if (sha256(answer.text) !== hash) throw new Error(`the content of object ${hash} does not match its hash`);
     this.#store.saveObject(hash, answer.text);
     return answer.text;
   }

@@ -1,8 +1,8 @@
-/** Nothing that an edge fetched is used before it passed here. */
+/** Verifies manifests: an edge uses a fetched manifest only after these checks. */
 import { openManifest, type PublicKeys } from "../../../schemas/signed.ts";
 import type { Manifest } from "../../../schemas/snapshot.ts";
 
-/** A manifest is refused for good: the reason is what the edge reports. */
+/** A manifest that can never be applied. The edge reports the reason. */
 export class RefusedError extends Error {
   override readonly name = "RefusedError";
   readonly generation: number;
@@ -15,7 +15,7 @@ export class RefusedError extends Error {
 export interface Known {
   cell: string;
   keys: PublicKeys;
-  /** What is applied: an edge never goes back. */
+  /** The applied generation: an edge never goes back to an older one. */
   generation: number;
   incarnation: string | undefined;
 }
@@ -26,10 +26,10 @@ export function verifyManifest(text: string, known: Known): Manifest {
   if (!opened.ok) throw new RefusedError(opened.reason);
   const { manifest } = opened;
   const { cell, generation, incarnation } = manifest;
-  if (cell !== known.cell) throw new RefusedError(`it is for cell ${cell}, not ${known.cell}`, generation);
+  if (cell !== known.cell) throw new RefusedError(`the manifest is for cell ${cell}, not ${known.cell}`, generation);
   if (generation < known.generation)
     throw new RefusedError(`generation ${generation} is older than ${known.generation}`, generation);
   if (known.incarnation !== undefined && incarnation !== known.incarnation)
-    throw new RefusedError("it comes from another incarnation of the ledger", generation);
+    throw new RefusedError("the manifest comes from another incarnation of the ledger", generation);
   return manifest;
 }
