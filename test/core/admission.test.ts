@@ -44,7 +44,7 @@ const written = (plan: ReturnType<typeof step>): AdmissionPlan => {
 };
 
 describe("admit", () => {
-  it("gives a new tenant its claims, a slot a protocol, and routes", () => {
+  it("gives a new tenant its claims, one slot for each protocol, and routes", () => {
     const plan = written(step(undefined, record()));
     expect(plan.row).toMatchObject({ state: "Admitted", version: 1, generation: 1, slots: { ssh: 0, tls: 1 } });
     expect(plan.claim).toEqual(["acme.tenants.example.com"]);
@@ -69,7 +69,7 @@ describe("admit", () => {
     ]);
   });
 
-  it("does nothing the second time", () => {
+  it("changes nothing when it admits the same record again", () => {
     const { row } = written(step(undefined, record()));
     expect(step(row, record()).kind).toBe("unchanged");
   });
@@ -85,7 +85,7 @@ describe("admit", () => {
     expect(row).toMatchObject({ state: "Admitted", generation: 5 });
   });
 
-  it("takes a suspended tenant's routes away, and keeps its names", () => {
+  it("removes a suspended tenant's routes, and keeps its names", () => {
     const { row } = written(step(undefined, record()));
     const plan = written(step(row, record({ suspended: true })));
     expect(plan.routes).toEqual([]);
@@ -111,7 +111,7 @@ describe("admit", () => {
     expect(refuse(facts(row, record()), "Rejected", ["because"], {}).release).toEqual([]);
   });
 
-  it("knows a refusal that says nothing new", () => {
+  it("recognises a refusal that repeats the last one", () => {
     const refused = refuse(facts(undefined, record()), "Rejected", ["taken"], {}, { blocked: ["x.com"] });
     const again = facts(refused.row, record());
     expect(isSameRefusal(refuse(again, "Rejected", ["taken"], {}, { blocked: ["x.com"] }), refused.row)).toBe(true);
@@ -120,7 +120,7 @@ describe("admit", () => {
     expect(isSameRefusal(refused, undefined)).toBe(false);
   });
 
-  it("keeps the numbers reserved for a refused record, and takes them at the next try", () => {
+  it("keeps the slots reserved for a refused record, and uses them at the next attempt", () => {
     const refused = refuse(facts(undefined, record()), "Rejected", ["taken"], {
       ssh: { slot: 7, free: false },
       tls: { slot: 20108, free: false },
@@ -133,7 +133,7 @@ describe("admit", () => {
     expect(plan.row.spare).toBeUndefined();
   });
 
-  it("claims only what is new, and leaves a tombstone where a protocol left", () => {
+  it("claims only new names, and leaves a tombstone for a removed protocol's slot", () => {
     const { row } = written(step(undefined, record()));
     const plan = written(step(row, record({ protocols: { tls: 3080, postgres: 5432 } }), 50));
     expect(plan).toMatchObject({
@@ -145,7 +145,7 @@ describe("admit", () => {
     expect(plan.tombstoneSlots).toEqual([{ protocol: "ssh", slot: 0, reason: "protocol removed" }]);
   });
 
-  it("gives slots to protocols that are named like what every object has", () => {
+  it("gives slots to protocols named like built-in object properties", () => {
     const plan = written(
       step(undefined, record({ protocols: { constructor: 22, tostring: 23 } as Record<string, number> })),
     );
@@ -155,7 +155,7 @@ describe("admit", () => {
     ]);
   });
 
-  it("refuses a change that does not fit one transaction, and cuts what it says", () => {
+  it("refuses a change that does not fit in one transaction, and shortens its reasons", () => {
     const names = (letter: string) => Array.from({ length: 20 }, (_, i) => `x.${letter}${i}.com`);
     const protocols = (letter: string) =>
       Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`${letter}${i}`, 1 + i]));
@@ -173,7 +173,7 @@ describe("admit", () => {
     expect(many.row.reasons.at(-1)).toBe("and 8980 more");
   });
 
-  it("writes no more than a transaction takes, whatever the history", () => {
+  it("never exceeds the size of a transaction, whatever the history", () => {
     const edit = fc.record({
       hostnames: fc.uniqueArray(
         fc.nat(60).map((n) => `x.z${n}.com`),
@@ -200,11 +200,11 @@ describe("admit", () => {
     );
   });
 
-  it("knows nothing of a tenant that never was", () => {
+  it("does nothing for a tenant that never existed", () => {
     expect(step(undefined, undefined)).toEqual({ kind: "unchanged", row: undefined });
   });
 
-  it("counts a generation exactly when the record changes, whatever the history", () => {
+  it("increments the generation exactly when the record changes, whatever the history", () => {
     const edits = fc.array(
       fc.option(
         fc.record({
@@ -239,7 +239,7 @@ describe("admit", () => {
 });
 
 describe("routesOf", () => {
-  it("names only the home region's backends unless the tenant is in many regions", () => {
+  it("uses only the home region's backends unless the tenant is multi-region", () => {
     const slots = { tls: 100, ssh: 3 };
     expect(routesOf(record(), 1, slots, cell).map(({ backends }) => Object.keys(backends))).toEqual([
       ["us-west-2"],
@@ -264,7 +264,7 @@ describe("routesOf", () => {
 });
 
 describe("bucketOf", () => {
-  it("spreads tenants with names in a row over the 64 buckets", () => {
+  it("spreads tenants with consecutive names over the 64 buckets", () => {
     const counts = new Map<number, number>();
     for (let i = 0; i < 6400; i++) counts.set(bucketOf(`tenant-${i}`), (counts.get(bucketOf(`tenant-${i}`)) ?? 0) + 1);
     expect(counts.size).toBe(64);
@@ -305,21 +305,21 @@ describe("validateRecord", () => {
     expect(reasons({ backends: { "us-west-2": [address] } }).join()).toMatch(reason);
   });
 
-  it("names the regions that there are", () => {
+  it("lists the fleet's regions when a region is unknown", () => {
     expect(reasons({ homeRegion: "mars-north-1", backends: { "mars-north-1": ["10.0.0.1"] } })).toEqual([
       "backends.mars-north-1: is not a region of this fleet: use one of eu-west-3, us-west-2 (got mars-north-1)",
       "homeRegion: is not a region of this fleet: use one of eu-west-3, us-west-2 (got mars-north-1)",
     ]);
   });
 
-  it("keeps wildcards off the platform's domains and off public suffixes", () => {
+  it("refuses wildcards on the platform's domains and on public suffixes", () => {
     expect(reasons({ wildcard: "*.tenants.example.com" })).toHaveLength(1);
     expect(reasons({ wildcard: "*.x.tenants.example.com" })).toHaveLength(1);
     expect(reasons({ wildcard: "*.co.uk" })).toHaveLength(1);
     expect(reasons({ wildcard: "*.acme.com" })).toEqual([]);
   });
 
-  it("keeps the platform's own names from tenants", () => {
+  it("refuses the platform's own names", () => {
     expect(reasons({ hostnames: ["landfall.example.com", "c1.landfall.example.com", "github.io"] })).toHaveLength(3);
   });
 });

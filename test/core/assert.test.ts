@@ -41,7 +41,7 @@ const first = admitted(undefined);
 const second = admitted(first.row, { hostnames: ["new.tenants.example.com"] });
 
 describe("assertRow", () => {
-  it("takes a row that admission made", () => {
+  it("accepts a row that admission wrote", () => {
     expect(lawBroken(() => assertRow(first.row))).toBe("none");
   });
 
@@ -50,15 +50,15 @@ describe("assertRow", () => {
     ["a spare slot is in use", 1, { spare: [0] }],
     ["an admitted protocol has no slot", 1, { slots: { tls: 20_000 } }],
     ["a raw protocol has a tls slot", 1, { slots: { tls: 20_000, ssh: 20_001 } }],
-    ["it was admitted at a generation that its record never had", 3, { generation: 0 }],
+    ["its admitted generation is newer than its own", 3, { generation: 0 }],
     ["it was never written", 7, { version: 0 }],
-  ])("stops a row where %s (law %i)", (_, law, changes) => {
+  ])("refuses a row if %s (law %i)", (_, law, changes) => {
     expect(lawBroken(() => assertRow({ ...first.row, ...changes }))).toBe(law);
   });
 });
 
 describe("assertAdmission", () => {
-  it("takes what admission decides, for a new tenant and for a change", () => {
+  it("accepts what admission decides for a new tenant and for a change", () => {
     expect(lawBroken(() => assertAdmission(first, undefined))).toBe("none");
     expect(lawBroken(() => assertAdmission(second, first.row))).toBe("none");
   });
@@ -85,7 +85,7 @@ describe("assertAdmission", () => {
     ["writes a route of an older generation", 4, { routes: [{ ...route, generation: 1 }] }],
     ["serves a name without a claim", 2, { routes: [{ ...route, hostnames: ["bank.example.com"] }] }],
     ["both writes and removes a route", 4, { dropRoutes: [route.slot] }],
-  ])("stops a plan that %s (law %i)", (_, law, changes) => {
+  ])("refuses a plan that %s (law %i)", (_, law, changes) => {
     expect(lawBroken(() => assertAdmission({ ...second, ...changes }, first.row))).toBe(law);
   });
 });
@@ -117,7 +117,7 @@ const publish = (routes: Route[]): PublishPlan =>
   });
 
 describe("assertPublishPlan", () => {
-  it("takes a plan with a change, one without, and the first of a cell", () => {
+  it("accepts a plan with a change, one without, and the first of a cell", () => {
     expect(lawBroken(() => assertPublishPlan(publish([served]), live))).toBe("none");
     expect(lawBroken(() => assertPublishPlan({ objects: [], refused: [], commit: live }, live))).toBe("none");
     const all = everyBucket.map((bucket) => ({ bucket, before: [], now: { routes: [], removed: [] } }));
@@ -136,8 +136,8 @@ describe("assertPublishPlan", () => {
     ["changes a bucket without an object", 4, withCommit({ routes: plan.commit.routes.with(9, hash("9")) })],
     ["changes a bucket that was refused", 4, { ...plan, refused: [{ bucket: 3, reasons: ["no"] }] }],
     ["has a slot twice", 1, withRoutes(served, { ...served, hostnames: [] })],
-    ["leads a name to two tenants", 2, withRoutes(served, { ...served, slot: 2, tenantId: "globex" })],
-  ])("stops a plan that %s (law %i)", (_, law, broken) => {
+    ["routes a name to two tenants", 2, withRoutes(served, { ...served, slot: 2, tenantId: "globex" })],
+  ])("refuses a plan that %s (law %i)", (_, law, broken) => {
     expect(lawBroken(() => assertPublishPlan(broken, live))).toBe(law);
   });
 });
@@ -163,15 +163,15 @@ describe("assertChange", () => {
     { edgeId: "b", weight: 0 },
   ];
 
-  it("takes the whole list with a healthy endpoint left, and the removal of a terminated edge", () => {
+  it("accepts a full list that keeps a healthy endpoint, and the removal of a terminated edge", () => {
     expect(lawBroken(() => assertChange(change(a, b), observed, new Set()))).toBe("none");
     expect(lawBroken(() => assertChange(change(a), observed, new Set(["b"])))).toBe("none");
   });
-  it("takes a list where another healthy endpoint gets the weight", () => {
+  it("accepts a list that moves the weight to another healthy endpoint", () => {
     const moved = change({ ...a, weight: 0 }, { ...b, weight: 128 });
     expect(lawBroken(() => assertChange(moved, observed, new Set()))).toBe("none");
   });
-  it("takes any list when no endpoint is healthy to begin with", () => {
+  it("accepts any list if no endpoint was healthy before", () => {
     const none = { groups: [group("us-west-2", { ...well("a"), health: "UNHEALTHY" as const })] };
     expect(lawBroken(() => assertChange(change({ edgeId: "a", weight: 0 }), none, new Set()))).toBe("none");
   });
@@ -181,32 +181,32 @@ describe("assertChange", () => {
     ["an endpoint twice", 5, change(a, b, b), []],
     ["a weight of 256", 5, change({ ...a, weight: 256 }, b), []],
     ["a weight that is not whole", 5, change({ ...a, weight: 0.5 }, b), []],
-    ["the last healthy endpoint without weight", 5, change({ ...a, weight: 0 }, { ...b, weight: 0 }), []],
-    ["an edge left out that is not terminated", 6, change(a), []],
-  ])("stops %s (law %i)", (_, law, wrong, terminated) => {
+    ["a last healthy endpoint without weight", 5, change({ ...a, weight: 0 }, { ...b, weight: 0 }), []],
+    ["a list without an edge that is not terminated", 6, change(a), []],
+  ])("refuses %s (law %i)", (_, law, wrong, terminated) => {
     expect(lawBroken(() => assertChange(wrong, observed, new Set(terminated)))).toBe(law);
   });
 });
 
 describe("assertReport", () => {
-  it("takes a report of the edge itself", () => {
+  it("accepts a report of the edge itself", () => {
     expect(lawBroken(() => assertReport(edge("a"), edge("a", { appliedGeneration: 6 }), "a", "c1"))).toBe("none");
     expect(lawBroken(() => assertReport(edge("a"), undefined, "a", "c1"))).toBe("none");
   });
-  it("stops a report that changes another edge, or another cell's (law 11)", () => {
+  it("refuses a report that changes another edge or an edge of another cell (law 11)", () => {
     expect(lawBroken(() => assertReport(edge("b"), undefined, "a", "c1"))).toBe(11);
     expect(lawBroken(() => assertReport(edge("a", { cell: "c2" }), undefined, "a", "c1"))).toBe(11);
   });
-  it("stops a report that takes an edge back a generation (law 3)", () => {
+  it("refuses a report that lowers the generation of an edge (law 3)", () => {
     expect(lawBroken(() => assertReport(edge("a"), edge("a", { appliedGeneration: 8 }), "a", "c1"))).toBe(3);
   });
 });
 
 describe("assertFree", () => {
-  it("takes a tombstone that every edge and manifest is past", () => {
+  it("accepts a tombstone that every edge and manifest has passed", () => {
     expect(lawBroken(() => assertFree("slot 3", 7, 7))).toBe("none");
   });
-  it("stops one that is still served, or was never seen absent (law 1)", () => {
+  it("refuses a tombstone that is still served or was never seen absent (law 1)", () => {
     expect(lawBroken(() => assertFree("slot 3", 7, 6))).toBe(1);
     expect(lawBroken(() => assertFree("slot 3", undefined, 9))).toBe(1);
   });

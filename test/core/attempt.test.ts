@@ -20,7 +20,7 @@ const processed = (tenantId: string, changes: Partial<Processed> = {}): Processe
 });
 
 describe("progressOf", () => {
-  it("is done with tenants that were written and whose record did not change since", () => {
+  it("finishes tenants that were written and whose record has not changed since", () => {
     const { outcomes, deferred, reserved } = progressOf({ earlier: [outcome("a")], processed: [processed("b")] });
     expect({ done: outcomes.map(({ tenantId }) => tenantId), deferred, reserved }).toEqual({
       done: ["a", "b"],
@@ -29,7 +29,7 @@ describe("progressOf", () => {
     });
   });
 
-  it("keeps the slots of a deferred tenant reserved, and of no other", () => {
+  it("keeps slots reserved only for a deferred tenant", () => {
     const { deferred, reserved } = progressOf({
       earlier: [],
       processed: [processed("a"), processed("b", { outcome: "deferred" }), processed("c", { changed: true })],
@@ -38,7 +38,7 @@ describe("progressOf", () => {
     expect(Object.keys(reserved)).toEqual(["b"]);
   });
 
-  it("publishes a tenant whose record changed since too, with all tenants of the batch in its cell", () => {
+  it("publishes also a tenant whose record has changed since, with all tenants of the batch in its cell", () => {
     const { dirty } = progressOf({
       earlier: [outcome("a", { slots: [3] }), outcome("z", { cell: "c2" })],
       processed: [processed("b", { changed: true })],

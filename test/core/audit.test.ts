@@ -11,17 +11,17 @@ describe("mayFree", () => {
   const tombstone = { cell: "c1", tenantId: "acme", at: 0, absentFrom: 7 };
   const facts = { edges: [edge("a")], publishedFrom: 7, coolOffMs: 60_000, now };
 
-  it("frees what every edge acked, every region published, and the cool-off is past", () => {
+  it("frees a slot that every edge acked and every region published, once the cool-off is over", () => {
     expect(mayFree(tombstone, facts)).toBe(true);
   });
 
   it.each([
     [
-      "an edge that was silent for long serves an older generation",
+      "an edge that has not reported for long serves an older generation",
       { edges: [edge("a"), edge("b", { appliedGeneration: 6, reportedAt: 0 })] },
     ],
     ["a region's manifest is older", { publishedFrom: 6 }],
-    ["the cool-off is not past", { coolOffMs: now + 1 }],
+    ["the cool-off is not over", { coolOffMs: now + 1 }],
     [
       "an edge refuses the tenant's route and keeps the last good one",
       { edges: [edge("a", { rejectedRoutes: [{ tenantId: "acme", slot: 1, reason: "no" }] })] },
@@ -36,11 +36,11 @@ describe("mayFree", () => {
         ],
       },
     ],
-  ])("keeps it while %s", (_, changes) => {
+  ])("keeps the slot while %s", (_, changes) => {
     expect(mayFree(tombstone, { ...facts, ...changes })).toBe(false);
   });
 
-  it("keeps what no commit was seen without", () => {
+  it("keeps a slot until a commit without it is seen", () => {
     const { absentFrom: _, ...fresh } = tombstone;
     expect(mayFree(fresh, facts)).toBe(false);
     expect(isConclusive(fresh, 7, true)).toBe(true);
@@ -57,7 +57,7 @@ describe("seenTwice", () => {
     ] as [string, string][],
     at: now,
   };
-  it("gives what differs in the same way as before, some time later", () => {
+  it("returns differences that are still the same some time later", () => {
     const found = new Map([
       ["a", "x"],
       ["b", "y"],
@@ -69,7 +69,7 @@ describe("seenTwice", () => {
     expect(seenTwice(new Map([["toString", "x"]]), before, now + auditLimits.apartMs)).toEqual([]);
   });
 
-  it("keeps no more than an item of the ledger takes", () => {
+  it("keeps only as much as fits in one ledger item", () => {
     const many = new Map(Array.from({ length: 9000 }, (_, i) => [`${"t".repeat(60)}${i}`, "record 0123456789ab 1"]));
     expect(Buffer.byteLength(JSON.stringify(bounded(many)))).toBeLessThan(300_000);
   });
@@ -95,20 +95,20 @@ describe("tenantDifferences", () => {
       owners,
     ).get("acme");
 
-  it("finds none in a tenant that is as its record says", () => {
+  it("finds no difference in a tenant that matches its record", () => {
     expect(found({})).toBeUndefined();
   });
-  it("finds records that were never looked at, changed or vanished unseen", () => {
+  it("finds records whose creation, change or deletion was not processed", () => {
     expect(tenantDifferences(new Map([["new", "h"]]), new Map(), new Map()).has("new")).toBe(true);
     expect(found({}, "h2")).toMatch(/^record h2 3$/);
     expect(tenantDifferences(new Map(), new Map([["acme", tenant({})]]), new Map()).size).toBe(1);
   });
-  it("finds changes that did not settle, and those not served everywhere", () => {
+  it("finds changes that did not settle or are not served everywhere", () => {
     expect(found({ observed: 1 })).toMatch(/settled/);
     expect(found({ served: "partly" })).toMatch(/everywhere/);
     expect(found({ served: "partly", blocked: ["x.com"] }, "h1", new Map([["x.com", "other"]]))).toMatch(/everywhere/);
   });
-  it("finds who waits for names once they are nobody's", () => {
+  it("finds tenants whose blocked names have become free", () => {
     const blocked = { state: "Rejected" as const, retry: true, blocked: ["x.com"] };
     expect(found(blocked, "h1", new Map([["x.com", "other"]]))).toBeUndefined();
     expect(found(blocked)).toMatch(/free/);
@@ -118,7 +118,7 @@ describe("tenantDifferences", () => {
 describe("objectsToDelete", () => {
   const old = { hash: "old", putAt: now - auditLimits.objectKeepMs - 1 };
   const notes = [{ at: now - auditLimits.objectKeepMs - 1, hashes: ["old"] }];
-  it("gives what nothing has named for seven days", () => {
+  it("returns objects that nothing has named for seven days", () => {
     expect(objectsToDelete([old], [], notes, now)).toEqual(["old"]);
   });
   it.each([
@@ -126,7 +126,7 @@ describe("objectsToDelete", () => {
     ["was named in the last seven days", [old], [], [...notes, { at: now - 5, hashes: ["old"] }]],
     ["was put in the last seven days", [{ hash: "old", putAt: now - 5 }], [], notes],
     ["may have been named before the notes begin", [old], [], [{ at: now - 5, hashes: [] }]],
-  ])("keeps what %s", (_, objects, named, noted) => {
+  ])("keeps an object that %s", (_, objects, named, noted) => {
     expect(objectsToDelete(objects, named, noted, now)).toEqual([]);
   });
 });
@@ -142,7 +142,7 @@ describe("admissible", () => {
     protocols,
     slots,
   });
-  it("gives who would fit as a whole: in any cell, or in its own once it has slots there", () => {
+  it("returns tenants that fit completely: in any cell, or in their own cell if they have slots there", () => {
     const waiting = [
       pending("two-raw", ["ssh", "mysql"]),
       pending("both", ["ssh", "tls"]),
@@ -151,5 +151,14 @@ describe("admissible", () => {
       pending("settled-one", ["ssh", "tls"], { tls: 20_000 }),
     ];
     expect(admissible(waiting, rooms)).toEqual(["both", "settled-one", "two-raw"]);
+  });
+
+  it("counts spare slots of a tenant as room, in the cell where they are", () => {
+    const waiting = [
+      { ...pending("spare-here", ["ssh", "mysql", "tls"]), spare: [3] },
+      { ...pending("spare-elsewhere", ["ssh", "mysql", "tls"]), cell: "c3", spare: [3] },
+      { ...pending("spare-of-the-other-kind", ["ssh", "mysql", "tls"]), spare: [20_003] },
+    ];
+    expect(admissible(waiting, rooms)).toEqual(["spare-here"]);
   });
 });

@@ -20,7 +20,7 @@ const edge = (edgeId: string, region: string, changes: Partial<EdgeFacts> = {}):
 });
 const empty: Observed = { groups: [] };
 
-/** What the accelerator shows after the changes, with health as given. */
+/** The accelerator's state after the changes, with the given health. */
 function apply(
   observed: Observed,
   changes: Change[],
@@ -60,7 +60,7 @@ describe("planAccelerator", () => {
     expect(desired.groups).toEqual([{ region: "us-west-2", dial: 100, endpoints: [{ edgeId: "a", weight: 128 }] }]);
   });
 
-  it("gives a degraded edge weight 0, and its weight back", () => {
+  it("sets a degraded edge's weight to 0, and restores it on recovery", () => {
     const both = [edge("a", "us-west-2"), edge("b", "us-west-2")];
     const observed = apply(empty, changesBetween(planAccelerator(both, [], empty), empty));
     const out = planAccelerator([both[0]!, { ...both[1]!, health: "degraded" }], [], observed);
@@ -74,7 +74,7 @@ describe("planAccelerator", () => {
     });
   });
 
-  it("turns a degraded region's dial down and its edges stay, for when all others fail", () => {
+  it("sets a degraded region's dial to 0 and keeps its edges, in case all others fail", () => {
     const edges = [edge("a", "us-west-2"), edge("b", "eu-west-3")];
     const observed = apply(empty, changesBetween(planAccelerator(edges, [], empty), empty));
     const desired = planAccelerator(edges, ["eu-west-3"], observed);
@@ -85,7 +85,7 @@ describe("planAccelerator", () => {
     expect(desired.groups[0]?.endpoints).toEqual([{ edgeId: "b", weight: 128 }]);
   });
 
-  it("withdraws nothing on the word of an endpoint that is not in yet, or not checked yet", () => {
+  it("withdraws nothing in favour of an endpoint that is not added yet or not checked yet", () => {
     const degraded = edge("a", "us-west-2", { health: "degraded" });
     const lone: Observed = {
       groups: [
@@ -118,7 +118,7 @@ describe("planAccelerator", () => {
     expect(desired.held).toHaveLength(2);
   });
 
-  it("prefers a degraded edge that lives to one that the accelerator finds dead", () => {
+  it("prefers a degraded edge to one that the accelerator reports as unhealthy", () => {
     const observed: Observed = {
       groups: [
         { region: "eu-west-3", arn: "y", dial: 100, endpoints: [{ edgeId: "b", weight: 128, health: "UNHEALTHY" }] },
@@ -133,7 +133,7 @@ describe("planAccelerator", () => {
     expect(desired.groups[1]?.endpoints).toEqual([{ edgeId: "a", weight: 128 }]);
   });
 
-  it("counts an edge that the accelerator's own check finds dead as no capacity", () => {
+  it("does not count an edge as capacity if the accelerator reports it as unhealthy", () => {
     const observed: Observed = {
       groups: [
         {
@@ -155,7 +155,7 @@ describe("planAccelerator", () => {
     expect(changesBetween(desired, observed)).toEqual([]);
   });
 
-  it("leaves an edge in that nothing is known of: missing information is no withdrawal", () => {
+  it("keeps an edge without facts: missing information is no reason to withdraw it", () => {
     const observed: Observed = {
       groups: [
         { region: "us-west-2", arn: "x", dial: 100, endpoints: [{ edgeId: "ghost", weight: 128, health: "HEALTHY" }] },
@@ -164,7 +164,7 @@ describe("planAccelerator", () => {
     expect(planAccelerator([], [], observed).groups[0]?.endpoints).toEqual([{ edgeId: "ghost", weight: 128 }]);
   });
 
-  it("takes out an edge whose instance is gone, but never empties a group", () => {
+  it("removes an edge whose instance is terminated, but never empties a group", () => {
     const observed: Observed = {
       groups: [
         {
@@ -186,7 +186,7 @@ describe("planAccelerator", () => {
     expect(planAccelerator([dead], [], alone).groups[0]?.endpoints).toEqual([{ edgeId: "dead", weight: 128 }]);
   });
 
-  it("is satisfied soon, and never takes the last taker away on the way", () => {
+  it("converges in two rounds, and never removes the last endpoint that takes traffic", () => {
     fc.assert(
       fc.property(fleet, fc.subarray(regions), fleet, fc.subarray(regions), (before, outBefore, after, outAfter) => {
         let state = apply(empty, changesBetween(planAccelerator(before, outBefore, empty), empty));
@@ -197,7 +197,7 @@ describe("planAccelerator", () => {
             state = apply(state, [change]);
             if (had) expect(takers(state).length).toBeGreaterThan(0);
           }
-        // Twice, because who joins counts as somebody only once the accelerator found them healthy.
+        // Two rounds, because a new endpoint counts only once the accelerator reports it as healthy.
         expect(changesBetween(planAccelerator(after, outAfter, state), state)).toEqual([]);
       }),
       { numRuns: 500 },
@@ -225,7 +225,7 @@ describe("edgeFacts", () => {
     expect(edgeFacts([row], [{ region: "us-west-2", edgeId: "a", health: "degraded" }], 0)[0]?.health).toBe("degraded");
   });
 
-  it("does not call an edge ready that went silent, whatever it said last", () => {
+  it("does not call an edge ready if it stopped reporting, whatever its last report", () => {
     expect(edgeFacts([row], [], 1000)[0]?.ready).toBe(true);
     expect(edgeFacts([row], [], 60_000)[0]?.ready).toBe(false);
   });

@@ -70,7 +70,7 @@ describe("gateRoutes", () => {
     expect(gateRoutes(live, [route(1)], [{ slot: 2, tenantId: "t2", generation: 2 }])).toEqual([]);
   });
 
-  it("refuses empty over non-empty", () => {
+  it("refuses to replace routes with an empty set", () => {
     expect(gateRoutes(live, [], [])).toHaveLength(2);
   });
 
@@ -91,11 +91,11 @@ describe("bucketsToRender", () => {
 describe("withChanges", () => {
   const live = [route(1), route(2, { tenantId: "acme" }), route(3, { tenantId: "acme" })];
 
-  it("reads the slots that are marked and those that are live: a mark may come late and know less", () => {
+  it("reads the marked slots and the live ones, because a mark may be late and incomplete", () => {
     expect(slotsToRead(live, [{ tenantId: "acme", slots: [3, 9] }])).toEqual([2, 3, 9]);
   });
 
-  it("takes the ledger's word for who changed, and leaves everybody else as they are", () => {
+  it("takes the routes of changed tenants from the ledger, and keeps all others", () => {
     const newer = route(3, { tenantId: "acme", generation: 2 });
     const removed = [{ slot: 2, tenantId: "acme", generation: 2 }];
     const next = withChanges(live, [{ tenantId: "acme", slots: [] }], { routes: [newer], removed });
@@ -103,7 +103,7 @@ describe("withChanges", () => {
     expect(gateRoutes(live, next.routes, next.removed)).toEqual([]);
   });
 
-  it("does not take a slot that another tenant has by now for theirs", () => {
+  it("keeps a marked slot that now belongs to another tenant", () => {
     const other = route(9, { tenantId: "other" });
     const changed = [{ tenantId: "acme", slots: [9] }];
     expect(withChanges([other], changed, { routes: [other], removed: [] }).routes).toEqual([other]);
@@ -112,7 +112,7 @@ describe("withChanges", () => {
 
 describe("manifestStep", () => {
   const at = (generation: number, incarnation = "x", routes = ["a"]) => ({ generation, incarnation, routes });
-  it("writes only forward, and stops when the ledger is behind", () => {
+  it("writes only newer generations, and stops when the ledger is behind", () => {
     expect(manifestStep(undefined, at(5))).toBe("write");
     expect(manifestStep(at(4), at(5))).toBe("write");
     expect(manifestStep(at(5), at(5))).toBe("current");
@@ -120,7 +120,7 @@ describe("manifestStep", () => {
     expect(manifestStep(at(1, "y"), at(5))).toBe("ledger-behind");
   });
 
-  it("knows a ledger that counted up to the manifests again by its other routes", () => {
+  it("detects by its routes a restored ledger that has reached the manifest's generation again", () => {
     expect(manifestStep(at(5, "x", ["b"]), at(5))).toBe("ledger-behind");
   });
 });

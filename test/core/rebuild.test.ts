@@ -36,12 +36,12 @@ describe("planRebuild", () => {
     now,
   });
 
-  it("gives what edges serve to whom they serve it for, and lets no number below the counter be nobody's", () => {
+  it("gives each served slot to its served tenant, and accounts for every slot below the counter", () => {
     expect(plan.slots).toEqual([{ slot: 4, tenantId: "acme", protocol: "ssh", givenUp: false }]);
     expect(plan.taken).toEqual({ raw: 5, tls: 0 });
     expect(plan.unknown).toEqual([0, 1, 2, 3]);
   });
-  it("never lets a generation go back, and has every record looked at again", () => {
+  it("never lowers a generation, and makes admission process every record again", () => {
     expect(plan.rows.map(({ tenantId, generation, hash, slots }) => [tenantId, generation, hash, slots])).toEqual([
       ["acme", 9, "rebuilt", { ssh: 4 }],
       ["gone", 1, "rebuilt", {}],

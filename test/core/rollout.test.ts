@@ -23,16 +23,16 @@ describe("evaluateWait", () => {
     expect(evaluateWait(6, [edge("a"), edge("b", { appliedGeneration: 6 })], 1000).satisfied).toBe(false);
   });
 
-  it("does not wait for an edge that went silent, nor for one that never served", () => {
+  it("does not wait for an edge that stopped reporting or never served", () => {
     const silent = edge("b", { appliedGeneration: 1, reportedAt: 1000 - edgeLimits.recentReportMs - 1 });
     expect(evaluateWait(5, [edge("a"), silent, edge("c", { appliedGeneration: 0 })], 1000).satisfied).toBe(true);
   });
 
-  it("is never satisfied by no edge at all", () => {
+  it("is never satisfied without edges", () => {
     expect(evaluateWait(1, [], 0).satisfied).toBe(false);
   });
 
-  it("says who is missing and why", () => {
+  it("names the missing edges and the reason for each", () => {
     const refusing = edge("b", { appliedGeneration: 4, nack: { generation: 5, reason: "no valid signature" } });
     expect(evaluateWait(5, [edge("a"), refusing], 1000).missing).toEqual([
       { edgeId: "b", region: "us-west-2", reason: "no valid signature" },
@@ -72,13 +72,13 @@ describe("mergeReport", () => {
     );
   });
 
-  it("takes the rest from the report that the edge made last", () => {
+  it("takes all other fields from the edge's latest report", () => {
     const row = mergeReport(undefined, { ...report(10, 1), serving: true }, 100);
     expect(mergeReport(row, { ...report(9, 1), serving: false }, 101).serving).toBe(true);
     expect(mergeReport(row, { ...report(11, 1), serving: false }, 101).serving).toBe(false);
   });
 
-  it("hears an edge whose clock ran ahead and was set back", () => {
+  it("accepts reports of an edge whose clock ran ahead and was set back", () => {
     const ahead = mergeReport(undefined, { ...report(3_600_000, 1), serving: true }, 1000);
     expect(mergeReport(ahead, { ...report(2000, 1), serving: false }, 2000)).toMatchObject({
       serving: false,

@@ -8,7 +8,7 @@ import { cell, fleet, record } from "../fixtures/fleet.ts";
 
 describe("shareOut", () => {
   const slot = (number: number) => ({ slot: number, free: false });
-  it("gives a tenant all that it wants or nothing, and the next what is unused", () => {
+  it("gives a tenant all its slots or none, and unused slots to the next tenant", () => {
     const wants = [
       { tenantId: "big", cell: "c1", protocols: ["postgres", "ssh"] },
       { tenantId: "small", cell: "c1", protocols: ["ssh"] },
@@ -69,14 +69,14 @@ describe("placeTenants", () => {
     record: validateRecord(record({ tenantId, hostnames: [`${tenantId}.example.org`] }), fleet),
   });
 
-  it("gives a new tenant the cell with most room, and counts what it gave", () => {
+  it("places a new tenant in the cell with most room, and counts earlier placements", () => {
     const placed = placeTenants(
       ["a", "b", "c", "d"].map((id) => tenant(id)),
       rooms,
     );
     expect([...placed.values()].map(({ name }) => name)).toEqual(["c2", "c2", "c1", "c2"]);
   });
-  it("leaves a tenant that has slots where it is", () => {
+  it("leaves a tenant that has slots in its cell", () => {
     const row = { cell: "c1", slots: { ssh: 1 } } as unknown as TenantRow;
     expect(placeTenants([tenant("a", row)], rooms).get("a")?.name).toBe("c1");
   });

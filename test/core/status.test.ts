@@ -24,7 +24,7 @@ describe("conditionsOf", () => {
   const words = (facts: Parameters<typeof conditionsOf>[0]) =>
     conditionsOf(facts).map(({ status: is, reason }) => `${is} ${reason}`);
 
-  it("says how far a tenant is", () => {
+  it("shows the progress of a tenant's change", () => {
     expect(words({ row, status, refusals: [] })).toEqual(["True Admitted", "True Committed", "True ServedByAll"]);
     expect(words({ row, status: { ...status, observedGeneration: 1 }, refusals: [] })).toEqual([
       "True Admitted",
@@ -43,7 +43,7 @@ describe("conditionsOf", () => {
 });
 
 describe("traceOf", () => {
-  it("puts the steps in the order of their times, with what each took", () => {
+  it("orders the steps by time, with the duration of each", () => {
     const steps = traceOf({
       sequence: "42",
       startedAt: 100,
@@ -68,7 +68,7 @@ describe("traceOf", () => {
 });
 
 describe("chunksOf", () => {
-  it("keeps every tenant once, in batches that one item takes", () => {
+  it("keeps every tenant once, in chunks that fit in one item", () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.string({ minLength: 1, maxLength: 2000 }), { maxLength: 60 }), (ids) => {
         const chunks = chunksOf(ids);

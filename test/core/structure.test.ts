@@ -21,7 +21,7 @@ describe("advanceStructure", () => {
   };
   const having = (structure: string, ...ids: string[]) =>
     edges.map((one) => (ids.includes(one.edgeId) ? { ...one, structure } : one));
-  /** The facts once a state is published and its edges have what it gives them, `later` ms after. */
+  /** The facts `later` ms after the state is published, when each edge runs the structure it was given. */
   const after = (state: StructureState, later: number): StructureFacts => {
     const live = structureOf(state);
     const given = edges.map((one) => ({
@@ -32,7 +32,7 @@ describe("advanceStructure", () => {
     return { ...facts, state, live, edges: given, now: now + later };
   };
 
-  it("goes from one edge to its region to all, and watches each stage from when it is published", () => {
+  it("goes from one edge to its region to all edges, and watches each stage from its publication", () => {
     let state = advanceStructure(facts)!;
     const stages = [state];
     for (let at = 0; state.stage !== "done"; at += 5000) {
@@ -65,7 +65,7 @@ describe("advanceStructure", () => {
     ],
     ["does not serve with it", having("new", "a").map((one) => ({ ...one, serving: false })), [], /does not serve/],
     ["is degraded with it", having("new", "a"), ["a"], /degraded/],
-  ])("returns when an edge %s, and does not try the same again", (_, given, degraded, reason) => {
+  ])("rolls back when an edge %s, and does not try the same structure again", (_, given, degraded, reason) => {
     const back = advanceStructure({ ...facts, state: canary, live, edges: given, degraded })!;
     expect(back).toMatchObject({ stage: "returned", reason: expect.stringMatching(reason) });
     expect(structureOf(back)).toEqual({ default: "old", overrides: {} });
@@ -77,7 +77,7 @@ describe("advanceStructure", () => {
     });
   });
 
-  it("is not moved by an S3 that does not answer, nor by an edge that drains or was degraded before", () => {
+  it("does not roll back for S3 errors, a draining edge, or an edge that was degraded before", () => {
     const trouble = having("new", "a").map((one) => ({ ...one, nack: { generation: 0, reason: "S3 answered 503" } }));
     expect(advanceStructure({ ...facts, state: canary, live, edges: trouble })).toMatchObject({ stage: "region" });
     const draining = having("new", "a").map((one) =>

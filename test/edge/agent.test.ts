@@ -1,4 +1,4 @@
-/** A real agent and a real nginx on one address, beside a region that the test holds in its hands. */
+/** A real agent and a real nginx on one address, with a region that the test controls. */
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type net from "node:net";
 import os from "node:os";
@@ -47,7 +47,7 @@ const start = async (changes: Parameters<Region["edge"]>[2] = {}) => {
   edge.start();
 };
 const workers = () => readFileSync(`/proc/${edge.pid}/task/${edge.pid}/children`, "utf8").trim();
-/** kill -9, and until another agent is there. */
+/** Kills the agent with SIGKILL, and waits for a new one. */
 const killAgent = async () => {
   const pid = edge.agentPid!;
   kill(pid);
@@ -62,14 +62,14 @@ const reported = (holds: (report: EdgeReport) => boolean, withinMs = 10_000) =>
     (report) => report !== undefined && holds(report),
     withinMs,
   );
-/** Serves what was published last, and answers over HTTP. */
+/** Waits until the edge serves the generation, by default the last published one, and is healthy. */
 const applied = async (generation = region.generation) => {
   const report = await reported(({ appliedGeneration, serving }) => appliedGeneration >= generation && serving);
   await eventually(health, (status) => status === 200);
   return report;
 };
 const hello = (name: string) => visit(clientHello({ name }), { port: tls, host: address });
-/** The status of the health check; 0 when nobody answers. */
+/** The status of the health check; 0 without an answer. */
 const health = async () => {
   try {
     return (await fetch(`http://${address}:8080/healthz`)).status;
@@ -94,7 +94,7 @@ const echoes = async (socket: net.Socket) => {
 };
 
 describe("an edge", () => {
-  it("boots and serves from its disk with no AWS to be reached, and takes news once it is back", async () => {
+  it("boots and serves from its disk while AWS is unreachable, and applies changes once AWS is back", async () => {
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
     await start();
     await applied();
@@ -112,7 +112,7 @@ describe("an edge", () => {
     expect(await hello("a.example.com")).toBe("B");
   });
 
-  it("takes manifests of either key while one is rotated, and goes on with the new one alone", async () => {
+  it("accepts manifests signed by either key during a key rotation, and later by the new key alone", async () => {
     region.sign("one", "two");
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
     await start();
@@ -127,8 +127,8 @@ describe("an edge", () => {
     ["of an older generation", () => region.manifest({ generation: region.generation - 1 }), /older than/],
     ["of another cell", () => region.manifest({ cell: "c2", generation: 99 }), /for cell c2/],
     ["of 300 KB", () => `${region.manifest({ generation: 99 })}${" ".repeat(300_000)}`, /larger than/],
-    ["that names an object that nobody has", () => region.manifest({ generation: 99, routes: missing }), /is missing/],
-  ])("refuses a manifest %s, says so, serves on, and takes the next good one", async (_, text, reason) => {
+    ["that names a missing object", () => region.manifest({ generation: 99, routes: missing }), /is missing/],
+  ])("refuses a manifest %s, reports it, keeps serving, and accepts the next good one", async (_, text, reason) => {
     region.publish();
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
     await start();
@@ -144,7 +144,7 @@ describe("an edge", () => {
   });
   const missing = Array.from({ length: 64 }, () => "0".repeat(64));
 
-  it("looks after nginx while AWS takes its calls and never answers", async () => {
+  it("restarts nginx while AWS accepts connections but never answers", async () => {
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
     await start();
     await applied();
@@ -175,7 +175,7 @@ describe("an edge", () => {
     session.destroy();
   });
 
-  it("killed at any instant under changes never leaves half a route, and ends up with all of them", async () => {
+  it("never has half a route when its agent is killed during changes, and ends up with all routes", async () => {
     const names = Array.from({ length: 30 }, (_, index) => `t${index}.example.com`);
     const routes = (backend: Backend) =>
       names.map((name, index) => tlsRoute(20000 + index, `t${index}`, name, backend.address));
@@ -187,7 +187,7 @@ describe("an edge", () => {
     for (let round = 0; round < 25; round++) {
       region.publish(routes(round % 2 === 0 ? b : a));
       await sleep(Math.random() * 400);
-      if (edge.agentPid !== undefined) kill(edge.agentPid); // it may be about to be started again
+      if (edge.agentPid !== undefined) kill(edge.agentPid); // a new agent may be about to start
       for (const name of names) {
         const text = readFileSync(path.join(folder, name), "utf8");
         expect(contents.some((content) => content.test(text)) ? "whole" : text).toBe("whole");
@@ -206,7 +206,7 @@ describe("an edge", () => {
 });
 
 describe("backends", () => {
-  it("that die are left for others as soon as one user is turned away, and come back when they hold", async () => {
+  it("that die are replaced after one failed connection, and are used again once they are stable", async () => {
     const port = Number(a.address.split(":")[1]);
     const spare = {
       ...tlsRoute(20000, "acme", "a.example.com"),
@@ -229,7 +229,7 @@ describe("backends", () => {
     );
   });
 
-  it("that are all down are all kept", async () => {
+  it("stay in the route when all of them are down", async () => {
     const dead = `127.0.0.1:${await freePort()}`;
     region.publish([tlsRoute(20000, "acme", "a.example.com", dead)]);
     await start();
@@ -251,7 +251,7 @@ describe("sessions", () => {
     tlsRoute(20001, "globex", "g.example.com", a.address),
   ];
 
-  it("of a removed tenant are closed after the grace, not those of another at the same backend; and the report says so", async () => {
+  it("of a removed tenant end after the grace period and are reported; those of other tenants stay open", async () => {
     region.publish(both());
     await start();
     await applied();
@@ -274,7 +274,7 @@ describe("sessions", () => {
     stays.destroy();
   });
 
-  it("of a tenant that is back within the grace go on", async () => {
+  it("of a tenant that returns within the grace period stay open", async () => {
     region.publish(both());
     await start();
     await applied();
@@ -288,7 +288,7 @@ describe("sessions", () => {
     session.destroy();
   });
 
-  it("are known for whose they are after the agent was killed", async () => {
+  it("keep their owner when the agent is killed", async () => {
     region.publish(both());
     await start();
     await applied();
@@ -305,7 +305,7 @@ describe("sessions", () => {
     expect(session.destroyed).toBe(true);
   });
 
-  it("stay their tenant's when its name moved to another, and the agent was killed since", async () => {
+  it("keep their tenant when its name moves to another tenant and the agent is killed afterwards", async () => {
     region.publish(both());
     await start();
     await applied();
@@ -322,7 +322,7 @@ describe("sessions", () => {
     moved.destroy();
   });
 
-  it("are counted a tenant, with their bytes, while they last and when they ended", async () => {
+  it("are counted for each tenant, with their bytes, while they are open and after they end", async () => {
     region.publish(both());
     await start();
     await applied();
@@ -342,13 +342,13 @@ describe("sessions", () => {
       async () => value(await metrics(), "landfall_tenant_sessions{", 'tenant="acme"'),
       (count) => count === 0,
     );
-    await sleep(1500); // nginx writes what a session carried within a second
+    await sleep(1500); // nginx writes a session's byte counts within a second
     expect(value(await metrics(), "landfall_tenant_bytes_total", 'tenant="acme"', 'direction="received"')).toBe(sent);
   });
 });
 
 describe("an edge that is asked to drain", () => {
-  it("fails its health check, accepts until nobody new comes, closes at a pace, says how far it is, and can be called back", async () => {
+  it("fails its health check, waits until no new session opens, closes at a steady pace, and can return", async () => {
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
     await start();
     await applied();
@@ -369,7 +369,7 @@ describe("an edge that is asked to drain", () => {
     expect(await hello("a.example.com")).toBe("A");
   });
 
-  it("leaves though it can't see or end sessions, and says the rest of its metrics", async () => {
+  it("starts to drain though it can't list or end sessions, and still gives its other metrics", async () => {
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
     await start({ sockets: ["false"] });
     await applied();

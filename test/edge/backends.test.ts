@@ -21,16 +21,16 @@ const shown = (signs: [Sign, number][], from: Backend = unknownBackend) =>
   signs.reduce((backend, [sign, at]) => observe(backend, sign, start + at), from);
 
 describe("a backend's health", () => {
-  it("is good until something is known", () => {
+  it("is up while nothing is known about it", () => {
     expect(unknownBackend.up).toBe(true);
   });
 
   it.each([
     ["a refusal", [["refused", 0]], false],
-    ["a user who was turned away", [["failed", 0]], false],
-    ["one silence, which may be a lost packet", [["silent", 0]], true],
+    ["a user's failed connection", [["failed", 0]], false],
+    ["one unanswered check, which may be a lost packet", [["silent", 0]], true],
     [
-      "two silences in a row",
+      "two unanswered checks in a row",
       [
         ["silent", 0],
         ["silent", 1000],
@@ -38,7 +38,7 @@ describe("a backend's health", () => {
       false,
     ],
     [
-      "two silences with a good look between",
+      "two unanswered checks with a good one between",
       [
         ["silent", 0],
         ["connected", 500],
@@ -47,7 +47,7 @@ describe("a backend's health", () => {
       true,
     ],
     [
-      "one good look after a fall",
+      "one good check after a failure",
       [
         ["refused", 0],
         ["connected", 5000],
@@ -55,7 +55,7 @@ describe("a backend's health", () => {
       false,
     ],
     [
-      "two good looks, a second or more after the fall",
+      "two good checks, a second or more after the failure",
       [
         ["refused", 0],
         ["connected", 500],
@@ -64,7 +64,7 @@ describe("a backend's health", () => {
       true,
     ],
     [
-      "two good looks with a bad one between",
+      "two good checks with a bad one between",
       [
         ["refused", 0],
         ["connected", 1000],
@@ -73,11 +73,11 @@ describe("a backend's health", () => {
       ],
       false,
     ],
-  ] as [string, [Sign, number][], boolean][])("after %s", (_, signs, up) => {
+  ] as [string, [Sign, number][], boolean][])("after %s, up is $2", (_, signs, up) => {
     expect(shown(signs).up).toBe(up);
   });
 
-  it("comes back later with each fall, at most a minute later, and is forgiven after five good minutes", () => {
+  it("recovers later with each failure, at most after a minute, and starts afresh after five good minutes", () => {
     const timeToRise = (backend: Backend, from: number) => {
       for (let ms = 1000; ; ms += 1000) {
         backend = observe(backend, "connected", from + ms);
@@ -98,7 +98,7 @@ describe("a backend's health", () => {
     expect(timeToRise(observe(backend, "refused", now), now).ms).toBe(2000);
   });
 
-  it("is up or down by the last sure sign, whatever came before", () => {
+  it("is down after a refusal or a failed connection, whatever came before", () => {
     const sign = fc.constantFrom<Sign>("connected", "refused", "silent", "failed");
     fc.assert(
       fc.property(fc.array(sign, { maxLength: 30 }), (signs) => {
@@ -109,7 +109,7 @@ describe("a backend's health", () => {
     );
   });
 
-  it("is looked at every second while users come, while it is in doubt and after it fell, else every 30 s", () => {
+  it("is checked every second while users connect, while in doubt and after a failure, otherwise every 30 s", () => {
     expect(checkEveryMs(unknownBackend, start - 1000, start)).toBe(hotEveryMs);
     expect(checkEveryMs(unknownBackend, start - hotMs, start)).toBe(idleEveryMs);
     expect(checkEveryMs(shown([["silent", 0]]), 0, start)).toBe(hotEveryMs);
@@ -124,16 +124,12 @@ describe("a route's file", () => {
   const content = (...down: string[]) => routeContent({ ...owner, groups }, (backend) => !down.includes(backend));
 
   it.each([
-    [[], "+near1\n+near2\n\n+far1\n", "the nearest region's, all of them"],
-    [["near1"], "+near2\n\n-near1\n+far1\n", "the nearest region's that is well"],
-    [["near1", "near2"], "+far1\n\n-near1\n-near2\n", "the next region's"],
-    [
-      ["near1", "near2", "far1"],
-      "-near1\n-near2\n\n-far1\n",
-      "with all of them down, the nearest region's all the same",
-    ],
-    [["far1"], "+near1\n+near2\n\n-far1\n", "untouched by a far one that is down"],
-  ])("with %j down goes on with %j: %s", (down, text) => {
+    [[], "+near1\n+near2\n\n+far1\n", "all backends of the nearest region"],
+    [["near1"], "+near2\n\n-near1\n+far1\n", "the healthy backend of the nearest region"],
+    [["near1", "near2"], "+far1\n\n-near1\n-near2\n", "the next region's backends"],
+    [["near1", "near2", "far1"], "-near1\n-near2\n\n-far1\n", "the nearest region's backends, though all are down"],
+    [["far1"], "+near1\n+near2\n\n-far1\n", "the nearest region stays in use"],
+  ])("with %j down contains %j: %s", (down, text) => {
     expect(content(...down)).toBe(`20000 acme\n${text}`);
   });
 
@@ -169,7 +165,7 @@ describe("Backends", () => {
       onTrouble: (error) => troubles.push(error),
       budget,
     });
-  /** `seconds` of ticks, ten a second, of a clock of its own. */
+  /** Runs `seconds` of ticks, ten a second, on a simulated clock. */
   const run = (backends: Backends, seconds: number, from = start) => {
     for (let ms = 0; ms <= seconds * 1000; ms += 100) backends.tick(from + ms);
   };
@@ -181,7 +177,7 @@ describe("Backends", () => {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-  it("looks at idle ones every 30 s and at those in use every second", () => {
+  it("checks idle backends every 30 s and used ones every second", () => {
     const backends = make();
     backends.watch(["idle", "hot"], start);
     for (let ms = 0; ms <= 60_000; ms += 100) {
@@ -195,7 +191,7 @@ describe("Backends", () => {
     expect(count("hot")).toBeLessThanOrEqual(61);
   });
 
-  it("keeps to its budget, and leaves a tenth of it to idle ones when too many are in use", () => {
+  it("keeps its budget, and leaves a tenth of it for idle backends when too many are in use", () => {
     const backends = make(100);
     const hot = Array.from({ length: 500 }, (_, index) => `hot${index}`);
     const idle = Array.from({ length: 200 }, (_, index) => `idle${index}`);
@@ -212,7 +208,7 @@ describe("Backends", () => {
     expect(new Set(looks).size).toBe(700);
   });
 
-  it("tells changes once, many together, and remembers who is down over a restart", async () => {
+  it("reports each change once, in batches, and remembers over a restart which backends are down", async () => {
     const backends = make();
     for (const backend of ["a", "b"]) answers.set(backend, "refused");
     backends.watch(["a", "b", "c"], start);
@@ -223,12 +219,12 @@ describe("Backends", () => {
     expect([make().isUp("a"), make().isUp("c"), make().isUp("unknown")]).toEqual([false, true, true]);
   });
 
-  it.each(["", "null", '[["a",{"up":fal', '[["a"]]'])("begins with nothing known when what it kept is %j", (text) => {
+  it.each(["", "null", '[["a",{"up":fal', '[["a"]]'])("starts without knowledge when its file contains %j", (text) => {
     writeFileSync(path.join(dir, "backends.json"), text);
     expect(make().isUp("a")).toBe(true);
   });
 
-  it("goes on when what it knows can't be kept, and says so", async () => {
+  it("goes on when its state can't be saved, and reports it", async () => {
     const backends = make();
     backends.watch(["a"], start);
     rmSync(dir, { recursive: true });
@@ -237,7 +233,7 @@ describe("Backends", () => {
     expect([backends.isUp("a"), changes, troubles.length]).toEqual([false, [["a"]], 1]);
   });
 
-  it("holds nothing against a backend that this edge could not look at", async () => {
+  it("keeps the state of a backend that the edge itself could not check", async () => {
     const backends = new Backends({
       file: path.join(dir, "backends.json"),
       look: async () => undefined,
@@ -250,7 +246,7 @@ describe("Backends", () => {
     expect([backends.isUp("a"), changes]).toEqual([true, []]);
   });
 
-  it("takes down at once what failed a user, and forgets what no route names any more", async () => {
+  it("marks a backend down at once after a failed connection, and forgets one that no route names", async () => {
     const backends = make();
     backends.watch(["a"], start);
     backends.failed("a", Date.now());

@@ -1,4 +1,4 @@
-/** What strangers may send to an edge: nothing of it gets out of the routes' folder, fills a log, or stops other users. */
+/** Hostile input to an edge must not leave the routes' folder, fill a log, or stop other users. */
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import type net from "node:net";
 import os from "node:os";
@@ -14,7 +14,7 @@ let edge: StandaloneEdge;
 let port: number;
 let raw: number;
 let good: Backend;
-/** What every file outside the routes' folders leads to: nobody may ever get there. */
+/** The backend of every file outside the routes' folders: no connection may ever reach it. */
 let forbidden: Backend;
 const connections = 512;
 const sourceMost = connections / 8;
@@ -45,11 +45,11 @@ afterAll(async () => {
 
 describe("a server name", () => {
   it.each([
-    ["a way up", "../outside"],
-    ["a way up from a wildcard", "x.../../outside"],
-    ["a longer way up", "../../../../../../tmp/landfall-hostile-outside"],
+    ["a path to a parent folder", "../outside"],
+    ["a path to a parent folder below a wildcard", "x.../../outside"],
+    ["a longer path to parent folders", "../../../../../../tmp/landfall-hostile-outside"],
     ["an absolute path", "/tmp/landfall-hostile-outside"],
-    ["a folder below", "deeper/inside"],
+    ["a file in a subfolder", "deeper/inside"],
     ["a known name with a slash before it", `./${known}`],
     ["a known name after NUL", `\0${known}`],
     ["a known name before NUL", `${known}\0`],
@@ -57,22 +57,22 @@ describe("a server name", () => {
     ["a dot", "."],
     ["two dots", ".."],
     ["a known name with two dots at its end", `${known}..`],
-    ["an empty label", "a..example.com"],
-    ["a character that no name has", "x~y"],
-    ["an underscore", "under_score"],
-    ["a space", "space d"],
-    ["a line's end", `${known}\n`],
-    ["bytes above ASCII", "\xff\xfe.example.com"],
+    ["a name with an empty label", "a..example.com"],
+    ["a name with a forbidden character", "x~y"],
+    ["a name with an underscore", "under_score"],
+    ["a name with a space", "space d"],
+    ["a known name with a newline", `${known}\n`],
+    ["a name with bytes above ASCII", "\xff\xfe.example.com"],
     ["254 characters", `${"a".repeat(242)}.example.com`],
     ["255 characters", `${"a.".repeat(121)}a.example.com`],
     ["4,000 characters", "a".repeat(4000)],
     ["the name of a folder", "deeper"],
-    ["an empty one", ""],
+    ["empty", ""],
   ])("that is %s leads nowhere", async (_, name) => {
     expect(await visit(clientHello({ name }), { port })).toBe("closed");
   });
 
-  it("made of any pieces leads only where its own file does", async () => {
+  it("made of any pieces leads only to its own file's backend", async () => {
     const piece = fc.constantFrom(
       "..",
       ".",
@@ -107,21 +107,21 @@ describe("a first message", () => {
     expect(await visit(bytes, { port })).toBe("good");
   });
 
-  it("with four hundred extensions that nobody knows is understood", async () => {
+  it("with four hundred unknown extensions is understood", async () => {
     expect(await visit(clientHello({ name: known, strangers: { count: 400, length: 20 } }), { port })).toBe("good");
   });
 
   it.each([
     ["without a server name", () => clientHello({})],
-    ["larger than what is read ahead", () => clientHello({ name: known, strangers: { count: 4, length: 5000 } })],
-    ["that is no TLS", () => Buffer.from("GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n")],
+    ["larger than the preread buffer", () => clientHello({ name: known, strangers: { count: 4, length: 5000 } })],
+    ["that is not TLS", () => Buffer.from("GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n")],
     ["of SSLv2", () => Buffer.from([0x80, 0x2e, 0x01, 0x00, 0x02, 0x00, 0x15, 0, 0, 0, 0x10])],
     ["of zeros", () => Buffer.alloc(20_000)],
   ])("%s leads nowhere", async (_, bytes) => {
     expect(await visit(bytes(), { port, within: 4000 })).toBe("closed");
   });
 
-  it("with any byte changed, or cut anywhere, leads nowhere else and harms nobody", async () => {
+  it("with any byte changed, or cut anywhere, reaches no other backend and harms no other user", async () => {
     const whole = clientHello({ name: known });
     await fc.assert(
       fc.asyncProperty(
@@ -142,7 +142,7 @@ describe("a first message", () => {
   });
 });
 
-describe("clients that take and give nothing", () => {
+describe("clients that only hold connections", () => {
   const crowd = (count: number, from: string, first?: Uint8Array) =>
     Array.from({ length: count }, () => {
       const socket = connect({ port, from });
@@ -152,13 +152,13 @@ describe("clients that take and give nothing", () => {
   const closed = (sockets: net.Socket[]) =>
     Promise.all(sockets.map(async (socket) => (await firstAnswer(socket, 6000)) === "closed"));
 
-  it("say nothing, and are closed within seconds while others are served", async () => {
+  it("are closed within seconds if they send nothing, while others are served", async () => {
     const silent = crowd(40, "127.0.0.2");
     expect(await works()).toBe(true);
     expect(await closed(silent)).not.toContain(false);
   });
 
-  it("say a byte a second, and are closed all the same", async () => {
+  it("are closed too if they send a byte a second", async () => {
     const slow = crowd(10, "127.0.0.3");
     const bytes = clientHello({ name: known });
     const talk = (async () => {
@@ -169,7 +169,7 @@ describe("clients that take and give nothing", () => {
     await talk;
   });
 
-  it("come from one source in a flood, and leave room for others", async () => {
+  it("leave room for others when one source floods the edge", async () => {
     const flood = crowd(300, "127.0.0.4", clientHello({ name: known }));
     const answers = await Promise.all(flood.map((socket) => firstAnswer(socket)));
     expect(answers.filter((answer) => answer === "good")).toHaveLength(sourceMost);
@@ -180,9 +180,9 @@ describe("clients that take and give nothing", () => {
 });
 
 describe("the logs", () => {
-  it("have not grown by a line for connections that led nowhere", async () => {
+  it("get no line for a connection that leads nowhere", async () => {
     const before = log("ended.log").length;
-    await sleep(1500); // what is buffered
+    await sleep(1500); // until buffered lines are written
     const settled = log("ended.log").length;
     for (let i = 0; i < 300; i++) await visit(clientHello({ name: `n${i}.nobody.org` }), { port });
     await sleep(1500);

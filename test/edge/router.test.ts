@@ -1,4 +1,4 @@
-/** The structure on real nginx: which server name or port leads where, and what nginx writes down about it. */
+/** The structure on real nginx: where each server name and port leads, and what nginx logs about it. */
 import { chmodSync, mkdtempSync, readFileSync, statSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -45,7 +45,7 @@ afterAll(async () => {
 
 describe("a server name", () => {
   it.each([
-    ["a.example.com", "A", "an exact name, before a wildcard that covers it"],
+    ["a.example.com", "A", "an exact name wins over a wildcard that covers it"],
     ["A.Example.COM", "A", "in any case"],
     ["a.example.com.", "A", "with a trailing dot"],
     ["other.example.com", "B", "one label below a wildcard"],
@@ -53,8 +53,8 @@ describe("a server name", () => {
     ["example.com", "closed", "the wildcard's parent itself"],
     ["nobody.org", "closed", "unknown"],
     ["six.example.com", "six", "with a backend on IPv6"],
-    ["down.example.com", "B", "whose backends are all down: the first is tried"],
-  ])("%s leads to %s: %s", async (name, answer) => {
+    ["down.example.com", "B", "all backends are down, so the first is tried"],
+  ])("%s gets the answer %s (%s)", async (name, answer) => {
     expect(await hello(name)).toBe(answer);
   });
 
@@ -68,7 +68,7 @@ describe("a server name", () => {
     expect([...answers].sort()).toEqual(["A", "B"]);
   });
 
-  it("leads elsewhere with the next connection, once its file is another", async () => {
+  it("leads the next connection elsewhere once its file has changed", async () => {
     edge.write("n/moves.example.com", `7 acme\n+${a.address}\n`);
     const before = await hello("moves.example.com");
     edge.write("n/moves.example.com", `7 acme\n+${b.address}\n`);
@@ -77,7 +77,7 @@ describe("a server name", () => {
 });
 
 describe("a raw slot", () => {
-  it("is found by its port, and the client need not speak first", async () => {
+  it("is found by its port, and the client does not have to send first", async () => {
     expect(await visit(Buffer.from("SSH-2.0-x\r\n"), { port: raw })).toBe("B");
   });
 });
@@ -90,7 +90,7 @@ describe("a connection", () => {
     expect(a.received[before]).toEqual(sent);
   });
 
-  it("may be half closed: what the backend still says comes back", async () => {
+  it("may be half closed: the backend's later bytes still arrive", async () => {
     const socket = connect({ port: tls });
     socket.write(clientHello({ name: "a.example.com" }));
     expect(await firstAnswer(socket)).toBe("A");
@@ -98,7 +98,7 @@ describe("a connection", () => {
     expect(await firstAnswer(socket)).toBe("bye");
   });
 
-  it("is written down with its route, backend and client, before it is used", async () => {
+  it("is logged with its route, backend and client before it is used", async () => {
     const socket = connect({ port: tls });
     await new Promise((resolve) => socket.once("connect", resolve));
     const client = ` ${socket.localAddress} ${socket.localPort} ${tls}`;
@@ -121,7 +121,7 @@ describe("a connection", () => {
     expect([Number(received), Number(sent)]).toEqual([clientHello({ name: "x.example.com" }).length, "Bbye".length]);
   });
 
-  it("is led on when it can't be written down", async () => {
+  it("is proxied even if it can't be logged", async () => {
     const opened = path.join(edge.routes, "../sessions/opened");
     chmodSync(opened, 0o444);
     try {
@@ -136,7 +136,7 @@ describe("a connection", () => {
     }
   });
 
-  it("that no backend takes is told at once", async () => {
+  it("that no backend accepts is reported to the agent at once", async () => {
     const heard: string[] = [];
     const port = edge.structure.healthPort;
     const deaf = hearFailures({ address: "127.0.0.1", port }, (backend) => heard.push(backend), console.error);
@@ -154,8 +154,8 @@ describe("a connection", () => {
   });
 });
 
-describe("the agent's question", () => {
-  it("is answered by a worker that can't read the routes with that it can't", async () => {
+describe("the agent's probe", () => {
+  it("gets the answer `unreadable` from a worker that can't read the routes", async () => {
     const ready = path.join(edge.routes, "ready");
     chmodSync(ready, 0o000);
     try {
@@ -169,7 +169,7 @@ describe("the agent's question", () => {
 });
 
 describe("PROXY protocol", () => {
-  it("tells backends the client's address when the fleet asks for it", async () => {
+  it("passes the client's address to backends if the fleet enables it", async () => {
     const port = await freePort();
     const structure = structureOn({ edgeTlsPort: port, portBase: await freePort(), portCount: 1 });
     const other = await StandaloneEdge.start({

@@ -23,7 +23,7 @@ const tlsRoute = (changes: Partial<Route> = {}): Route => ({
 });
 
 describe("routeFiles", () => {
-  it("names a file for each name, nearest region's backends first", () => {
+  it("gives a file for each name, with the nearest region's backends first", () => {
     const made = routeFiles(tlsRoute({ wildcard: "*.acme.com" }), context);
     expect(made).toEqual({
       ok: true,
@@ -44,16 +44,16 @@ describe("routeFiles", () => {
 
   it.each([
     ["a backend outside the allowed ranges", { backends: { "us-west-2": ["169.254.169.254:80"] } }],
-    ["loopback", { backends: { "us-west-2": ["127.0.0.1:80"] } }],
-    ["a backend that ends the directive", { backends: { "us-west-2": ["10.0.0.1:80;"] } }],
+    ["a loopback backend", { backends: { "us-west-2": ["127.0.0.1:80"] } }],
+    ["a backend with a semicolon", { backends: { "us-west-2": ["10.0.0.1:80;"] } }],
     ["a backend by name", { backends: { "us-west-2": ["example.com:80"] } }],
     ["a port above 65535", { backends: { "us-west-2": ["10.0.0.1:99999"] } }],
-    ["an address in a form that programs read differently", { backends: { "us-west-2": ["012.0.0.1:80"] } }],
+    ["an address that programs parse differently", { backends: { "us-west-2": ["012.0.0.1:80"] } }],
     ["an address of two parts", { backends: { "us-west-2": ["10.1:80"] } }],
     ["port 0", { backends: { "us-west-2": ["10.0.0.1:0"] } }],
     ["a tenant's id with a space", { tenantId: "acme globex" }],
     ["no backend", { backends: {} }],
-    ["a name that walks out of the folder", { hostnames: ["../../etc/passwd"] }],
+    ["a name that leaves the folder", { hostnames: ["../../etc/passwd"] }],
     ["a name in upper case", { hostnames: ["A.example.com"] }],
     ["a port that is not its slot's", { port: 10001 }],
     ["an unknown field", { extra: true }],
@@ -72,7 +72,7 @@ describe("RoutesDir", () => {
   const names = () => readdirSync(path.join(dir, "n")).sort();
   const apply = (routes: RoutesDir, ...list: Route[]) => routes.apply(new Map([[0, { routes: list }]]), context);
 
-  it("writes what is new, removes what is gone, and leaves the rest untouched", async () => {
+  it("writes new files, removes old ones, and leaves the rest untouched", async () => {
     const routes = new RoutesDir(dir);
     await apply(routes, tlsRoute(), tlsRoute({ slot: 101, hostnames: ["b.example.com", "c.example.com"] }));
     expect(names()).toEqual(["a.example.com", "b.example.com", "c.example.com"]);
@@ -89,7 +89,7 @@ describe("RoutesDir", () => {
     expect(names()).toEqual(["a.example.com"]);
   });
 
-  it("keeps the last good state of a route that it refuses, applies the others, and says why", async () => {
+  it("keeps the last good state of a refused route, reports the reason, and applies the others", async () => {
     const routes = new RoutesDir(dir);
     await apply(routes, tlsRoute());
     const before = readFileSync(path.join(dir, "n/a.example.com"), "utf8");
@@ -110,7 +110,7 @@ describe("RoutesDir", () => {
     expect(names()).toEqual(["a.example.com"]);
   });
 
-  it("sweeps what an earlier run left, half-written files at once", async () => {
+  it("removes files of an earlier run, half-written ones at once", async () => {
     new RoutesDir(dir);
     writeFileSync(path.join(dir, "n/old.example.com"), "+10.0.0.1:1\n");
     writeFileSync(path.join(dir, "n/half.example.com~"), "+10.");
@@ -125,7 +125,7 @@ describe("RoutesDir", () => {
   const raw = (slot: number, tenantId: string) =>
     tlsRoute({ slot, tenantId, protocol: "ssh", port: 10000 + slot, hostnames: [] });
 
-  it("does not keep a slot's last good state for another tenant, though its route is refused", async () => {
+  it("does not keep a slot's last good state for another tenant, even if that tenant's route is refused", async () => {
     const routes = new RoutesDir(dir);
     await apply(routes, raw(5, "acme"));
     await apply(routes, refused(raw(5, "globex")));
@@ -137,7 +137,7 @@ describe("RoutesDir", () => {
     expect(readdirSync(path.join(dir, "p"))).toEqual([]);
   });
 
-  it("leaves a slot to its next tenant, whichever bucket comes first", async () => {
+  it("gives a slot to its next tenant, in any order of buckets", async () => {
     for (const order of [
       [0, 1],
       [1, 0],
@@ -161,7 +161,7 @@ describe("RoutesDir", () => {
     }
   });
 
-  it("gives a name that moved to its new tenant, though its old one's route is refused", async () => {
+  it("gives a moved name to its new tenant, even if the old tenant's route is refused", async () => {
     const routes = new RoutesDir(dir);
     await apply(routes, tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["x.example.com", "kept.example.com"] }));
     const globex = tlsRoute({ slot: 100, tenantId: "globex", hostnames: ["x.example.com"] });
@@ -184,10 +184,10 @@ describe("RoutesDir", () => {
     expect(nameOf("n/x.example.com")).toBe("100 globex");
   });
 
-  it("leaves nothing behind of a snapshot that was given up halfway for another", async () => {
+  it("leaves nothing of a snapshot that failed halfway and was replaced", async () => {
     const routes = new RoutesDir(dir);
     await apply(routes, tlsRoute());
-    rmSync(path.join(dir, "w"), { recursive: true }); // as good as a full disk: what is written there fails
+    rmSync(path.join(dir, "w"), { recursive: true }); // like a full disk: writes there fail
     const halfway = tlsRoute({ slot: 101, hostnames: ["ghost.example.com"], wildcard: "*.acme.com" });
     await expect(apply(routes, tlsRoute(), halfway)).rejects.toThrow("ENOENT");
     mkdirSync(path.join(dir, "w"));
@@ -195,7 +195,7 @@ describe("RoutesDir", () => {
     expect(names()).toEqual(["a.example.com"]);
   });
 
-  it("writes a route anew when its backends' health changes, in the middle of a snapshot too", async () => {
+  it("rewrites a route when its backends' health changes, even while a snapshot is being applied", async () => {
     const down = new Set<string>();
     const routes = new RoutesDir(dir, (backend) => !down.has(backend));
     const applied = apply(routes, tlsRoute({ backends: { "us-west-2": ["10.0.0.1:1", "10.0.0.2:1"] } }));

@@ -12,20 +12,20 @@ describe("planClosing", () => {
   const plan = (before: Map<string, number>, open: string[], served: string[], now: number) =>
     planClosing(before, { open, serves: (owner) => served.includes(owner), graceMs: 300, now });
 
-  it("lets sessions of a route that is gone go on for the grace, then names them", () => {
+  it("keeps sessions of a removed route for the grace period, then names their owner", () => {
     const first = plan(new Map(), ["a", "b"], ["b"], 1000);
     expect(first).toEqual({ closing: new Map([["a", 1000]]), due: [] });
     expect(plan(first.closing, ["a", "b"], ["b"], 1299).due).toEqual([]);
     expect(plan(first.closing, ["a", "b"], ["b"], 1300).due).toEqual(["a"]);
   });
 
-  it("lets off one that is served again, and begins anew when it goes again", () => {
+  it("forgets an owner that is served again, and restarts its grace period if it is removed again", () => {
     const back = plan(new Map([["a", 1000]]), ["a"], ["a"], 1200);
     expect(back.closing.size).toBe(0);
     expect(plan(back.closing, ["a"], [], 5000)).toEqual({ closing: new Map([["a", 5000]]), due: [] });
   });
 
-  it("never names one that is served", () => {
+  it("never names an owner that is served", () => {
     const names = fc.constantFrom("a", "b", "c", "d");
     fc.assert(
       fc.property(fc.array(names), fc.array(names), fc.array(fc.nat(2000)), (open, served, times) => {
@@ -44,7 +44,7 @@ describe("advanceDrain", () => {
   const facts = { asked: true, sessions: 100, openedAt: 0, quietMs: 60_000, closeMs: 100_000, now: 0 };
   const step = (state: Drain, changes: Partial<typeof facts>) => advanceDrain(state, { ...facts, ...changes });
 
-  it("does nothing when nobody asks, and stops when nobody asks any more", () => {
+  it("does nothing without a request, and stops when the request is withdrawn", () => {
     expect(step({ phase: "none" }, { asked: false }).state).toEqual({ phase: "none" });
     expect(step({ phase: "closing", since: 0, sessions: 5 }, { asked: false })).toEqual({
       state: { phase: "none" },
@@ -52,7 +52,7 @@ describe("advanceDrain", () => {
     });
   });
 
-  it("closes nobody until a minute has passed without a new session", () => {
+  it("closes no session until a minute has passed without a new one", () => {
     const leaving = step({ phase: "none" }, { now: 1000 }).state;
     expect(leaving).toEqual({ phase: "leaving", since: 1000 });
     expect(step(leaving, { now: 60_999 }).state).toEqual(leaving);
@@ -63,23 +63,23 @@ describe("advanceDrain", () => {
     });
   });
 
-  it("closes at an even pace, and whoever is left at its end", () => {
+  it("closes sessions at an even pace, and all that remain at the end", () => {
     const closing: Drain = { phase: "closing", since: 0, sessions: 100 };
     const closed = (now: number, sessions: number) => step(closing, { now, sessions }).close;
     expect([closed(0, 100), closed(25_000, 100), closed(25_000, 75), closed(100_000, 40)]).toEqual([0, 25, 0, 40]);
   });
 
-  it("counts those who leave by themselves", () => {
+  it("counts sessions that end by themselves", () => {
     expect(step({ phase: "closing", since: 0, sessions: 100 }, { now: 50_000, sessions: 30 }).close).toBe(0);
   });
 
-  it("is done when nobody is left, and closes who comes then", () => {
+  it("is done when no session is left, and closes any that opens later", () => {
     const drained = step({ phase: "closing", since: 0, sessions: 100 }, { now: 5000, sessions: 0 }).state;
     expect(drained).toEqual({ phase: "drained", since: 5000 });
     expect(step(drained, { now: 9000, sessions: 2 })).toEqual({ state: drained, close: 2 });
   });
 
-  it("always ends, once nobody new comes", () => {
+  it("always ends once no new session opens", () => {
     fc.assert(
       fc.property(fc.nat(1000), fc.nat(120_000), (sessions, openedAt) => {
         let state: Drain = { phase: "none" };
@@ -102,7 +102,7 @@ describe("SessionTable", () => {
   const globex = "1 globex 10.0.0.6:22 19 1.2.3.4 5000 10001";
   const owners = (table: SessionTable) => [...table.counts()].sort();
 
-  it("knows whose a session is, which backends were chosen, and what it carried once it ended", () => {
+  it("knows each session's owner, the chosen backends, and the bytes carried once it ended", () => {
     const table = new SessionTable();
     expect(open(table, acme, globex)).toEqual(new Set(["10.0.0.5:3080", "10.0.0.6:22"]));
     expect(table.ownerOf("1.2.3.4 5000 8443")).toEqual({ slot: 20000, tenantId: "acme" });
@@ -118,7 +118,7 @@ describe("SessionTable", () => {
     expect(new Map(table.carried()).get("acme")).toEqual({ opened: 1, ended: 1, failed: 0, received: 300, sent: 4000 });
   });
 
-  it("is not misled by a client that comes again from the same port before the first session's last line", () => {
+  it("handles a client that reconnects from the same port before the first session's last line", () => {
     const table = new SessionTable();
     open(table, acme, "20000 acme 10.0.0.5:3080 21 1.2.3.4 5000 8443");
     table.ended(["20000 acme 17 1.2.3.4 5000 8443 200 1 1 0.1"]);
@@ -129,14 +129,14 @@ describe("SessionTable", () => {
     expect(new Map(table.carried()).get("acme")).toMatchObject({ ended: 2, failed: 1 });
   });
 
-  it("passes over lines that are none", () => {
+  it("skips invalid lines", () => {
     const table = new SessionTable();
     expect(open(table, "", "x", "20000 acme 10.0.0.5:3080 17 1.2.3.4", `${acme} more`)).toEqual(new Set());
     table.ended(["", "1.2.3.4 5000", "x y z"]);
     expect(owners(table)).toEqual([]);
   });
 
-  it("comes back from its own lines and those that it had not read, without counting them again", () => {
+  it("restores from its own lines and from unread ones, without counting them again", () => {
     const table = new SessionTable();
     open(table, acme);
     const next = new SessionTable();
@@ -152,7 +152,7 @@ describe("SessionTable", () => {
     expect(next.openedAt).toBe(0);
   });
 
-  it("forgets a session that the kernel has not had for three looks", () => {
+  it("forgets a session that the kernel did not list in three checks in a row", () => {
     const table = new SessionTable();
     open(table, acme);
     const live = { key: "1.2.3.4 5000 8443", received: 0, sent: 0 };
@@ -170,7 +170,7 @@ describe("Tail", () => {
   });
   afterEach(() => rmSync(path.dirname(file), { recursive: true, force: true }));
 
-  it("gives each line once, and half a line when it is whole", () => {
+  it("returns each line once, and a partial line only when it is complete", () => {
     const tail = new Tail(file, "start");
     expect(tail.read()).toEqual([]);
     writeFileSync(file, "one\ntw");
@@ -180,7 +180,7 @@ describe("Tail", () => {
     tail.close();
   });
 
-  it("begins at the end where told to", () => {
+  it("starts at the end if asked", () => {
     writeFileSync(file, "old\n");
     const tail = new Tail(file, "end");
     appendFileSync(file, "new\n");
@@ -188,7 +188,7 @@ describe("Tail", () => {
     tail.close();
   });
 
-  it("loses nothing when the file is replaced, nor what is written to the old one a moment later", () => {
+  it("loses no line when the file is replaced, nor one written to the old file a moment later", () => {
     writeFileSync(file, "a\n");
     const tail = new Tail(file, "start");
     renameSync(file, `${file}.1`);

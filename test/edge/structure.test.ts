@@ -21,7 +21,7 @@ describe("the structure", () => {
     await expect(conf).toMatchFileSnapshot("../golden/local.nginx.conf");
   });
 
-  it("refuses a placeholder that nobody fills", () => {
+  it("refuses a placeholder without a value", () => {
     expect(() =>
       renderNginx({ structure: { ...structure, nginxConf: "{{oops}}" }, id, settings, address: undefined }),
     ).toThrow("{{oops}}");

@@ -29,11 +29,11 @@ const signed = (value: Manifest, key = pair.privateKey, id = "one") => {
 };
 
 describe("verifyManifest", () => {
-  it("takes what a known key signed", () => {
+  it("accepts a manifest that a known key signed", () => {
     expect(verifyManifest(signed(manifest()), known)).toEqual(manifest());
   });
 
-  it("takes either of two keys while one is rotated", () => {
+  it("accepts either of two keys during a rotation", () => {
     const both = parseKeys({ one: spki(pair.publicKey), two: spki(other.publicKey) });
     expect(
       verifyManifest(signed(manifest({ keyIds: ["two"] }), other.privateKey, "two"), { ...known, keys: both })
@@ -46,15 +46,15 @@ describe("verifyManifest", () => {
     ["signed by another key under a known name", signed(manifest(), other.privateKey)],
     ["not signed", JSON.stringify({ manifest: renderManifest(manifest()), signatures: {} })],
     ["for another cell", signed(manifest({ cell: "c2" }))],
-    ["older than what is applied", signed(manifest({ generation: 4 }))],
+    ["older than the applied one", signed(manifest({ generation: 4 }))],
     ["of another incarnation", signed(manifest({ incarnation: "y" }))],
     ["cut short", signed(manifest()).slice(0, -10)],
     ["empty", ""],
-  ])("refuses one that is %s", (_, text) => {
+  ])("refuses a manifest that is %s", (_, text) => {
     expect(() => verifyManifest(text, known)).toThrow(RefusedError);
   });
 
-  it("refuses one with any bit flipped, in what is signed or around it", () => {
+  it("refuses a manifest with any bit flipped, inside or outside the signed text", () => {
     const text = Buffer.from(signed(manifest()));
     const accepted: string[] = [];
     for (let at = 0; at < text.length; at++)
@@ -71,7 +71,7 @@ describe("verifyManifest", () => {
     expect(accepted).toEqual([]);
   });
 
-  it("refuses one with two known signatures of which one is wrong", () => {
+  it("refuses a manifest with two known signatures if one is wrong", () => {
     const both = parseKeys({ one: spki(pair.publicKey), two: spki(other.publicKey) });
     const twice = manifest({ keyIds: ["one", "two"] });
     const [first, second] = [signed(twice), signed(twice, other.privateKey, "two")].map(
@@ -82,6 +82,6 @@ describe("verifyManifest", () => {
     expect(verifyManifest(good, { ...known, keys: both }).generation).toBe(6);
     const wrong = envelope({ ...first!.signatures, two: first!.signatures.one });
     expect(() => verifyManifest(wrong, { ...known, keys: both })).toThrow(RefusedError);
-    expect(() => verifyManifest(JSON.stringify(first), { ...known, keys: both })).toThrow(/others than it names/);
+    expect(() => verifyManifest(JSON.stringify(first), { ...known, keys: both })).toThrow(/other keys than it names/);
   });
 });

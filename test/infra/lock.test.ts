@@ -15,16 +15,16 @@ const lock = new Lock(text);
 const keys = Object.keys((JSON.parse(text) as { resources: object }).resources);
 
 describe("infra.lock.json", () => {
-  it("is what sst.config.ts makes", async () => {
+  it("matches the output of sst.config.ts", async () => {
     await promisify(execFile)(process.execPath, ["infra/synth/main.ts", "--check"], { cwd: root });
   }, 240_000);
 
-  it("has no endpoint groups: they are the controller's", () => {
+  it("has no endpoint groups, because the controller manages them", () => {
     expect(keys.filter((key) => key.includes("EndpointGroup"))).toEqual([]);
     expect(keys.filter((key) => key.startsWith("aws:globalaccelerator/listener"))).toHaveLength(1);
   });
 
-  it("bounds what a bad record on the stream can do", () => {
+  it("limits the effect of a bad record on the stream", () => {
     expect(lock.all("aws:lambda/eventSourceMapping:EventSourceMapping")[0]?.inputs).toMatchObject({
       bisectBatchOnFunctionError: true,
       functionResponseTypes: ["ReportBatchItemFailures"],
@@ -33,13 +33,13 @@ describe("infra.lock.json", () => {
     });
   });
 
-  it("gives no function a whole service", () => {
+  it("gives no function all actions of a service", () => {
     for (const { name, inputs } of lock.all("aws:iam/role:Role"))
       for (const { policy } of (inputs.inlinePolicies as { policy: string }[] | undefined) ?? [])
         expect(`${name} ${policy}`).not.toMatch(/"[a-z0-9]+:\*"/);
   });
 
-  it("lets nothing but apply-accelerator write the accelerator", () => {
+  it("lets only apply-accelerator write to the accelerator", () => {
     const writers = lock
       .all("aws:iam/role:Role")
       .filter(({ inputs }) => JSON.stringify(inputs).includes("UpdateEndpointGroup"));
@@ -62,7 +62,7 @@ describe("infra.lock.json", () => {
     }
   });
 
-  it("writes a fleet, a structure and user data that their readers take", () => {
+  it("contains a fleet, a structure and user data that their readers accept", () => {
     const fleet = lock.all("aws:ssm/parameter:Parameter").find(({ name }) => name === "FleetParameter");
     expect(Fleet.parse(JSON.parse(String(fleet?.inputs.value))).cells).toHaveLength(1);
     for (const { inputs } of lock.all("aws:s3/bucketObjectv2:BucketObjectv2"))
@@ -73,7 +73,7 @@ describe("infra.lock.json", () => {
 });
 
 describe("relocate", () => {
-  it("moves every address, and the structure's name with its bytes", () => {
+  it("moves every address, and renames the structure to match its new bytes", () => {
     const moved = relocate(text, 90);
     expect(moved).not.toContain("127.77.");
     const [object] = new Lock(moved).all("aws:s3/bucketObjectv2:BucketObjectv2");

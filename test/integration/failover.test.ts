@@ -40,12 +40,12 @@ const edgesIn = async (region: string) =>
   (await world.edges()).filter((edge) => edge.region === region).map(({ edgeId }) => edgeId);
 
 describe("failover", () => {
-  it("gave every ready edge a place in the accelerator, with explicit weights", async () => {
+  it("adds every ready edge to the accelerator with an explicit weight", async () => {
     expect(new Set(Object.values(await weights()))).toEqual(new Set([128]));
     expect(await dials()).toEqual({ "us-west-2": 100, "eu-west-3": 100, "ap-northeast-1": 100 });
   });
 
-  it("takes a degraded edge's weight away, and gives it back when it recovers", async () => {
+  it("sets a degraded edge's weight to 0, and restores it when the edge recovers", async () => {
     const [edge = ""] = await edgesIn("eu-west-3");
     await signal("eu-west-3", "degraded", edge);
     await eventually(weights, (now) => now[edge] === 0);
@@ -53,7 +53,7 @@ describe("failover", () => {
     await eventually(weights, (now) => now[edge] === 128);
   });
 
-  it("takes an edge's weight away while it drains, cuts nobody off before its time, and shows how far it is", async () => {
+  it("sets a draining edge's weight to 0, cuts no session early, and shows its progress", async () => {
     const [edgeId = ""] = await edgesIn("ap-northeast-1");
     const { dir, id } = world.cloud.endpoints().edges.find((edge) => edge.id === edgeId)!;
     const { address } = world.cloud.context.services.compute.edges.find(({ config }) => config.id === id)!.config;
@@ -70,11 +70,11 @@ describe("failover", () => {
     await eventually(weights, (now) => now[edgeId] === 128, 15_000);
   });
 
-  it("writes nothing in monitor mode, and does it once enforced", async () => {
+  it("writes nothing in monitor mode, and writes in enforce mode", async () => {
     const [edge = ""] = await edgesIn("eu-west-3");
     const { ssm, states } = world.cloud.context.services;
     ssm.put("us-west-2", "/landfall/local/mode", "monitor");
-    await new Promise((resolve) => setTimeout(resolve, 5500)); // settings are kept for 5 s
+    await new Promise((resolve) => setTimeout(resolve, 5500)); // functions cache settings for 5 s
     const before = states.transitions;
     await signal("eu-west-3", "degraded", edge);
     await eventually(
@@ -103,7 +103,7 @@ describe("failover", () => {
     );
   });
 
-  it("never takes the last one: whatever is degraded, users are served", async () => {
+  it("never withdraws the last endpoint: users are served even if everything is degraded", async () => {
     const all = await world.edges();
     for (const { edgeId, region } of all) {
       await signal(region, "degraded", edgeId);
@@ -122,7 +122,7 @@ describe("failover", () => {
     await eventually(dials, (now) => Object.values(now).every((dial) => dial === 100));
   });
 
-  it("routes around an edge that dies by the accelerator's health check, and takes it back", async () => {
+  it("routes around a dead edge by the accelerator's health check, and uses it again later", async () => {
     const [victim = ""] = await edgesIn("eu-west-3");
     const ec2 = new EC2Client(world.client("eu-west-3"));
     await ec2.send(new StopInstancesCommand({ InstanceIds: [victim] }));

@@ -25,7 +25,7 @@ const childrenOf = (pid: number): number[] =>
     .filter((each) => each > 0);
 const tree = (pid: number): number[] => [pid, ...childrenOf(pid).flatMap(tree)];
 
-/** `npm run …` as a person starts it; what it says, and every process below it once it is up. */
+/** Starts `npm run …` as a user does, and collects its output. */
 function start(script: string, ...args: string[]) {
   const env: NodeJS.ProcessEnv = { ...process.env, LANDFALL_LOCAL: dir, VITEST: undefined };
   child = spawn("npm", ["run", script, "--", ...args], {
@@ -83,7 +83,7 @@ describe("npm run dev", () => {
 });
 
 describe("npm run demo", () => {
-  it("leaves no process after Ctrl-C in the middle of its story", async () => {
+  it("leaves no process after Ctrl-C in the middle of its run", async () => {
     const { child: npm, said } = start("demo");
     await eventually(said, (text) => text.includes("served by every edge"), 60_000);
     const pids = tree(npm.pid!);
@@ -104,7 +104,7 @@ describe("npm run landfall", () => {
     return { code, said: said() };
   };
 
-  it("says what to do when no cloud runs", async () => {
+  it("explains what to do when no cloud runs", async () => {
     expect(await say("tenant", "list")).toMatchObject({
       code: 1,
       said: expect.stringContaining("start one with `npm run dev`"),

@@ -1,4 +1,4 @@
-/** Real programs speak their protocols through an accelerator, an edge and a pod, as users would; nothing is terminated between. */
+/** Real programs use their protocols through an accelerator, an edge and a pod; none is terminated in between. */
 import { execFile } from "node:child_process";
 import { readFileSync, watch } from "node:fs";
 import path from "node:path";
@@ -32,7 +32,7 @@ let postgres: Server;
 let web: Server;
 let certificates: Certificates;
 let ports: Record<string, number>;
-/** The pod of all servers, and addresses that may come and go beside it. */
+/** The address of the pod with all servers. */
 let pod: string;
 
 beforeAll(async () => {
@@ -62,7 +62,7 @@ afterAll(async () => {
   await world?.stop();
 });
 
-/** An address in the pods' range where nobody is. */
+/** An unused address in the pods' range. */
 const spareAddress = (index: number) => world.cloud.context.geography.podAddress(homeRegion, 150 + index);
 const record = (addresses: string[]) =>
   world.record("real", {
@@ -122,7 +122,7 @@ describe("OpenSSH", () => {
     expect(stdout).toBe("42\n");
   });
 
-  it("copies a megabyte there unharmed", async () => {
+  it("copies a megabyte without corruption", async () => {
     const script = `head -c 1000000 /dev/zero | tr '\\0' x | ssh ${sshArgs("paris").join(" ")} sha256sum`;
     const { stdout } = await run("sh", ["-c", script], { timeout: 15_000 });
     const { stdout: here } = await run("sh", ["-c", "head -c 1000000 /dev/zero | tr '\\0' x | sha256sum"]);
@@ -153,7 +153,7 @@ describe("curl", () => {
     expect(await curl(exact, "--http1.1", ...asAdmin())).toMatchObject({ client: "kube-admin", protocol: "http/1.1" });
   });
 
-  it("is turned away by the tenant's server, not by the edge, without a certificate", async () => {
+  it("is refused by the tenant's server, not by the edge, if it has no certificate", async () => {
     await expect(curl(exact, "--http2")).rejects.toThrow(/alert|certificate required/);
   });
 });
@@ -178,7 +178,7 @@ describe("openssl s_client", () => {
 });
 
 describe("open sessions of every kind", () => {
-  it("go on through 1,000 route changes of other tenants and of their own spare backends", async () => {
+  it("stay open during 1,000 route changes of other tenants and of their own spare backends", async () => {
     const shell = new Dialogue("ssh", ["-tt", ...sshArgs("seattle"), "cat"]);
     const database = new Dialogue("psql", psqlArgs());
     const socket = await webSocket();
@@ -204,7 +204,7 @@ describe("open sessions of every kind", () => {
     }
   }, 180_000);
 
-  /** How many route files one edge has replaced since. */
+  /** Counts the route files that one edge replaces from now on. */
   function countChanges(): () => number {
     let count = 0;
     const { dir } = world.cloud.endpoints().edges[0]!;

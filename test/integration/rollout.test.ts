@@ -8,6 +8,7 @@ import { BatchWriteCommand, ScanCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nginxIn } from "../../edge/agent/nginx/nginx.ts";
 import { Session } from "../../local/demo/user.ts";
+import type { PartitionUse } from "../../local/services/dynamodb/capacity.ts";
 import { errorName, eventually } from "../local/harness.ts";
 import { domain, homeRegion, World } from "./world.ts";
 
@@ -17,7 +18,7 @@ const has = (program: string) => spawnSync(program, ["--version"], { stdio: "ign
 const workers = () =>
   world.cloud.endpoints().edges.map(({ pid }) => readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim());
 let workersAtStart: string[];
-/** What edges have in a route file below its owner, each different text once. */
+/** The backend lines of a route file on all edges, each different text once. */
 const backendsOf = (file: string) => [
   ...new Set(world.routeFiles(file).map((text) => text?.trim().split("\n").slice(1).join("\n"))),
 ];
@@ -97,7 +98,7 @@ describe("a tenant record", () => {
     session.close();
   });
 
-  it("is suspended, resumed and removed, and keeps its slot through it", async () => {
+  it("keeps its slot while it is suspended, resumed and removed", async () => {
     const record = world.record("kept", { protocols: { tls: 3080, ssh: 3023 } });
     await world.put(record);
     const { ssh } = (await world.settled("kept", "Admitted"))!.ports;
@@ -139,7 +140,7 @@ describe("a tenant record", () => {
       /hostnames: must be a list, not a DynamoDB set/,
     ],
     ["a directive in a name", { hostnames: [`x;}.${domain}`] }, /is not a DNS name/],
-  ])("with %s is rejected with a reason, and nobody waits for it", async (what, changes, reason) => {
+  ])("with %s is rejected with a reason, and delays no other tenant", async (what, changes, reason) => {
     const tenantId = `bad-${what.replace(/[^a-z]+/g, "-")}`;
     await world.put(
       Object.fromEntries(
@@ -165,7 +166,7 @@ describe("a tenant record", () => {
       () => world.record("wide", Object.fromEntries(Array.from({ length: 5 }, (_, i) => [`${i}`.repeat(60_000), 1]))),
     ],
     ["a protocol named constructor", () => world.record("odd", { protocols: { constructor: 22 }, hostnames: [] })],
-  ])("with %s stops nobody in its batch", async (_, poison) => {
+  ])("with %s does not stop the others in its batch", async (_, poison) => {
     const TableName = world.cloud.endpoints().tables.tenants;
     const good = `beside-${Math.random().toString(36).slice(2)}`;
     const requests = [poison(), world.record(good)].map((Item) => ({ PutRequest: { Item } }));
@@ -173,7 +174,7 @@ describe("a tenant record", () => {
     await world.settled(good, "Admitted");
   });
 
-  it("that becomes bad leaves the tenant as it was served", async () => {
+  it("that becomes bad does not change how the tenant is served", async () => {
     await world.put(world.record("solo"));
     await world.settled("solo", "Admitted");
     await world.put(world.record("solo", { homeRegion: "mars-north-1" }));
@@ -183,9 +184,9 @@ describe("a tenant record", () => {
 });
 
 describe("many records at once", () => {
-  it("are all served, each with a slot of its own, though events come twice", async () => {
-    const { events } = world.cloud.context.services;
-    events.duplicateShare = 0.5;
+  it("are all served, each with its own slot, even if events arrive twice", async () => {
+    const { faults } = world.cloud.context;
+    faults.rates.duplicates = 0.5;
     const ids = Array.from({ length: 60 }, (_, i) => `many-${i}`);
     const TableName = world.cloud.endpoints().tables.tenants;
     for (let from = 0; from < ids.length; from += 25) {
@@ -199,7 +200,7 @@ describe("many records at once", () => {
       await world.tables.send(new BatchWriteCommand({ RequestItems: { [TableName]: requests } }));
     }
     for (const id of ids) await world.settled(id, "Admitted");
-    events.duplicateShare = 0;
+    faults.rates.duplicates = 0;
     const { Items = [] } = await world.tables.send(
       new ScanCommand({
         TableName: world.cloud.endpoints().tables.ledger,
@@ -216,7 +217,7 @@ describe("many records at once", () => {
 const homeEdge = () => world.cloud.endpoints().edges.find(({ region }) => region === homeRegion)!;
 const workersOf = (pid: number | undefined) =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
-/** Past the accelerator, whose health check may not have seen it yet. */
+/** Connects directly to the edge, because the accelerator's health check may be behind. */
 const servesAgain = () =>
   eventually(
     () => world.lands(world.edgeTls("acme", homeEdge().address)),
@@ -231,11 +232,11 @@ const replaced = (pid: number | undefined) =>
   );
 
 describe("an edge", () => {
-  it("never reloaded nginx for all of this", () => {
+  it("does not reload nginx for any of these changes", () => {
     expect(workers()).toEqual(workersAtStart);
   });
 
-  it("refuses a manifest with a flipped bit, says so, goes on serving, and takes the next good one", async () => {
+  it("refuses a manifest with a flipped bit, reports it, keeps serving, and accepts the next good one", async () => {
     const s3 = new S3Client(world.client());
     const at = { Bucket: world.cloud.endpoints().buckets[homeRegion]!, Key: "cells/c1/manifest.json" };
     const good = await (await s3.send(new GetObjectCommand(at))).Body!.transformToString();
@@ -258,8 +259,8 @@ describe("an edge", () => {
       "an unsigned manifest of a later generation",
       (good) => good.replace(/\\"generation\\":\d+/, '\\"generation\\":99999'),
     ],
-    ["a broken one", () => "{"],
-    ["an empty one", () => ""],
+    ["a broken manifest", () => "{"],
+    ["an empty manifest", () => ""],
   ])("is cut off by %s in its bucket only until the next publication", async (_, spoil) => {
     const s3 = new S3Client(world.client("eu-west-3"));
     const at = { Bucket: world.cloud.endpoints().buckets["eu-west-3"]!, Key: "cells/c1/manifest.json" };
@@ -274,7 +275,7 @@ describe("an edge", () => {
     s3.destroy();
   });
 
-  it("whose agent is killed serves on, and the agent comes back and takes changes", async () => {
+  it("keeps serving when its agent is killed; the agent restarts and applies changes", async () => {
     const { pid, agentPid } = homeEdge();
     process.kill(agentPid!, "SIGKILL");
     expect(await world.lands(world.tls("acme"))).toBe(homeRegion);
@@ -288,7 +289,7 @@ describe("an edge", () => {
     expect(homeEdge().pid).toBe(pid);
   });
 
-  it("starts nginx again when it is killed, with the routes that it had", async () => {
+  it("restarts a killed nginx with the same routes", async () => {
     const { pid } = homeEdge();
     const children = workersOf(pid);
     for (const victim of [pid!, ...children]) process.kill(victim, "SIGKILL");
@@ -296,7 +297,7 @@ describe("an edge", () => {
     await servesAgain();
   });
 
-  it("whose nginx lost its master serves on with the workers that it left, and replaces them when they answer no more", async () => {
+  it("serves with its workers when the nginx master is dead, and replaces them if they stop answering", async () => {
     const { pid, dir } = homeEdge();
     process.kill(pid!, "SIGKILL");
     expect(await world.lands(world.edgeTls("acme", homeEdge().address))).toBe(homeRegion);
@@ -305,7 +306,7 @@ describe("an edge", () => {
     await servesAgain();
   });
 
-  it("heals when its worker, its master and its agent are killed in one moment", async () => {
+  it("recovers when its worker, its master and its agent are killed at the same time", async () => {
     const { pid, agentPid } = homeEdge();
     for (const worker of workersOf(pid)) process.kill(worker, "SIGKILL");
     await new Promise((resolve) => setTimeout(resolve, 40)); // the master starts another
@@ -314,7 +315,7 @@ describe("an edge", () => {
     await servesAgain();
   });
 
-  it("may read its own bucket and speak on its own bus, and nothing else", async () => {
+  it("may read its own bucket and send to its own bus, and nothing else", async () => {
     const { environment } = world.cloud.context.services.compute.edges.find(
       ({ config }) => config.region === "eu-west-3",
     )!.config;
@@ -327,12 +328,10 @@ describe("an edge", () => {
     const Key = "cells/c1/manifest.json";
     expect(await errorName(s3.send(new GetObjectCommand({ Bucket: buckets["eu-west-3"], Key })))).toBe("none");
     expect(await errorName(s3.send(new PutObjectCommand({ Bucket: buckets["eu-west-3"], Key, Body: "{}" })))).toBe(
-      "AccessDeniedException",
+      "AccessDenied",
     );
     const home = new S3Client({ ...world.client(homeRegion), credentials });
-    expect(await errorName(home.send(new GetObjectCommand({ Bucket: buckets[homeRegion], Key })))).toBe(
-      "AccessDeniedException",
-    );
+    expect(await errorName(home.send(new GetObjectCommand({ Bucket: buckets[homeRegion], Key })))).toBe("AccessDenied");
     const says = (region: string) => {
       const events = new EventBridgeClient({ ...world.client(region), credentials });
       const Entries = [{ Source: "landfall.edge", DetailType: "Test", Detail: "{}" }];
@@ -388,7 +387,7 @@ describe("npm run landfall", () => {
     await world.settled("bycommand", "Removed");
   });
 
-  it("refuses a record that could not be served, field by field, and writes nothing", async () => {
+  it("refuses a record that can't be served, lists each fault, and writes nothing", async () => {
     const bad = file(
       "bad.json",
       JSON.stringify(
@@ -401,24 +400,24 @@ describe("npm run landfall", () => {
   });
 
   it.each<[string, string[], RegExp]>([
-    ["a file that is not there", ["tenant", "put", "/nowhere.json"], /can't be read/],
+    ["a missing file", ["tenant", "put", "/nowhere.json"], /can't be read/],
     ["a file that is not JSON", ["tenant", "put", import.meta.filename], /is not JSON/],
-    ["a tenant that nobody knows", ["tenant", "show", "nobody"], /there is no tenant nobody/],
-    ["a tenant to remove that is not there", ["tenant", "rm", "nobody"], /there is no tenant nobody/],
+    ["an unknown tenant", ["tenant", "show", "nobody"], /there is no tenant nobody/],
+    ["the removal of an unknown tenant", ["tenant", "rm", "nobody"], /there is no tenant nobody/],
     [
       "a region that the fleet lacks",
       ["local", "pod", "--region", "mars-north-1", "--target", "127.0.0.1:1"],
       /use one of us-west-2/,
     ],
-    ["a target that is none", ["local", "pod", "--region", homeRegion, "--target", "22"], /HOST:PORT/],
-  ])("says what is wrong with %s, without a stack", async (_, args, reason) => {
+    ["an invalid target", ["local", "pod", "--region", homeRegion, "--target", "22"], /HOST:PORT/],
+  ])("explains what is wrong with %s, without a stack trace", async (_, args, reason) => {
     const { code, text } = await say(...args);
     expect(code).toBe(1);
     expect(text).toMatch(reason);
     expect(text).not.toContain("    at ");
   });
 
-  it("gives a real server an address in a region, as far away as the region is", async () => {
+  it("gives a real server an address in a region, with the region's latency", async () => {
     const { text } = await say(
       "local",
       "pod",
@@ -436,9 +435,9 @@ describe("npm run landfall", () => {
 
 describe("hostile clients", () => {
   it.each([
-    ["a way out of the routes' folder", "../../state/manifest.json"],
-    ["another", "..%2f..%2fetc%2fpasswd"],
-    ["a name that nobody has", `nobody.${domain}`],
+    ["a path out of the routes' folder", "../../state/manifest.json"],
+    ["a percent-encoded path", "..%2f..%2fetc%2fpasswd"],
+    ["a name without a tenant", `nobody.${domain}`],
     ["a name of 255 characters", "a".repeat(255)],
   ])("get nothing for %s", async (_, servername) => {
     const { address } = world.accelerator;
@@ -453,7 +452,7 @@ describe("hostile clients", () => {
 });
 
 describe("the AWS CLI", () => {
-  it.runIf(has("aws"))("talks to the cloud as to AWS", async () => {
+  it.runIf(has("aws"))("works with the cloud as with AWS", async () => {
     const { aws, tables } = world.cloud.endpoints();
     const cli = async (...words: string[]) => {
       const env = {
@@ -505,11 +504,18 @@ describe("the AWS CLI", () => {
       Parameter: { Value: "enforce" },
     });
   });
-  if (!has("aws")) console.warn("the AWS CLI is not on this machine: its test is skipped");
+  if (!has("aws")) console.warn("the AWS CLI is not installed: its test is skipped");
 });
 
 describe("the cloud", () => {
-  it("had no fault of its own meanwhile", () => {
+  it("has counted what each partition of the tables took in its busiest second", async () => {
+    const status = await fetch(`${world.cloud.endpoints().aws.endpoint}/_landfall/status`);
+    const { partitions } = (await status.json()) as { partitions: PartitionUse[] };
+    expect(partitions.length).toBeGreaterThan(1);
+    expect(Math.max(...partitions.map(({ peakWriteUnits }) => peakWriteUnits))).toBeGreaterThan(0);
+  });
+
+  it("has no internal fault during these tests", () => {
     expect(world.faults).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-/** What befalls tenants of a fleet of two cells: no room, refused routes, new structures, lost regions, a restored ledger. */
+/** A fleet of two cells: no room, refused routes, new structures, lost regions, a restored ledger. */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
@@ -17,10 +17,10 @@ import { eventually } from "../local/harness.ts";
 import { domain, homeRegion, World } from "./world.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
-/** Functions keep settings for seconds, and most of what is waited for here is that. */
+/** Functions cache settings for seconds, and these tests mostly wait for that. */
 vi.setConfig({ testTimeout: 120_000 });
 const names = ["acme", "globex", "early", "late", "gone", "fresh", "odd", "while-bad"];
-/** Settings are kept by functions for five seconds. */
+/** Functions cache settings for five seconds. */
 const settingsMs = 5500;
 
 let world: World;
@@ -57,7 +57,7 @@ const parameter = async (name: string) => {
 const setParameter = (name: string, value: object) =>
   ssm.send(new PutParameterCommand({ Name: `/landfall/local/${name}`, Value: JSON.stringify(value), Overwrite: true }));
 
-/** Changes the fleet, and waits until every function knows. */
+/** Changes the fleet, and waits until every function has the change. */
 async function change(changes: Partial<Fleet>): Promise<Fleet> {
   const before = (await parameter("fleet")) as Fleet;
   await setParameter("fleet", { ...before, ...changes });
@@ -80,7 +80,7 @@ async function run(machine: "reconcile" | "audit"): Promise<void> {
   );
   expect(status).toBe("SUCCEEDED");
 }
-/** Two audits as far apart as they have to be: what the first one saw is made to look as old. */
+/** Runs two audits, and backdates the first one, so that the two count as far enough apart. */
 async function auditTwice(): Promise<void> {
   await run("audit");
   const TableName = world.cloud.endpoints().tables.ledger;
@@ -107,7 +107,7 @@ const conditions = async (tenantId: string) =>
   (await world.view(tenantId))!.conditions.map(({ type, status, reason }) => `${type} ${status} ${reason}`);
 
 describe("two cells", () => {
-  it("share new tenants, and serve each from an accelerator of its own", async () => {
+  it("divide new tenants between them, and each serves its own through its own accelerator", async () => {
     await world.put(world.record("acme", { protocols: { tls: 3080, ssh: 3023 } }));
     const acme = await world.settled("acme", "Admitted");
     await world.put(world.record("globex", { protocols: { tls: 3080, ssh: 3023 } }));
@@ -122,7 +122,7 @@ describe("two cells", () => {
     }
   });
 
-  it("show each tenant how far it is, and the life of its latest change", async () => {
+  it("show each tenant's progress and the trace of its latest change", async () => {
     expect(await conditions("acme")).toEqual([
       "Admitted True Admitted",
       "Published True Committed",
@@ -148,7 +148,7 @@ describe("two cells", () => {
 });
 
 describe("a full cell", () => {
-  it("keeps a tenant waiting, and admits it by itself when the audit gave slots back", async () => {
+  it("keeps a tenant pending, and admits it automatically when the audit frees slots", async () => {
     const before = (await parameter("fleet")) as Fleet;
     await change({ cells: before.cells.map((cell) => ({ ...cell, portCount: 2 })) });
     const raw = (tenantId: string) => world.record(tenantId, { hostnames: [], protocols: { ssh: 3023 } });
@@ -174,7 +174,7 @@ describe("a full cell", () => {
 });
 
 describe("names that were given up", () => {
-  it("go to another tenant once every edge has let go of them, and who was refused for them gets them", async () => {
+  it("go to the tenant that was refused for them, once no edge serves them any more", async () => {
     const name = `fresh.${domain}`;
     await world.put(world.record("early", { hostnames: [name] }));
     await world.settled("early", "Admitted", 2);
@@ -189,7 +189,7 @@ describe("names that were given up", () => {
 });
 
 describe("a route that edges refuse", () => {
-  it("is quarantined with the edge's reason, holds up nobody, and leaves quarantine with a better record", async () => {
+  it("is quarantined with the edge's reason, delays no other tenant, and is served once corrected", async () => {
     const { backendRanges } = await change({});
     const pod = world.pods[homeRegion]!;
     const elsewhere = pod.replace(/\.\d+\.\d+$/, ".250.1"); // in the fleet's ranges from now on, and not in the structure's
@@ -213,7 +213,7 @@ describe("a route that edges refuse", () => {
 });
 
 describe("a region that can't be written", () => {
-  it("holds up no other, shows in the status, and is caught up by reconcile", async () => {
+  it("delays no other region, appears in the status, and is brought up to date by reconcile", async () => {
     const { buckets } = (await parameter("fleet")) as Fleet;
     await change({ buckets: { ...buckets, "eu-west-3": `${buckets["eu-west-3"]}-lost` } });
     await world.put(world.record("acme", { protocols: { tls: 3080, ssh: 3023 }, multiRegion: true }));
@@ -245,7 +245,7 @@ describe("an object of a bucket", () => {
   it.each([
     ["overwritten", (Bucket: string, Key: string) => new PutObjectCommand({ Bucket, Key, Body: "junk" })],
     ["deleted", (Bucket: string, Key: string) => new DeleteObjectCommand({ Bucket, Key })],
-  ])("is put back by the audit when it was %s in every region", async (_, command) => {
+  ])("is restored by the audit when it was %s in every region", async (_, command) => {
     const { readCommit } = await import("../../aws/ledger/commits.ts");
     const { cell } = (await world.view("acme"))!;
     const { bucketOf } = await import("../../core/routes/buckets.ts");
@@ -263,7 +263,7 @@ describe("an object of a bucket", () => {
 });
 
 describe("a new structure", () => {
-  /** Puts a structure into every region and asks for it in cell c1. */
+  /** Uploads a structure to every region, and requests it for cell c1. */
   async function ask(edit: (structure: Structure) => Structure): Promise<string> {
     const structures = (await parameter("structures")) as Record<string, string>;
     const { buckets } = world.cloud.endpoints();
@@ -304,7 +304,7 @@ describe("a new structure", () => {
     expect(new Set(await edgeStructures())).toEqual(new Set([hash]));
   });
 
-  it("comes back by itself when an edge refuses it, while routes go on", async () => {
+  it("is rolled back when an edge refuses it, while route changes continue", async () => {
     const good = await edgeStructures();
     await ask((structure) => ({ ...structure, nginxConf: `nonsense on;\n${structure.nginxConf}` }));
     await run("reconcile");
@@ -327,7 +327,7 @@ describe("fifty executions at once", () => {
   const crowd = Array.from({ length: 30 }, (_, index) => `crowd-${index}`);
   const shared = (index: number) => `shared-${index % 10}.${domain}`;
 
-  it("give every slot and every name to one tenant, and each tenant what it has", async () => {
+  it("give every slot and every name to one tenant, in agreement with its row", async () => {
     const put = (round: number) =>
       crowd.map((tenantId, index) =>
         world.put(

@@ -1,4 +1,4 @@
-/** A whole embedded cloud with real edges, and what tests do with it. */
+/** A whole embedded cloud with real edges, and helpers for tests. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -11,7 +11,7 @@ import { Cloud } from "../../local/cloud.ts";
 import { openPod } from "../../local/controls.ts";
 import { type EchoServer, startEchoServer } from "../../local/demo/echo-server.ts";
 import { type Destination, Session } from "../../local/demo/user.ts";
-import { administrator } from "../../local/gateway/iam.ts";
+import { administrator } from "../../local/iam/iam.ts";
 import { localPort } from "../../local/services/accelerator/accelerator.ts";
 import { eventually } from "../local/harness.ts";
 
@@ -94,7 +94,7 @@ export class World {
   }
   from = (city: string) => this.cloud.endpoints().locations[city]!;
 
-  /** A tenant's record with a pod in every region, changed as told. */
+  /** A tenant's record with a pod in every region, with `changes` applied. */
   record = (tenantId: string, changes: Record<string, unknown> = {}) => ({
     tenantId,
     hostnames: [`${tenantId}.${domain}`],
@@ -136,11 +136,11 @@ export class World {
     servername: `${name}.${domain}`,
     ca: this.server.ca,
   });
-  /** Straight to an edge, past the accelerator. */
+  /** Directly to an edge, without the accelerator. */
   edgeTls = (name: string, address: string): Destination => ({ ...this.tls(name), host: address, port: 8443 });
   raw = (port: number): Destination => ({ host: this.accelerator.address, port });
 
-  /** The region that a connection lands in; `nothing` when nobody answers. */
+  /** The region that a connection lands in; `nothing` without an answer. */
   async lands(to: Destination, city = "seattle"): Promise<string> {
     try {
       const { session, landed } = await Session.open(to, this.from(city), 3000);

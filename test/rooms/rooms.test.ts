@@ -43,7 +43,7 @@ const files = [...floorOf.keys()].flatMap(filesIn);
 const imports = new Map(files.map((file) => [file, importsOf(file)]));
 
 describe("the rooms of the project", () => {
-  it("are all on a floor", () => {
+  it("all belong to a floor", () => {
     const rooms = readdirSync(root).filter(
       (name) => statSync(path.join(root, name)).isDirectory() && !name.startsWith(".") && filesIn(name).length > 0,
     );
@@ -51,7 +51,7 @@ describe("the rooms of the project", () => {
     expect(own.filter((room) => !floorOf.has(room))).toEqual([]);
   });
 
-  it("import only from their own floor's room and from lower floors", () => {
+  it("import only from themselves and from lower floors", () => {
     const upward = [...imports].flatMap(([file, targets]) =>
       targets
         .filter((target) => {
@@ -63,7 +63,7 @@ describe("the rooms of the project", () => {
     expect(upward).toEqual([]);
   });
 
-  it("have no circle between files", () => {
+  it("have no import cycle between files", () => {
     const done = new Set<string>();
     const circles: string[] = [];
     const visit = (file: string, trail: string[]) => {
@@ -78,7 +78,7 @@ describe("the rooms of the project", () => {
 });
 
 describe("core/", () => {
-  it("keeps no state: no module-level variable that changes", () => {
+  it("keeps no state: it has no mutable module-level variable", () => {
     const stateful = filesIn("core").filter((file) =>
       /^(export )?(let |const \w+(: [^=]+)? = new (Map|Set|WeakMap)(<[^>]*>)?\(\);)/m.test(
         readFileSync(path.join(root, file), "utf8"),
@@ -89,7 +89,7 @@ describe("core/", () => {
 });
 
 describe("functions/", () => {
-  it("holds one handler a file, and the shell that they share", () => {
+  it("holds one handler in each file, and their shared shell", () => {
     for (const file of readdirSync(path.join(root, "functions")).filter((name) => name !== "shell"))
       expect([file, readFileSync(path.join(root, "functions", file), "utf8")]).toEqual([
         file,

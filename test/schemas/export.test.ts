@@ -6,7 +6,7 @@ import { exported } from "../../schemas/export.ts";
 const root = path.resolve(import.meta.dirname, "../..");
 
 describe("the exported schemas", () => {
-  it.each([...exported()])("%s is what the schemas say: run `npm run schemas`", (file, text) => {
+  it.each([...exported()])("%s matches the schemas (`npm run schemas` updates it)", (file, text) => {
     expect(readFileSync(path.join(root, file), "utf8")).toBe(text);
   });
 

@@ -8,7 +8,7 @@ const faults = (changes: object) => {
 };
 
 describe("TenantRecord", () => {
-  it("takes a record, with names in lower case and addresses in their one form", () => {
+  it("accepts a record, with names in lower case and addresses in canonical form", () => {
     const changes = { hostnames: ["ACME.Example.com."], backends: { "us-west-2": ["FD00:0::1"] } };
     expect(parseTenantRecord(record(changes))).toMatchObject({
       ok: true,
@@ -18,18 +18,18 @@ describe("TenantRecord", () => {
 
   it.each([
     ["a newline", "a.example.com\n"],
-    ["a directive's end", "a.example.com;"],
+    ["a semicolon", "a.example.com;"],
     ["a brace", "a{.example.com"],
-    ["a way up", "../etc/passwd"],
+    ["a path to a parent folder", "../etc/passwd"],
     ["a space", "a b.example.com"],
     ["one label", "localhost"],
     ["an empty label", "a..example.com"],
     ["a label that begins with '-'", "-a.example.com"],
     ["more than 253 characters", `${"a.".repeat(127)}com`],
     ["a joiner where IDNA has none", "a\u200db.example.com"],
-    ["a full stop that IDNA knows, at its end twice", "acme.example.com\u3002\u3002"],
-    ["a way out in per cent", "a%2eb.example.com"],
-    ["a number in full width that becomes an address", "\uff11\uff10.0.0.1"],
+    ["two ideographic full stops at its end", "acme.example.com\u3002\u3002"],
+    ["a percent-encoded dot", "a%2eb.example.com"],
+    ["full-width digits that become an address", "\uff11\uff10.0.0.1"],
     ["an IP address", "10.0.0.1"],
     ["a wildcard", "*.example.com"],
     ["NUL", "a\0.example.com"],
@@ -53,14 +53,14 @@ describe("TenantRecord", () => {
     ["hexadecimal", "0x0a000001"],
     ["a number", "167772161"],
     ["a name", "db.example.com"],
-    ["a port", "10.0.0.1:80"],
-    ["a zone", "fe80::1%eth0"],
+    ["an address with a port", "10.0.0.1:80"],
+    ["an address with a zone", "fe80::1%eth0"],
     ["an IPv4 address mapped into IPv6", "::ffff:10.0.0.1"],
   ])("refuses a backend that is %s", (_, address) => {
     expect(faults({ backends: { "us-west-2": [address] } }).join()).toMatch(/^backends\.us-west-2\[0\]: /);
   });
 
-  it("says where each fault is, and what to do", () => {
+  it("reports where each fault is and how to fix it", () => {
     expect(
       faults({ hostnames: "acme.example.com", homeRegion: 5, protocols: { tls: "3080" }, backends: {}, typo: true }),
     ).toEqual([
@@ -71,13 +71,13 @@ describe("TenantRecord", () => {
     ]);
   });
 
-  it("wants addresses in the home region", () => {
+  it("requires addresses in the home region", () => {
     expect(faults({ backends: { "eu-west-3": ["10.0.0.1"] } })).toEqual([
       "backends: has no addresses in the home region us-west-2: add them, or change homeRegion",
     ]);
   });
 
-  it("wants a name for tls, and none for raw protocols", () => {
+  it("requires a name for tls, but not for raw protocols", () => {
     expect(faults({ hostnames: [] })).toHaveLength(1);
     expect(faults({ hostnames: [], protocols: { ssh: 22 } })).toEqual([]);
   });

@@ -1,4 +1,4 @@
-/** What is still not as desired, in words; nothing when everything is. */
+/** Describes each difference from the desired state. Empty once there is none. */
 import { claimsOf } from "../../core/admission/claims.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Validated } from "../../core/admission/validate.ts";
@@ -11,7 +11,7 @@ import type { SimulatedEdge } from "./edges.ts";
 import { tables } from "./services.ts";
 import type { Tables } from "./table.ts";
 
-/** A simulated fleet, as far as it is compared with what is desired. */
+/** The parts of a simulated fleet that are compared with the desired state. */
 export interface Simulated {
   fleet: Fleet;
   tables: Tables;
@@ -42,7 +42,7 @@ export function converged(simulation: Simulated): string[] {
       const taken = owners.some(
         (owner) => owner !== undefined && owner.tenantId !== tenantId && owner.releasedAt === undefined,
       );
-      if (!taken) faults.push(`${tenantId} is rejected though its names are nobody's: ${row.reasons.join(", ")}`);
+      if (!taken) faults.push(`${tenantId} is rejected though its names are free: ${row.reasons.join(", ")}`);
     } else if (row.state === "Pending") {
       const missing = Object.keys(validated.record.protocols).filter((protocol) => !Object.hasOwn(row.slots, protocol));
       if (hasRoom(simulation, items, row, missing)) faults.push(`${tenantId} is pending though there is room`);
@@ -69,7 +69,7 @@ export function converged(simulation: Simulated): string[] {
     else if (status.served !== "all") faults.push(`${row.tenantId} is served ${status.served}`);
   }
   if (items.some(({ pk }) => String(pk).startsWith("DIRTY#"))) faults.push("work is left for the publisher");
-  if (items.some(({ sk }) => String(sk).startsWith("COPY#"))) faults.push("a region is said to be behind");
+  if (items.some(({ sk }) => String(sk).startsWith("COPY#"))) faults.push("a region is marked as behind");
   if (items.some(({ sk }) => sk === "HALT")) faults.push("a cell is halted");
   return [...faults, ...slotFaults(simulation, items)];
 }
@@ -81,7 +81,7 @@ const idsOf = (items: Record<string, unknown>[], prefix: string) =>
     .filter(({ pk }) => String(pk).startsWith(prefix))
     .map(({ pk, sk }) => Number(prefix.startsWith("SLOT") ? String(pk).split("#")[2] : sk));
 
-/** Every number below the counter is somebody's, kept for somebody, or free. */
+/** Every slot below the counter must have an owner, be kept for a tenant, or be free. */
 function slotFaults({ fleet }: Simulated, items: Record<string, unknown>[]): string[] {
   return fleet.cells.flatMap((cell) =>
     (["raw", "tls"] as const).flatMap((kind) => {
@@ -98,7 +98,7 @@ function slotFaults({ fleet }: Simulated, items: Record<string, unknown>[]): str
   );
 }
 
-/** Whether all that a pending tenant lacks could be had in its cell, or in any if it has nothing yet. */
+/** Whether a pending tenant's missing slots fit in its cell, or in any cell if it has none yet. */
 function hasRoom({ fleet }: Simulated, items: Record<string, unknown>[], row: TenantRow, missing: string[]): boolean {
   const settled = row.admitted !== undefined || Object.keys(row.slots).length > 0;
   const cells = fleet.cells.filter(({ name }) => !settled || name === row.cell);

@@ -1,4 +1,4 @@
-/** A model of an edge: it verifies and applies what the real agent would, by the same functions, and keeps it in memory. */
+/** A model of an edge: it verifies and applies manifests with the real agent's functions, and keeps them in memory. */
 
 import { RefusedError, verifyManifest } from "../../edge/agent/snapshot/verify.ts";
 import type { PublicKeys } from "../../schemas/signed.ts";
@@ -14,9 +14,9 @@ export class SimulatedEdge {
   manifest: Manifest | undefined;
   routes: Route[] = [];
   nack: { generation: number; reason: string } | undefined;
-  /** The manifest that was looked at last; the real agent is told that it is not modified. */
+  /** The manifest that was read last. The real agent gets 304 Not Modified for it. */
   #seen: string | undefined;
-  /** Cut off from its bucket, from the bus, and slow to look, until these times. */
+  /** Until these times, it is cut off from its bucket, cut off from the bus, and polls late. */
   cutOffUntil = 0;
   unheardUntil = 0;
   lagUntil = 0;

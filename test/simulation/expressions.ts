@@ -1,4 +1,4 @@
-/** DynamoDB's expressions, as far as the adapters write them. What is not understood is refused, never guessed. */
+/** The DynamoDB expressions that the adapters use. Refuses all others. */
 
 export type Item = Record<string, unknown>;
 export interface Names {

@@ -1,6 +1,6 @@
 /**
- * The real handlers, bundled as they are with every package left outside, so that an instance of a function is a fresh
- * evaluation of our own code: with caches of its own, which a crash takes along, and with clients that the simulation answers.
+ * Bundles the real handlers, and leaves every package external. An instance of a function is a fresh evaluation of our
+ * own code. It has its own caches, which a crash discards, and its clients get their answers from the simulation.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -73,7 +73,7 @@ export async function bundle(mutant?: Mutant): Promise<Code> {
   );
 }
 
-/** What a bundle takes from each package: to hand over hundreds of names to each instance would be most of the work. */
+/** The names that a bundle uses of each package. Copying all names into each instance would be most of the work. */
 function importsOf(text: string): Map<string, string[]> {
   const names = new Map<string, string[]>();
   for (const [, variable, id] of text.matchAll(/var (import_\w+) = .*require\("([^"]+)"\)/g)) {
@@ -97,10 +97,10 @@ const clients: Record<string, [service: string, client: string] | undefined> = {
   "@aws-sdk/client-ec2": ["ec2", "EC2Client"],
 };
 
-/** Packages that have no entry for require: their default export. */
+/** The default exports of packages without an entry for require. */
 const importedOnly: Record<string, unknown> = { "@middy/core": middy };
 
-/** A fresh instance of a function. `random` gives what it takes from node:crypto by chance. */
+/** A fresh instance of a function. `random` replaces the randomness of node:crypto. */
 export function instantiate(
   { script, imports }: Code extends Map<unknown, infer C> ? C : never,
   send: Send,
@@ -110,7 +110,7 @@ export function instantiate(
   const load = (id: string): unknown => {
     const real = (importedOnly[id] ?? requireReal(id)) as Record<string, unknown>;
     const names = imports.get(id);
-    if (names === undefined || names.includes("default")) return real; // taken as a whole
+    if (names === undefined || names.includes("default")) return real; // imported as a whole
     const taken = Object.fromEntries(names.map((name) => [name, real[name]]));
     if (id === "@aws-sdk/lib-dynamodb") return { ...taken, DynamoDBDocumentClient: documentClient(real, send) };
     if (id === "node:crypto") return { ...taken, randomUUID: () => uuid(random) };
@@ -129,7 +129,7 @@ interface Command {
   constructor: { name: string };
 }
 
-/** An object that paginators take for the real client, whose `send` is ours. */
+/** An object that paginators accept as the real client. Its `send` is ours. */
 const answering = (prototype: object, service: string, region: string, send: Send): object =>
   Object.create(prototype, {
     send: { value: (command: Command) => send(service, region, command.constructor.name, command.input) },

@@ -1,4 +1,4 @@
-/** Lambda: instances that are warm or new, calls that are slow, and instances that die in the middle of one. */
+/** Lambda: warm and new instances, slow calls, and instances that die in the middle of a call. */
 import type { Context } from "aws-lambda";
 import { defaultFunctionSeconds, functionSeconds } from "../../schemas/limits.ts";
 import { type Code, type FunctionName, type Handler, instantiate } from "./functions.ts";
@@ -36,7 +36,7 @@ export class SimulatedLambda {
     this.#services = services;
   }
 
-  /** The fault befalls a coming call. */
+  /** Arms the fault for a later call. */
   arm(fault: Fault): void {
     this.#armed.push({ ...fault });
   }

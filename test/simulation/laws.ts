@@ -1,4 +1,4 @@
-/** The laws that must hold after every step. A breach names its law first. */
+/** The laws that must hold after every step. A breach's message starts with its law. */
 import { canonicalJson } from "../../core/canonical.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
@@ -25,7 +25,7 @@ const namesOf = (route: Route) => [...route.hostnames, ...(route.wildcard === un
 const covers = (wildcard: string, name: string) =>
   wildcard.startsWith("*.") && name.includes(".") && wildcard.slice(1) === name.slice(name.indexOf("."));
 
-/** Law 1 and 2 over what edges serve: a slot, and a name, lead to one tenant wherever users land. */
+/** Laws 1 and 2 over the routes that edges serve: a slot or a name leads to the same tenant on every edge. */
 export function watchServed({ edges, ledger }: Watched): void {
   const slots = new Map<string, { tenantId: string; edgeId: string }>();
   const names = new Map<string, { tenantId: string; edgeId: string }>();
@@ -39,7 +39,7 @@ export function watchServed({ edges, ledger }: Watched): void {
       slots.set(slot, { tenantId, edgeId });
       const owner = ledger(`SLOT#${cell}#${String(route.slot).padStart(6, "0")}`, "SLOT")?.tenantId;
       if (owner !== tenantId)
-        throw new Breach(`law 1: ${edgeId} serves slot ${slot} of ${tenantId}, which ${owner} has`);
+        throw new Breach(`law 1: ${edgeId} serves slot ${slot} for ${tenantId}, but ${owner} has it`);
       for (const name of namesOf(route)) {
         const holder = names.get(name);
         if (holder !== undefined && holder.tenantId !== tenantId)
@@ -47,7 +47,7 @@ export function watchServed({ edges, ledger }: Watched): void {
         names.set(name, { tenantId, edgeId });
         const claimant = ledger(`CLAIM#${name}`, "CLAIM")?.tenantId;
         if (claimant !== tenantId)
-          throw new Breach(`law 2: ${edgeId} serves ${name} for ${tenantId}, which ${claimant} has`);
+          throw new Breach(`law 2: ${edgeId} serves ${name} for ${tenantId}, but ${claimant} has it`);
       }
     }
   for (const [wildcard, { tenantId }] of names)
@@ -56,7 +56,7 @@ export function watchServed({ edges, ledger }: Watched): void {
         throw new Breach(`law 2: ${wildcard} of ${tenantId} covers ${name} of ${other.tenantId}`);
 }
 
-/** Law 4 and 9 over two commits: only what the ledger changed has changed, in the one form that its routes have. */
+/** Laws 4 and 9 over two commits: only routes that the ledger changed differ, and buckets are in canonical form. */
 export function watchCommit(before: Item | undefined, now: Item | undefined, { object, ledger }: Watched): void {
   const next = now as unknown as CommitItem | undefined;
   const last = before as unknown as CommitItem | undefined;
@@ -85,7 +85,7 @@ function routesIn(object: Watched["object"], hash: string): Route[] {
   const text = object(objectKey(hash));
   if (text === undefined) throw new Breach(`a commit names ${hash}, which the home bucket lacks`);
   const { routes } = RouteBucket.parse(JSON.parse(text));
-  if (renderBucket(routes.toReversed()) !== text) throw new Breach(`law 9: ${hash} is not in its one form`);
+  if (renderBucket(routes.toReversed()) !== text) throw new Breach(`law 9: ${hash} is not in canonical form`);
   return routes;
 }
 

@@ -1,24 +1,24 @@
 /** `npm run simulate -- --seeds N [--from S] [--mutant TEXT]`: N seeded simulations; the first that fails is shrunk and printed. */
-import { parseArgs } from "node:util";
+import { Command, InvalidArgumentError } from "commander";
 import { bundle } from "./functions.ts";
 import { mutants } from "./mutants.ts";
 import { findBreach } from "./run.ts";
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: "string", default: "1000" },
-    from: { type: "string", default: "1" },
-    mutant: { type: "string" },
-  },
-});
-const [count, from] = [Number(values.seeds), Number(values.from)];
-if (!Number.isInteger(count) || count < 1 || !Number.isInteger(from)) {
-  console.error("--seeds and --from are whole numbers, as in --seeds 1000 --from 1");
-  process.exit(2);
-}
+const whole = (least: number) => (text: string) => {
+  if (!/^\d+$/.test(text) || Number(text) < least) throw new InvalidArgumentError(`Use a whole number from ${least}.`);
+  return Number(text);
+};
+const values = new Command("npm run simulate --")
+  .description("Runs seeded simulations of the control plane. The first that breaks a law is shrunk and printed.")
+  .option("--seeds <number>", "how many", whole(1), 1000)
+  .option("--from <seed>", "the first one", whole(0), 1)
+  .option("--mutant <text>", "with a change to the code, by a part of its name, that must break a law")
+  .parse()
+  .opts<{ seeds: number; from: number; mutant?: string }>();
+const { seeds: count, from } = values;
 const mutant = values.mutant === undefined ? undefined : mutants.find(({ name }) => name.includes(values.mutant!));
 if (values.mutant !== undefined && mutant === undefined) {
-  console.error(`--mutant names none of:\n${mutants.map(({ name }) => `  ${name}`).join("\n")}`);
+  console.error(`--mutant matches none of:\n${mutants.map(({ name }) => `  ${name}`).join("\n")}`);
   process.exit(2);
 }
 const code = await bundle(mutant);

@@ -12,7 +12,7 @@ describe("the simulation", () => {
     expect(breach).toMatch(/^law [12347]: /);
   });
 
-  it("prints a short history of what led to it", { timeout: 180_000 }, async () => {
+  it("prints a short history of the events that led to a breach", { timeout: 180_000 }, async () => {
     const code = await bundle(mutants[0]);
     const found = await findBreach([1, 2, 3, 4, 5, 6, 7, 8], code);
     const whole = scriptOf(found!.seed).happenings.length;

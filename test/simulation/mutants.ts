@@ -1,4 +1,4 @@
-/** Five faults that the simulation must find, as changes of the sources' text. */
+/** Five faults that the simulation must find, as text changes to the sources. */
 export interface Mutant {
   name: string;
   changes: { file: string; from: string; to: string }[];
@@ -6,7 +6,7 @@ export interface Mutant {
 
 export const mutants: Mutant[] = [
   {
-    name: "skips the tombstone: a slot that is given up is free at once",
+    name: "frees slots without a tombstone",
     changes: [
       {
         file: "aws/ledger/admission.ts",
@@ -25,7 +25,7 @@ export const mutants: Mutant[] = [
     ],
   },
   {
-    name: "acts on the event's image, not on the record",
+    name: "uses the event's image, not the record",
     changes: [
       {
         file: "functions/admit-tenants.ts",
@@ -50,7 +50,7 @@ export const mutants: Mutant[] = [
     ],
   },
   {
-    name: "writes the manifest without its condition",
+    name: "writes manifests without a condition",
     changes: [
       {
         file: "aws/snapshots.ts",
@@ -60,7 +60,7 @@ export const mutants: Mutant[] = [
     ],
   },
   {
-    name: "drops the row's version at admission",
+    name: "ignores the row's version at admission",
     changes: [
       {
         file: "aws/ledger/admission.ts",
@@ -70,7 +70,7 @@ export const mutants: Mutant[] = [
     ],
   },
   {
-    name: "counts only edges that reported lately when it frees",
+    name: "ignores silent edges when freeing slots",
     changes: [
       {
         file: "core/audit/tombstones.ts",

@@ -1,4 +1,4 @@
-/** Seeds, shrinking, and what is printed of a failure. */
+/** Runs seeds, and shrinks the script of a failure. */
 import type { Code } from "./functions.ts";
 import { type Script, scriptOf } from "./script.ts";
 import { type Outcome, Simulation } from "./simulation.ts";
@@ -7,7 +7,7 @@ export const simulate = (script: Script, code: Code): Promise<Outcome> => new Si
 
 const lawOf = (breach: string) => breach.split(":")[0]!;
 
-/** The script without what the breach does not need: pieces are left out as long as the same law is broken. */
+/** Shrinks the script: removes happenings as long as the same law is broken. */
 export async function shrink(
   script: Script,
   breach: string,

@@ -1,9 +1,9 @@
-/** Virtual time, and the order in which things take effect: whatever is ready, the seed decides what comes next. */
+/** Virtual time, and the order of effects: the seed decides which ready step comes next. */
 import { syncBuiltinESMExports } from "node:module";
 import { setImmediate as drained } from "node:timers/promises";
 import FakeTimers from "@sinonjs/fake-timers";
+import type { Random } from "../../local/random.ts";
 import { Breach } from "./laws.ts";
-import type { Random } from "./random.ts";
 
 const begin = Date.parse("2026-01-01T00:00:00Z");
 
@@ -12,7 +12,7 @@ export class Schedule {
   /** What happened, in order, in virtual milliseconds. */
   readonly history: string[] = [];
   breach: string | undefined;
-  /** Nothing is begun any more. */
+  /** The run has ended: no new invocation starts. */
   over = false;
   readonly #ready: (() => void)[] = [];
   readonly #random: () => number;
@@ -37,19 +37,19 @@ export class Schedule {
     this.history.push(`${String(this.now).padStart(8)} ${what}`);
   }
 
-  /** A law is broken, or the simulation itself: the first counts. */
+  /** Records a broken law, or a failure of the simulation. Only the first counts. */
   fail(error: unknown): void {
     this.breach ??= error instanceof Breach ? error.message : `failed: ${(error as Error).stack}`;
   }
 
-  /** Takes effect some time after `ms`, beside whatever else is ready then. */
+  /** Makes `run` ready after `ms`. The seed decides its order among all ready steps. */
   later(ms: number, run: () => void): void {
     if (ms > 0) setTimeout(() => this.#ready.push(run), ms);
     else this.#ready.push(run);
   }
 
   /**
-   * One step after the other until the time, or until the condition holds, which is looked at once a virtual second.
+   * Runs one step after the other until the time, or until the condition holds. Checks it once a virtual second.
    * @throws Breach
    */
   async run(until: number, condition: () => boolean): Promise<boolean> {
@@ -71,7 +71,7 @@ export class Schedule {
     }
   }
 
-  /** Once whatever `end` ends has ended. */
+  /** Calls `end`, waits for its effects, and restores the real clock. */
   async stop(end: () => void): Promise<void> {
     this.over = true;
     end();

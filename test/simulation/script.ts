@@ -1,25 +1,26 @@
-/** What befalls a simulated fleet, drawn from a seed: writes of tenants, and faults. A script is data, so that it can be cut shorter. */
+/** The events of a simulated fleet, drawn from a seed: tenant writes and faults. It is data, so it can be shrunk. */
+
+import { Random } from "../../local/random.ts";
 import { type FunctionName, functionNames } from "./functions.ts";
-import { Random } from "./random.ts";
 
 export type Happening =
   | { at: number; kind: "put"; tenantId: string; record: Record<string, unknown> }
   | { at: number; kind: "delete"; tenantId: string }
-  /** A coming call of a function is its last: before it takes effect, or after. `skip` others go well before it. */
+  /** An instance of the function dies in a call, before or after the call takes effect. `skip` calls succeed first. */
   | { at: number; kind: "crash"; fn: FunctionName; operation?: string; skip: number; effect: boolean }
-  /** A coming call of a function takes so long. */
+  /** A call of the function takes `ms`. `skip` calls are not delayed. */
   | { at: number; kind: "stall"; fn: FunctionName; operation?: string; skip: number; ms: number }
-  /** So many calls in a row are throttled. */
+  /** The next `calls` calls are throttled. */
   | { at: number; kind: "throttle"; service: "dynamodb" | "s3" | "states" | "events"; calls: number }
-  /** A region's bucket answers nobody. */
+  /** A region's bucket does not answer. */
   | { at: number; kind: "region-out"; region: number; ms: number }
-  /** An edge is cut off from its bucket, and from the bus too when silent; it serves on. */
+  /** An edge can't reach its bucket, nor the bus if `silent`. It keeps serving. */
   | { at: number; kind: "cut-off"; edge: number; ms: number; silent: boolean }
-  /** An edge's agent is slow to look. */
+  /** An edge's agent polls late. */
   | { at: number; kind: "lag"; edge: number; ms: number }
   /** An edge's reports are lost. */
   | { at: number; kind: "unheard"; edge: number; ms: number }
-  /** The stream delivers these again, out of order. */
+  /** The stream delivers `count` records again, out of order. */
   | { at: number; kind: "redeliver"; back: number; count: number }
   | { at: number; kind: "audit" | "reconcile" };
 
@@ -28,7 +29,7 @@ export interface Script {
   happenings: Happening[];
 }
 
-/** How long things happen; afterwards nothing fails any more. */
+/** How long the script runs. Afterwards nothing fails any more. */
 export const troubleMs = 6 * 60_000;
 
 /** Two pairs share a route bucket: ash and apple, elm and plum. */
@@ -47,7 +48,7 @@ export function scriptOf(seed: number): Script {
   return { seed, happenings: happenings.sort((a, b) => a.at - b.at) };
 }
 
-/** The same tenant again soon: what overlaps is what goes wrong. */
+/** A second write for the same tenant soon afterwards, because overlapping writes find most faults. */
 const sequel = (random: Random, { at, tenantId }: { at: number; tenantId: string }): Happening => {
   const later = at + random.below(3000);
   return random.chance(0.3)
@@ -59,7 +60,7 @@ function renamed(random: Random, at: number, tenantId: string) {
   return { tenantId, record: { ...record, tenantId } };
 }
 
-/** Where it hurts: right before and after what a function writes. */
+/** The most sensitive calls: a fault right before or after a function's write. */
 const sore: { fn: FunctionName; operation: string }[] = [
   { fn: "admit-tenants", operation: "TransactWriteCommand" },
   { fn: "publish-cell", operation: "PutObjectCommand" },

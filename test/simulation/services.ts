@@ -1,7 +1,8 @@
-/** What functions call: the embedded cloud's own services, in this process, and two tables in memory. */
-import { AwsError, type Service } from "../../local/gateway/service.ts";
+/** The services that functions call: the embedded cloud's own, in this process, and two tables in memory. */
+import { AwsError } from "../../local/gateway/error.ts";
+import type { Service } from "../../local/gateway/service.ts";
 import { Kms } from "../../local/services/kms.ts";
-import { S3 } from "../../local/services/s3.ts";
+import { S3 } from "../../local/services/s3/s3.ts";
 import { Ssm } from "../../local/services/ssm.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
 import { type PublicKeys, parseKeys } from "../../schemas/signed.ts";
@@ -16,7 +17,8 @@ const structure = "5".repeat(64);
 
 export type Answer = { value: unknown } | { error: Error };
 
-const call = (region: string) => ({ region, account, caller: "simulated", requestId: "" });
+const caller = { arn: "simulated", account, userId: "simulated" };
+const call = (region: string) => ({ region, account, caller, requestId: "" });
 
 export class Services {
   readonly tables = new Tables({ [tables.tenants]: ["tenantId"], [tables.ledger]: ["pk", "sk"] });
@@ -27,7 +29,7 @@ export class Services {
   readonly #throttled = new Map<string, number>();
   readonly #outUntil = new Map<string, number>();
 
-  /** `states` is Step Functions, which needs the functions, which need these. */
+  /** `states` is called late, because Step Functions needs the functions, and these need the other services. */
   constructor(schedule: Schedule, fleet: Fleet, states: () => Service) {
     this.#schedule = schedule;
     const s3 = new S3();
@@ -79,7 +81,7 @@ export class Services {
       const left = this.#throttled.get(service) ?? 0;
       if (left > 0) {
         this.#throttled.set(service, left - 1);
-        throw Object.assign(named("ThrottlingException", "Rate exceeded"), { $retryable: { throttling: true } });
+        throw new AwsError("ThrottlingException", "Rate exceeded");
       }
       return { value: this.#perform(service, region, operation, structuredClone(input)) };
     } catch (error) {
@@ -99,7 +101,7 @@ export class Services {
   }
 
   #onS3(region: string, operation: string, input: Record<string, unknown>): unknown {
-    if (this.isOut(region)) throw Object.assign(named("ServiceUnavailable", `${region} is out`), { $fault: "server" });
+    if (this.isOut(region)) throw new AwsError("ServiceUnavailable", `${region} is out`, 503);
     const Body = typeof input.Body === "string" ? Buffer.from(input.Body) : input.Body;
     const isManifest = operation === "PutObject" && String(input.Key).startsWith("cells/");
     const before = isManifest ? this.object(region, String(input.Key)) : undefined;
@@ -112,7 +114,7 @@ export class Services {
     return { ...output, Body: { transformToString: async () => Buffer.from(bytes).toString("utf8") } };
   }
 
-  /** What stands in a region's bucket, whoever may reach it. */
+  /** An object in a region's bucket, even while the region is out. */
   object(region: string, key: string): string | undefined {
     try {
       const input = { Bucket: `snapshots-${region}`, Key: key };
@@ -125,15 +127,11 @@ export class Services {
   }
 }
 
-const named = (name: string, message: string): Error => Object.assign(new Error(message), { name });
-
-/** A broken law or a fault of the simulation, not an error that a service answers with. */
+/** A broken law or a fault of the simulation, not a service's error response. */
 const isOurs = (error: Error) =>
   !(error instanceof DynamoError && error.name !== "ValidationException") &&
   !(error instanceof AwsError) &&
-  !("$metadata" in error) &&
-  !("$retryable" in error) &&
-  !("$fault" in error);
+  !("$metadata" in error);
 
 function withStatus(error: Error): Error {
   if (error instanceof AwsError) return Object.assign(error, { $metadata: { httpStatusCode: error.status } });

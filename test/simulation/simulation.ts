@@ -1,12 +1,13 @@
 /**
- * A whole control plane in one thread and in virtual time: the real handlers and state machines, and the embedded cloud's
- * own services, where one call after the other takes effect in an order that the seed decides. Laws are watched at every step.
+ * A whole control plane in one thread and in virtual time, with the real handlers and state machines and the embedded
+ * cloud's own services. Calls take effect one at a time, in an order that the seed decides. Every step checks the laws.
  */
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
 import { validateRecord } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
+import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
 import type { Cell, Fleet } from "../../schemas/fleet.ts";
@@ -17,7 +18,6 @@ import { SimulatedEdge } from "./edges.ts";
 import { type Code, type FunctionName, functionNames } from "./functions.ts";
 import { SimulatedLambda } from "./lambda.ts";
 import { Breach, type Watched, watchCommit, watchServed } from "./laws.ts";
-import { Random } from "./random.ts";
 import { Schedule } from "./schedule.ts";
 import { type Happening, type Script, troubleMs } from "./script.ts";
 import { account, Services, signingKey, tables } from "./services.ts";
@@ -26,13 +26,13 @@ import type { Tables } from "./table.ts";
 
 const regions = ["us-west-2", "eu-west-3"];
 const home = regions[0]!;
-/** How long it may take until everything is as desired, once nothing fails any more. */
+/** Time limit for convergence after the last fault. */
 const healMs = 30 * 60_000;
-/** More often than in a deployment: what takes hours there is to happen here. */
+/** More often than in a deployment, so that the simulation covers what takes hours there. */
 const auditMs = 100_000;
 const pollMs = 2000;
 
-/** What every function finds in its environment; read when it is evaluated. */
+/** The environment of every function. An instance reads it when its code is evaluated. */
 Object.assign(process.env, {
   LANDFALL_STAGE: "simulated",
   LANDFALL_TENANTS_TABLE: tables.tenants,
@@ -125,7 +125,7 @@ export class Simulation {
       const atRest = () => schedule.now - healed > 60_000 && converged(this).length === 0;
       if (!(await schedule.run(healed + healMs, atRest))) {
         const left = converged(this).slice(0, 4).join("; ");
-        schedule.fail(new Breach(`law 7: not as desired ${healMs / 60_000} minutes after the last fault: ${left}`));
+        schedule.fail(new Breach(`law 7: not converged ${healMs / 60_000} minutes after the last fault: ${left}`));
       }
     } catch (error) {
       schedule.fail(error);
@@ -252,7 +252,7 @@ export class Simulation {
     this.#report(edge);
   }
 
-  /** An event, at least once: late sometimes, twice sometimes, and not at all while nobody hears the edge. */
+  /** Sends a report event: sometimes late, sometimes twice, and not at all while the edge is unheard. */
   #report(edge: SimulatedEdge): void {
     const { now, random } = this.#schedule;
     if (edge.unheardUntil > now) return;
@@ -274,11 +274,11 @@ export class Simulation {
     try {
       await this.#lambda.invoke("record-edge-report", event);
     } catch {
-      if (tries > 1) setTimeout(() => void this.#deliverReport(event, tries - 1), 1000); // then the next report tells
+      if (tries > 1) setTimeout(() => void this.#deliverReport(event, tries - 1), 1000); // the next report replaces it
     }
   }
 
-  /** The record of each tenant that there is, and what admission would make of it. */
+  /** The record of each existing tenant, with its validation result. */
   records() {
     const records = this.tables.all(tables.tenants);
     return new Map(
@@ -295,7 +295,7 @@ function machineArn(machine: string): string {
 
 const stepflows = path.resolve(import.meta.dirname, "../../stepflows");
 
-/** The real definition; each function's placeholder is its file's name. */
+/** The real definition, with each function's placeholder replaced by its file name. */
 function definitionOf(machine: string): string {
   const text = readFileSync(path.join(stepflows, `${machine}.asl.json`), "utf8");
   const kebab = (name: string) => name.replaceAll(/(?<=.)[A-Z]/g, (letter) => `-${letter}`).toLowerCase();

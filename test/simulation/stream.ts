@@ -1,4 +1,4 @@
-/** The Tenants table's stream and its function: in order, batch after batch, and again when asked. */
+/** The Tenants table's stream: delivers batches to its function in order, and again on request. */
 import type { SimulatedLambda } from "./lambda.ts";
 import type { Schedule } from "./schedule.ts";
 
@@ -30,10 +30,10 @@ export class Stream {
   redeliver(back: number, count: number): void {
     const from = Math.max(0, this.#delivered - back);
     const again = this.records.slice(from, from + count).toReversed();
-    if (again.length > 0) this.#schedule.later(0, () => void this.#deliver(again).catch(() => {})); // nobody retries it
+    if (again.length > 0) this.#schedule.later(0, () => void this.#deliver(again).catch(() => {})); // not retried
   }
 
-  /** What each tenant's record was when these were written: for a fault that looks at the event. */
+  /** Each tenant's record as of these stream records, for the mutant that uses the event's image. */
   images(ids: string[], sequences: string[]) {
     if (sequences.includes("")) return () => undefined;
     const known = new Map(this.records.map(({ sequence, image }) => [sequence, image]));

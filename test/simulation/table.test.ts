@@ -12,7 +12,7 @@ import {
 } from "@aws-sdk/lib-dynamodb";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { DynamoDb } from "../../local/services/dynamodb.ts";
+import { DynamoDb } from "../../local/services/dynamodb/dynamodb.ts";
 import { Tables } from "./table.ts";
 
 const TableName = "ledger";
@@ -27,7 +27,7 @@ const condition = fc.constantFrom(
   "n >= :n AND (t = :t OR attribute_not_exists(m.deep))",
   "attribute_not_exists(n) OR n <= :n",
 );
-/** DynamoDB refuses values that no expression names. */
+/** Only the values that an expression uses, because DynamoDB refuses others. */
 const named = (...texts: (string | undefined)[]) => {
   const used = Object.entries(values).filter(([name]) => texts.some((text) => text?.includes(name)));
   return used.length > 0 ? { ExpressionAttributeValues: Object.fromEntries(used) } : {};
@@ -90,12 +90,12 @@ interface Answer {
   Responses?: Record<string, { pk: string; sk: string }[]>;
 }
 const byKey = (items: { pk: string; sk: string }[]) => items.toSorted((a, b) => (a.pk + a.sk < b.pk + b.sk ? -1 : 1));
-/** The engine gives an item that was not there as its key alone; AWS gives none. Nobody looks at keys here. */
+/** For a missing item, the engine returns only its key and AWS returns nothing. Callers do not read keys here. */
 function withoutKey(attributes: object | undefined): object | undefined {
   const { pk: _p, sk: _s, ...rest } = (attributes ?? {}) as Record<string, unknown>;
   return Object.keys(rest).length === 0 ? undefined : rest;
 }
-/** What callers look at; items without an order in order. */
+/** The fields that callers read, with unordered items sorted. */
 const seen = ({ Item, Items, Attributes, Responses }: Answer) => ({
   Item,
   Items: Items && byKey(Items),
@@ -143,7 +143,7 @@ describe("the simulation's tables", () => {
     }
   };
 
-  it("answer as the engine does", async () => {
+  it("give the same answers as the engine", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 25 }), async (steps) => {
         const tables = new Tables({ [TableName]: ["pk", "sk"] });

@@ -1,7 +1,7 @@
-/** Two tables of DynamoDB in memory, for the document client: conditions, transactions and pages as the service has them. */
+/** Two tables of DynamoDB in memory, for the document client: with the service's conditions, transactions and pages. */
 import { holds, type Item, type Names, update } from "./expressions.ts";
 
-/** Items a page of Scan and Query holds at most: small, so that much comes in between. */
+/** Maximum items in a page of Scan and Query. Small, so that other steps run between pages. */
 const pageMost = 40;
 
 type Input = Record<string, unknown>;
@@ -10,7 +10,7 @@ interface Write {
   key: Item;
   condition: string | undefined;
   names: Names;
-  /** The item afterwards; undefined deletes it; a check leaves it. */
+  /** Returns the new item. Undefined deletes it; a condition check returns the old one. */
   apply: (old: Item | undefined) => Item | undefined;
 }
 
@@ -38,7 +38,7 @@ export class Tables {
     this.#tables = Object.fromEntries(Object.keys(keys).map((table) => [table, new Map()]));
   }
 
-  /** Items as they are, in the order of their keys. */
+  /** All items, not copied, in the order of their keys. */
   all(table: string): Item[] {
     return [...this.#tables[table]!.keys()].sort().flatMap((pk) => this.partition(table, pk));
   }
@@ -204,7 +204,7 @@ const deleteOf = (input: Input): Write => ({
   apply: () => undefined,
 });
 
-/** As the document client is told to marshal. */
+/** Removes undefined values, as the document client is configured to do. */
 function withoutUndefined(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutUndefined);
   if (value === null || typeof value !== "object" || value instanceof Set || value instanceof Uint8Array) return value;

@@ -4,6 +4,7 @@ import validator from "asl-validator";
 import { describe, expect, it } from "vitest";
 import { workflowErrors } from "../../core/errors.ts";
 import { checkDefinition } from "../../local/services/states/definition.ts";
+import { rolloutLimits } from "../../schemas/limits.ts";
 
 const dir = path.resolve(import.meta.dirname, "../../stepflows");
 const files = readdirSync(dir).filter((name) => name.endsWith(".asl.json"));
@@ -30,13 +31,38 @@ describe.each(files)("stepflows/%s", (file) => {
     expect(checkDefinition(textOf(file).replace(/\$\{\w+\}/g, arn)).faults).toEqual([]);
   });
 
-  it("matches only errors that are thrown by that name", () => {
+  it("matches only error names that exist", () => {
     const ours = workflowErrors.map((error) => new error("").name as string);
     const known = [...ours, "InvalidInputError", "States.ALL", "States.Timeout"];
     expect(namesIn(JSON.parse(textOf(file))).filter((name) => !known.includes(name))).toEqual([]);
   });
 
-  it("says what it is for", () => {
+  it("has a comment that states its purpose", () => {
     expect((JSON.parse(textOf(file)) as { Comment?: string }).Comment).toMatch(/.{20,}/);
+  });
+});
+
+/** Every value of a field, wherever in the tree. */
+function valuesOf(field: string, value: unknown): unknown[] {
+  if (value === null || typeof value !== "object") return [];
+  return Object.entries(value).flatMap(([key, member]) => [
+    ...(key === field ? [member] : []),
+    ...valuesOf(field, member),
+  ]);
+}
+
+describe("stepflows/tenant-rollout", () => {
+  const flow = JSON.parse(textOf("tenant-rollout.asl.json")) as Record<string, unknown>;
+  const { workflowSeconds, ackWaitSeconds, admitAttemptsMax, batchActiveMs } = rolloutLimits;
+
+  it("has the time-outs and attempts of schemas/limits.ts", () => {
+    expect(valuesOf("TimeoutSeconds", flow)).toEqual([workflowSeconds, ackWaitSeconds]);
+    const retries = valuesOf("Retry", flow).flat() as { ErrorEquals: string[]; MaxAttempts: number }[];
+    const changed = retries.filter(({ ErrorEquals }) => ErrorEquals.includes("RowChangedError"));
+    expect(changed.map(({ MaxAttempts }) => MaxAttempts)).toEqual([admitAttemptsMax]);
+  });
+
+  it("is over before the audit takes the slots that its batch reserved", () => {
+    expect(workflowSeconds * 1000).toBeLessThan(batchActiveMs);
   });
 });
