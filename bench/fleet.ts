@@ -4,13 +4,29 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { BatchWriteCommand, DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
+import {
+  BatchWriteCommand,
+  type BatchWriteCommandInput,
+  DynamoDBDocumentClient,
+  PutCommand,
+} from "@aws-sdk/lib-dynamodb";
 import { connectTo } from "../cli/connect.ts";
 import { Cloud } from "../local/cloud.ts";
-import { administrator } from "../local/gateway/iam.ts";
+import type { FaultRates } from "../local/faults.ts";
+import { administrator } from "../local/iam/iam.ts";
+import type { ProfileName } from "../local/latency.ts";
+import { type PartitionUse, partitionLimits } from "../local/services/dynamodb/capacity.ts";
+import type { Figures } from "./figures.ts";
 
 const recordsPerCall = 25;
+/** More than the SDK's default: in profile harsh, a bench's own calls are throttled too. */
+const attemptsMax = 10;
 const domain = "tenants.localhost.example";
+
+export interface CloudOptions {
+  profile: ProfileName;
+  rates: Partial<FaultRates>;
+}
 
 export class BenchFleet {
   readonly cloud: Cloud;
@@ -23,16 +39,18 @@ export class BenchFleet {
     this.#dir = dir;
     this.faults = faults;
     const { endpoint } = cloud.endpoints().aws;
-    const client = new DynamoDBClient({ endpoint, region: "us-west-2", credentials: administrator });
+    const options = { endpoint, region: "us-west-2", credentials: administrator, maxAttempts: attemptsMax };
+    const client = new DynamoDBClient(options);
     this.#tables = DynamoDBDocumentClient.from(client);
   }
 
-  static async start(profile: "none" | "aws"): Promise<BenchFleet> {
+  static async start({ profile, rates }: CloudOptions): Promise<BenchFleet> {
     const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-bench-"));
     const faults: string[] = [];
     const cloud = await Cloud.boot({
       dir,
       profile,
+      rates,
       onFault: (error, what) => faults.push(`${what}: ${String(error)}`),
     });
     connectTo(cloud.endpoints());
@@ -43,6 +61,24 @@ export class BenchFleet {
       return edges.length === cloud.context.services.compute.edges.length && edges.every(({ serving }) => serving);
     });
     return fleet;
+  }
+
+  /** The load of the ledger's and the tenants' busiest partition key, against what AWS gives to a partition. */
+  sayBusiest(figures: Figures): void {
+    const peaks = this.cloud.context.services.database.capacity.busiest(Number.POSITIVE_INFINITY);
+    const peak = (of: (use: PartitionUse) => number) => Math.max(0, ...peaks.map(of));
+    const { writeUnits, readUnits } = partitionLimits;
+    const share = (units: number, limit: number) => (100 * units) / limit;
+    const writes = share(
+      peak(({ peakWriteUnits }) => peakWriteUnits),
+      writeUnits,
+    );
+    const reads = share(
+      peak(({ peakReadUnits }) => peakReadUnits),
+      readUnits,
+    );
+    figures.say("busiest partition, write units in a second ÷ AWS's 1,000", writes, "%", peaks.length, "≤ 100");
+    figures.say("busiest partition, read units in a second ÷ AWS's 3,000", reads, "%", peaks.length, "≤ 100");
   }
 
   async stop(): Promise<void> {
@@ -84,10 +120,15 @@ export class BenchFleet {
         next = Math.min(at + recordsPerCall, to);
         const Items = Array.from({ length: next - at }, (_, index) => this.record(this.id(at + index), 1));
         const requests = Items.map((Item) => ({ PutRequest: { Item } }));
-        await this.#tables.send(new BatchWriteCommand({ RequestItems: { [TableName]: requests } }));
+        await this.#writeAll({ [TableName]: requests });
       }
     };
     await Promise.all([worker(), worker(), worker(), worker()]);
+  }
+
+  async #writeAll(requests: NonNullable<BatchWriteCommandInput["RequestItems"]>): Promise<void> {
+    for (let left = requests; Object.keys(left).length > 0; )
+      left = (await this.#tables.send(new BatchWriteCommand({ RequestItems: left }))).UnprocessedItems ?? {};
   }
 
   get edges() {

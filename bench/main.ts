@@ -1,55 +1,53 @@
-/** `npm run bench [name] [--seconds N] [--profile none|aws] [--tenants N] [--peer NAME]`: prints figures as JSON lines, and writes docs/benchmarks.md. */
-import { parseArgs } from "node:util";
+/** `npm run bench`: see `npm run bench -- --help`. */
+import { Argument, Command, InvalidArgumentError } from "commander";
+import type { FaultRates } from "../local/faults.ts";
+import { profileOption, rateOption } from "../local/options.ts";
 import { apply } from "./apply.ts";
 import { churn } from "./churn.ts";
 import { datapath } from "./datapath.ts";
+import { engine } from "./engine.ts";
 import { Figures } from "./figures.ts";
+import type { CloudOptions } from "./fleet.ts";
 import { onboarding } from "./onboarding.ts";
 import { propagation } from "./propagation.ts";
 import { publish } from "./publish.ts";
 
-interface Options {
-  seconds: number;
-  tenants: number;
-  profile: "none" | "aws";
-  peer: string | undefined;
-}
 const benches = {
   propagation,
   onboarding,
   publish,
+  engine,
   datapath: ({ profile, peer }: Options) => datapath(new Figures("datapath", profile), peer),
   churn: ({ profile, seconds, peer }: Options) => churn(new Figures("churn", profile), seconds, peer),
   apply: ({ profile }: Options) => apply(new Figures("apply", profile)),
 };
+type BenchName = keyof typeof benches;
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    seconds: { type: "string", default: "60" },
-    tenants: { type: "string", default: "10000" },
-    profile: { type: "string", default: "none" },
-    peer: { type: "string" },
-  },
-});
-const asked = positionals.length > 0 ? positionals : Object.keys(benches);
-const unknown = asked.find((name) => !Object.hasOwn(benches, name));
-const [seconds, tenants] = [Number(values.seconds), Number(values.tenants)];
-const { profile } = values;
-if (unknown !== undefined) fail(`there is no bench ${unknown}: use one of ${Object.keys(benches).join(", ")}`);
-if (!(seconds > 0 && tenants > 100)) fail("--seconds must be above 0, and --tenants above 100");
-if (profile !== "none" && profile !== "aws") fail("--profile must be none or aws");
+const from = (least: number) => (text: string) => {
+  if (!(Number(text) >= least)) throw new InvalidArgumentError(`Use a number from ${least}.`);
+  return Number(text);
+};
+interface Options extends CloudOptions {
+  seconds: number;
+  tenants: number;
+  peer?: string;
+}
+const command = new Command("npm run bench --")
+  .description("Prints figures as lines of JSON, and writes them to docs/benchmarks.md.")
+  .addArgument(
+    new Argument("[name...]", "which ones; all that the profile changes when absent").choices(Object.keys(benches)),
+  )
+  .option("--seconds <number>", "how long propagation and churn write", from(1), 60)
+  .option("--tenants <number>", "how many tenants onboarding and publish write", from(101), 10_000)
+  .addOption(profileOption())
+  .addOption(rateOption())
+  .option("--peer <name>", "which peer datapath and churn compare with")
+  .parse();
+const { rate: rates, ...options } = command.opts<Options & { rate: Partial<FaultRates> }>();
+/** The other benches run no cloud: a profile changes nothing in them. */
+const onTheCloud: BenchName[] = ["propagation", "onboarding", "publish"];
+const all = options.profile === "none" ? Object.keys(benches) : onTheCloud;
+const asked = command.args.length > 0 ? command.args : all;
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
-for (const name of asked)
-  await benches[name as keyof typeof benches]({
-    seconds,
-    tenants,
-    profile: profile as "none" | "aws",
-    peer: values.peer,
-  });
-
-function fail(message: string): never {
-  console.error(message);
-  process.exit(2);
-}
+for (const name of asked) await benches[name as BenchName]({ ...options, rates });

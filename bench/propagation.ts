@@ -4,7 +4,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { edgeLimits } from "../schemas/limits.ts";
 import { Figures } from "./figures.ts";
-import { BenchFleet } from "./fleet.ts";
+import { BenchFleet, type CloudOptions } from "./fleet.ts";
 
 const tenants = 1000;
 const writesPerSecond = 10;
@@ -17,8 +17,8 @@ interface Write {
   missing: Set<number>;
 }
 
-export async function propagation({ seconds, profile }: { seconds: number; profile: "none" | "aws" }): Promise<void> {
-  const fleet = await BenchFleet.start(profile);
+export async function propagation({ seconds, profile, rates }: CloudOptions & { seconds: number }): Promise<void> {
+  const fleet = await BenchFleet.start({ profile, rates });
   const figures = new Figures("propagation", profile);
   try {
     await fleet.putAll(0, tenants);
@@ -36,6 +36,7 @@ export async function propagation({ seconds, profile }: { seconds: number; profi
     figures.say("p50 ÷ the agents' polling delay alone", median / floor, "x", times.length);
     const reloads = fleet.workers().filter((ids, index) => ids !== workers[index]).length;
     figures.say("nginx reloads", reloads, "", fleet.edges.length, "0");
+    fleet.sayBusiest(figures);
     figures.write(
       `${fleet.edges.length} edges in 3 regions, ${tenants} tenants, ${writesPerSecond} writes a second for ${seconds} s.`,
     );

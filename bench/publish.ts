@@ -1,13 +1,13 @@
 /** Measures the cost of publishing one change among a hundred tenants, and among ten thousand. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Figures, percentile } from "./figures.ts";
-import { BenchFleet } from "./fleet.ts";
+import { BenchFleet, type CloudOptions } from "./fleet.ts";
 
 const few = 100;
 const changes = 60;
 
-export async function publish({ tenants, profile }: { tenants: number; profile: "none" | "aws" }): Promise<void> {
-  const fleet = await BenchFleet.start(profile);
+export async function publish({ tenants, profile, rates }: CloudOptions & { tenants: number }): Promise<void> {
+  const fleet = await BenchFleet.start({ profile, rates });
   const figures = new Figures("publish", profile);
   try {
     await onboard(fleet, 0, few);
