@@ -1,8 +1,8 @@
-// Sets up what a fresh machine lacks, then runs a script under the pinned Node. Written for the Node that the machine
-// has (20 or later). `exec` in the npm scripts matters: without it, SIGTERM to npm orphans the child.
+// Installs what a fresh machine lacks, then runs a script with the pinned Node. This file itself runs on the machine's
+// Node (20 or later). The npm scripts need `exec`: without it, SIGTERM to npm orphans the child.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,13 +10,15 @@ import { fileURLToPath } from "node:url";
 const root = path.dirname(fileURLToPath(import.meta.url));
 const pinned = path.join(root, "node_modules/node/bin/node");
 
-installPackages();
 const words = process.argv.slice(2);
+const wantsHelp = words.includes("--help");
+if (wantsHelp && words.every((word) => word.startsWith("--"))) help();
+installPackages();
 while (words[0]?.startsWith("--")) install(words.shift().slice(2));
 const [script, ...args] = words;
 if (script !== undefined) run(script, args);
 
-/** Once per lock file; an `npm ci` that was interrupted leaves no stamp and is done again. */
+/** Runs once per lock file. An interrupted `npm ci` leaves no stamp and is repeated. */
 function installPackages() {
   const stamp = path.join(root, "node_modules/.landfall-setup");
   const lock = createHash("sha256")
@@ -30,13 +32,14 @@ function installPackages() {
   const npm = (...words) => spawnSync("npm", words, { cwd: root, stdio: ["ignore", 2, 2], env }).status === 0;
   console.error("setting up: npm packages, among them Node 24 …");
   if (!npm("ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error")) fail("`npm ci` failed: see above");
-  // With ignore-scripts, npm leaves Node 24 out without a word.
+  // With ignore-scripts, npm omits Node 24 without a warning.
   if (!existsSync(pinned) && !(npm("rebuild", "node", "--ignore-scripts=false") && existsSync(pinned)))
     fail("Node 24 is missing: run `npm rebuild node --ignore-scripts=false`");
-  writeFileSync(stamp, lock);
+  writeFileSync(`${stamp}~`, lock);
+  renameSync(`${stamp}~`, stamp); // other scripts read it
 }
 
-/** `--edge` is what an edge runs on, `--clients` the programs whose protocols the tests speak, `--peers` what benches compare with. */
+/** `--edge`: programs of an edge. `--clients`: clients and servers of the tests. `--peers`: for comparison. */
 function install(what) {
   const needs = {
     edge: {
@@ -50,9 +53,9 @@ function install(what) {
     peers: { packages: ["haproxy"], here: () => hasCommand("haproxy") },
   };
   const need = needs[what];
-  if (need === undefined) fail(`setup knows no --${what}: use ${Object.keys(needs).join(", ")}`);
+  if (need === undefined) fail(`setup has no option --${what}: use ${Object.keys(needs).join(", ")}`);
   const { packages, here } = need;
-  if (here()) return;
+  if (wantsHelp || here()) return;
   const options = { stdio: ["ignore", 2, 2], env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } };
   const apt = (...words) => spawnSync("apt-get", ["-qq", ...words], options);
   if (process.getuid() !== 0 || apt("--version").error !== undefined)
@@ -63,7 +66,7 @@ function install(what) {
     fail(`apt-get could not install ${packages.join(", ")}`);
 }
 
-/** Servers that come with packages are not to be started: Debian asks this file. */
+/** Prevents packages from starting their servers: Debian reads this file first. */
 function withoutServices(work) {
   const policy = "/usr/sbin/policy-rc.d";
   if (existsSync(policy)) return work();
@@ -85,7 +88,7 @@ function hasCommand(name) {
   return spawnSync("sh", ["-c", `command -v ${name}`], { stdio: "ignore", env: fullEnv() }).status === 0;
 }
 
-/** Debian has servers where only root's PATH looks. */
+/** Debian installs servers in a directory that only root's PATH has. */
 function fullEnv() {
   return { ...process.env, PATH: `${process.env.PATH}${path.delimiter}/usr/sbin` };
 }
@@ -98,11 +101,19 @@ function run(script, args) {
   });
   process.on("SIGINT", () => {}); // the terminal sent it to the whole group
   for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
-  const parent = process.ppid; // an npm that was killed outright tells nobody
+  const parent = process.ppid; // npm sends no signal to its child when it is killed with SIGKILL
   setInterval(() => {
     if (process.ppid !== parent) child.kill("SIGTERM");
   }, 500).unref();
   child.on("close", (code, signal) => process.exit(code ?? 128 + constants.signals[signal]));
+}
+
+function help() {
+  console.log(`Usage: npm run setup
+
+Installs the pinned npm packages and, on Debian as root, the programs of an edge (nginx with njs). Every other
+script does this by itself; see \`npm run\` for their names, and \`npm run NAME -- --help\` for their options.`);
+  process.exit(0);
 }
 
 function fail(message) {

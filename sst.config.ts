@@ -31,11 +31,11 @@ export default $config({
     const { key, publicKey } = signing();
     const { bus } = buses(fleet);
     const rolloutMachineArn = machineArn("tenant-rollout", fleet.homeRegion, accountId);
-    const fns = functions({ tenants, ledger, bus, key, snapshots, rolloutMachineArn });
+    const listeners = accelerators(fleet);
+    const fns = functions({ tenants, ledger, bus, key, snapshots, rolloutMachineArn, listeners });
     const machines = workflows(fleet, fns, root);
     streamMapping(tenants, fns.startRollout, failures);
-    subscriptions(bus, fns, machines);
-    const listeners = accelerators(fleet);
+    subscriptions(bus, fns, machines, failures);
     const publicKeys = $resolve({ arn: key.arn, publicKey }).apply(({ arn, publicKey }) => ({ [arn]: publicKey }));
     settings(fleet, { root, listeners, snapshots, publicKeys });
     agentBundle(fleet, snapshots, root);

@@ -1,8 +1,8 @@
-/** Which Landfall the command talks to: the one that `npm run dev` keeps on this machine, or a deployed stage. */
+/** Connects a command to a Landfall: the one that `npm run dev` runs on this machine, or a deployed stage. */
 import { existsSync, readFileSync } from "node:fs";
 import { type Endpoints, endpointsFile } from "../schemas/local.ts";
 
-/** What a person did wrong or has to do; printed without a stack. */
+/** A mistake of the user, or a step that the user has to take; printed without a stack trace. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
@@ -15,7 +15,7 @@ export function localEndpoints(): Endpoints {
   return JSON.parse(readFileSync(endpointsFile, "utf8")) as Endpoints;
 }
 
-/** Sets up the environment that aws/ reads, once, before it is loaded. */
+/** Sets the environment that aws/ reads. Must be called once, before aws/ is loaded. */
 export function connect(stage: string | undefined): void {
   if (stage === undefined) connectTo(localEndpoints());
   else useStage(stage, {});

@@ -1,4 +1,4 @@
-/** `landfall rebuild`: reads the snapshots back into a ledger that is behind them. */
+/** `landfall rebuild`: rebuilds a ledger from the snapshots when it is behind them. */
 import { setTimeout as sleep } from "node:timers/promises";
 import pc from "picocolors";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
@@ -7,7 +7,7 @@ import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { type Manifest, type Route, RouteBucket } from "../schemas/snapshot.ts";
 import { UsageError } from "./connect.ts";
 
-/** An admission that began before the halt may still write: it is looked for once more when this has passed. */
+/** An admission that began before the halt may still write: the rebuild is repeated once after this time. */
 const lateMs = 3000;
 
 export async function rebuild(apply: boolean): Promise<void> {
@@ -24,7 +24,7 @@ export async function rebuild(apply: boolean): Promise<void> {
   for (const { cell } of behind)
     await halt(
       cell.name,
-      "a rebuild is under way, or was broken off: run `landfall rebuild --apply` again",
+      "a rebuild is in progress or was interrupted: run `landfall rebuild --apply` again",
       Date.now(),
     );
   for (let pass = 0; behind.length > 0 && pass < 2; pass++) {
@@ -33,13 +33,13 @@ export async function rebuild(apply: boolean): Promise<void> {
   }
   for (const { cell, manifest } of behind) {
     await resume(cell.name);
-    console.log(pc.green(`cell ${cell.name} goes on from generation ${manifest.generation}`));
+    console.log(pc.green(`cell ${cell.name} continues from generation ${manifest.generation}`));
   }
   if (behind.length > 0)
-    console.log("the audit looks at every record again: 1,500 tenants in each two of its rounds (ten minutes)");
+    console.log("the audit now checks every record again: 1,500 tenants in two rounds (ten minutes)");
 }
 
-/** A cell whose ledger is behind, and all that its newest manifest names. */
+/** A cell whose ledger is behind, and the content of its newest manifest. */
 interface Behind {
   cell: Cell;
   manifest: Manifest;
@@ -86,7 +86,7 @@ async function readLedger() {
   return { rows, claims };
 }
 
-/** A tenant belongs to the cell that serves it, whatever its row says: it may have moved since. */
+/** A tenant belongs to the cell that serves it, even if its row names another: it may have moved since. */
 function planOf({ cell, routes, taken }: Behind, behind: Behind[], fleet: Fleet, rows: TenantRow[]): Rebuild {
   const here = new Set(routes.map(({ tenantId }) => tenantId));
   const anywhere = new Set(behind.flatMap((found) => found.routes.map(({ tenantId }) => tenantId)));
@@ -102,7 +102,7 @@ function planOf({ cell, routes, taken }: Behind, behind: Behind[], fleet: Fleet,
 
 const say = ({ rows, claims, slots, unknown }: Rebuild, { cell, routes }: Behind): void =>
   console.log(
-    `  ${cell.name}: ${routes.length} routes: ${rows.length} tenants, ${claims.length} names and zones, ${slots.length} slots, ${unknown.length} numbers of nobody`,
+    `  ${cell.name}: ${routes.length} routes: ${rows.length} tenants, ${claims.length} names and zones, ${slots.length} slots, ${unknown.length} slots without a known tenant`,
   );
 
 async function write(found: Behind, behind: Behind[], fleet: Fleet): Promise<void> {

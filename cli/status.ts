@@ -24,13 +24,13 @@ export interface CellView {
   mode: string;
   /** Why the last publication failed, if it did. */
   trouble: string | undefined;
-  /** Slots that nobody has, by kind. */
+  /** Free slots by kind. */
   room: { raw: number; tls: number };
-  /** Why nothing is allocated or published, if so. */
+  /** Why nothing is allocated or published, if the cell is halted. */
   halted: string | undefined;
   /** Regions whose manifest could not be written, and why. */
   behind: { region: string; reason: string; sinceMs: number }[];
-  /** Where a new structure is on its way, and why it went back. */
+  /** The stage of a new structure, and why it was returned. */
   structure: { stage: string; target: string; reason: string | undefined } | undefined;
   edges: EdgeView[];
 }
@@ -100,7 +100,7 @@ export async function showStatus(asJson: boolean): Promise<void> {
     if (trouble !== undefined) console.log(pc.red(`publishing fails: ${trouble}`));
     if (halted !== undefined) console.log(pc.red(`halted: ${halted}`));
     for (const { region, reason, sinceMs } of behind)
-      console.log(pc.yellow(`${region} is behind since ${(sinceMs / 1000).toFixed(0)} s: ${reason}`));
+      console.log(pc.yellow(`${region} has been behind for ${(sinceMs / 1000).toFixed(0)} s: ${reason}`));
     if (structure !== undefined)
       console.log(
         `structure ${structure.target}: ${structure.stage}${structure.reason ? `, ${structure.reason}` : ""}`,
@@ -122,12 +122,12 @@ export async function showStatus(asJson: boolean): Promise<void> {
   }
 }
 
-/** What an edge closes, and why, in words. Its clock tells the times. */
+/** The sessions that an edge closes, and why, as text. Times are by the edge's clock. */
 function sessionLines({ edgeId, drain, closing }: EdgeView, now = Date.now()): string[] {
   const seconds = (ms: number) => `${Math.max(0, ms / 1000).toFixed(0)} s`;
   const lines = closing.map(({ slot, tenantId, open, closesAt, closed, fault }) => {
-    const rest = open > 0 ? `${open} sessions, closed in ${seconds(closesAt - now)}` : "no session left";
-    return `${edgeId}: ${tenantId} (slot ${slot}) is gone: ${fault ?? rest}; ${closed} closed`;
+    const rest = open > 0 ? `${open} sessions, to be closed in ${seconds(closesAt - now)}` : "no session left";
+    return `${edgeId}: ${tenantId} (slot ${slot}) was removed: ${fault ?? rest}; ${closed} closed`;
   });
   if (drain === undefined) return lines;
   return [`${edgeId}: ${drain.phase} for ${seconds(now - drain.since)}, ${drain.sessions} sessions`, ...lines];

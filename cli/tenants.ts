@@ -1,4 +1,4 @@
-/** `landfall tenant …`: writes tenant records, and shows what became of them. */
+/** `landfall tenant …`: writes tenant records and shows their state. */
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteCommand, PutCommand, paginateScan } from "@aws-sdk/lib-dynamodb";
@@ -11,7 +11,7 @@ import { UsageError } from "./connect.ts";
 import { newTable } from "./table.ts";
 import { type TenantView, traceTenant, viewTenant } from "./view.ts";
 
-/** Loaded late: aws/ reads its environment, which `connect` sets. */
+/** Loaded only when needed: aws/ reads its environment when it is loaded, and `connect` must set it before. */
 const aws = async () => ({
   ...(await import("../aws/documents.ts")),
   ...(await import("../aws/settings.ts")),
@@ -35,7 +35,7 @@ export async function putTenant(file: string, wait: boolean): Promise<void> {
 }
 
 /**
- * Shows the tenant once this record is settled; by its hash, because a record that was written before, as it is, starts nothing.
+ * Shows the tenant once this record is settled. It compares hashes, because an unchanged record starts no rollout.
  * @throws UsageError when it is rejected, or takes too long
  */
 async function waitFor(tenantId: string, hash: string): Promise<void> {
@@ -116,7 +116,7 @@ function printConditions(conditions: Condition[]): void {
 }
 
 function printTrace(steps: TraceStep[] | undefined): void {
-  if (steps === undefined) return console.log("no trace: nothing of it is settled, or that was more than 7 days ago");
+  if (steps === undefined) return console.log("no trace: no change of the tenant was settled in the last 7 days");
   const table = newTable(["ms", "+ ms", "step"]);
   for (const { step, sinceLast, sinceStart } of steps) table.push([sinceStart, sinceLast, step]);
   console.log(table.toString());

@@ -1,9 +1,9 @@
-/** A tenant as the tables have it, for people and programs. */
+/** A tenant's state from the tables, for people and programs. */
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { type Condition, conditionsOf } from "../core/rollout/conditions.ts";
 import { type TraceStep, traceOf } from "../core/rollout/trace.ts";
 
-/** Loaded late: aws/ reads its environment, which `connect` sets. */
+/** Loaded only when needed: aws/ reads its environment when it is loaded, and `connect` must set it before. */
 const aws = async () => ({
   ...(await import("../aws/settings.ts")),
   ...(await import("../aws/tenants.ts")),
@@ -15,7 +15,7 @@ export interface TenantView {
   tenantId: string;
   state: string;
   reasons: string[];
-  /** Canonical hash of the record that was looked at last. */
+  /** Canonical hash of the last evaluated record. */
   hash: string | undefined;
   /** The record's generation, and the one that is settled. */
   generation: number;
@@ -33,7 +33,7 @@ export interface TenantView {
   wildcard: string | undefined;
   /** Protocol → port on the endpoint's addresses. */
   ports: Record<string, number>;
-  /** From the start of the rollout to its settling, ms; and when that was. */
+  /** Milliseconds from the start of the rollout until it settled, and when it settled. */
   rolloutMs: number | undefined;
   settledAt: number | undefined;
 }
@@ -71,7 +71,7 @@ export async function viewTenant(tenantId: string): Promise<TenantView | undefin
   };
 }
 
-/** What users get now. A rejected change leaves what was served before. */
+/** How the tenant is served now. A rejected change leaves the previous state in place. */
 function servedWord(row: TenantRow | undefined, observed: number | undefined, word: string | undefined): string {
   if (row === undefined || row.admitted === undefined) return "no";
   if (observed !== undefined && observed >= row.admitted.generation)
@@ -86,7 +86,7 @@ const portsOf = (protocols: string[], slots: Record<string, number>, cell: { tls
       .map((protocol) => [protocol, protocol === "tls" ? cell.tlsPort : cell.portBase + slots[protocol]!]),
   );
 
-/** The life of the tenant's latest settled change; undefined when none settled, or its batch is forgotten (7 days). */
+/** The steps of the tenant's latest settled change; undefined when none settled or its batch has expired (7 days). */
 export async function traceTenant(tenantId: string): Promise<TraceStep[] | undefined> {
   const { readTenant, findBatch, readCoverage } = await aws();
   const { row, status } = await readTenant(tenantId);

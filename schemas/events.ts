@@ -1,4 +1,4 @@
-/** Events on the bus. Edges speak as `landfall.edge`, the controller as `landfall.control`. */
+/** Events on the bus. Edges send them as `landfall.edge`, the controller as `landfall.control`. */
 import * as z from "zod";
 import { Region } from "./tenant.ts";
 
@@ -14,7 +14,7 @@ export const detailTypes = {
   tenantQuarantined: "Tenant Quarantined",
 } as const;
 
-/** How a nack begins that speaks against a structure itself, not against the way to it. */
+/** The prefix of a nack's reason when the structure itself is refused, and not when it can't be fetched. */
 export const structureRefused = "refuses the structure: ";
 
 /** Sessions of one removed route on one edge. Times are the edge's clock, milliseconds since 1970. */
@@ -29,7 +29,7 @@ export const ClosingSessions = z.object({
 });
 export type ClosingSessions = z.infer<typeof ClosingSessions>;
 
-/** Leaving: refuses health checks and accepts. Closing: ends sessions at a pace. Drained: nobody is left. */
+/** Leaving: fails health checks, but accepts connections. Closing: closes sessions gradually. Drained: none is left. */
 export const DrainProgress = z.object({
   phase: z.enum(["leaving", "closing", "drained"]),
   since: z.number(),
@@ -37,7 +37,7 @@ export const DrainProgress = z.object({
 });
 export type DrainProgress = z.infer<typeof DrainProgress>;
 
-/** An edge's word on what it serves: on every change, and every 10 s. */
+/** An edge's report of what it serves: on every change, and every 10 s. */
 export const EdgeReport = z.object({
   edgeId: z.string().min(1),
   cell: z.string(),
@@ -47,14 +47,14 @@ export const EdgeReport = z.object({
   at: z.number().int(),
   appliedGeneration: z.number().int().min(0),
   structure: z.string().optional(),
-  /** It takes users: nginx accepts, its workers read routes, and it does not drain. */
+  /** It takes users: nginx accepts connections, its workers read routes, and it does not drain. */
   serving: z.boolean(),
   rejectedRoutes: z.array(z.strictObject({ tenantId: z.string(), slot: z.number().int(), reason: z.string() })),
   /** Why the newest manifest is not applied; absent when it is. */
   nack: z.strictObject({ generation: z.number().int(), reason: z.string() }).optional(),
-  /** Sessions of routes that were removed: open ones, when they are closed, and how many have been. */
+  /** Sessions of removed routes: how many are open, when they will be closed, and how many were closed. */
   closing: z.array(ClosingSessions).optional(),
-  /** How far an edge that is to leave has come. */
+  /** The progress of a draining edge. */
   drain: DrainProgress.optional(),
 });
 export type EdgeReport = z.infer<typeof EdgeReport>;
@@ -65,7 +65,7 @@ export const EdgeHealth = z.strictObject({
   region: Region,
   edgeId: z.string().optional(),
   health: z.enum(["healthy", "degraded"]),
-  /** When it was seen, milliseconds since 1970. The bus's own time has whole seconds, and delivers in any order. */
+  /** When it was seen, in milliseconds since 1970. The bus's own time has whole seconds, and its order may change. */
   at: z.number().int().optional(),
   reason: z.string().max(256).optional(),
 });
@@ -73,35 +73,35 @@ export type EdgeHealth = z.infer<typeof EdgeHealth>;
 
 const tenant = {
   tenantId: z.string().describe("The tenant's id."),
-  generation: z.number().int().min(1).describe("The tenant's generation that this is about."),
+  generation: z.number().int().min(1).describe("The tenant's generation that the event describes."),
 };
-const reasons = z.array(z.string()).describe("What is wrong, one line a fault, each with the path of its field.");
+const reasons = z.array(z.string()).describe("The faults, one line each, with the path of the field.");
 
 /** A change of a tenant is settled: edges serve it. */
 export const TenantServed = z.strictObject({
   ...tenant,
   served: z
     .enum(["all", "partly", "none"])
-    .describe("By all edges that count, by some, or by none that were heard of."),
+    .describe("Whether all counted edges serve it, only some, or none that reported."),
   regions: z.array(Region).describe("Regions whose edges all serve it."),
-  missing: z.array(z.string()).describe("Edges that were waited for in vain, as `edge (region): reason`."),
+  missing: z.array(z.string()).describe("Counted edges that do not serve it, as `edge (region): reason`."),
 });
 
-/** A record can't be served as it is; what was served before goes on. */
+/** A record can't be served as it is. Edges keep serving the previous one. */
 export const TenantRejected = z.strictObject({ ...tenant, reasons });
 
-/** A record is in order and there is no room for it; it is admitted by itself when there is. */
+/** A record is valid, but there is no room for it. It is admitted automatically when there is room. */
 export const TenantPending = z.strictObject({ ...tenant, reasons });
 
 /** A record was deleted, and no edge that counts serves it any more. */
 export const TenantRemoved = z.strictObject(tenant);
 
-/** An edge refuses a tenant's route and keeps the last good one; other tenants are not held up. */
+/** An edge refuses a tenant's route and keeps the last good one. Other tenants are not affected. */
 export const TenantQuarantined = z.strictObject({
   tenantId: tenant.tenantId,
-  edgeId: z.string().describe("The edge that refuses."),
-  region: Region.describe("Where it is."),
-  reason: z.string().describe("Why, in the edge's words."),
+  edgeId: z.string().describe("The edge that refuses the route."),
+  region: Region.describe("The edge's region."),
+  reason: z.string().describe("The edge's reason."),
 });
 
 /** An edge began or ceased to be ready to take users. */
@@ -112,7 +112,7 @@ export const EdgeReadiness = z.strictObject({
   ready: z.boolean(),
 });
 
-/** What the controller says, by detail type. */
+/** The controller's events by detail type. */
 export const controlEvents = {
   [detailTypes.tenantServed]: TenantServed,
   [detailTypes.tenantRejected]: TenantRejected,

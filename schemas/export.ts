@@ -1,15 +1,17 @@
-/** `npm run schemas`: writes the contracts as JSON Schema, for writers in other languages, and the record's fields as a page. */
+/** `npm run schemas`: writes the contracts as JSON Schema, for other languages, and the record's fields and the limits as pages. */
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { Command } from "commander";
 import * as z from "zod";
 import { controlEvents, EdgeHealth, EdgeReport } from "./events.ts";
 import { Fleet } from "./fleet.ts";
+import * as limits from "./limits.ts";
 import { Manifest, RouteBucket, SignedManifest } from "./snapshot.ts";
 import { TenantRecord } from "./tenant.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 
-/** What is written, before it is normalised: names in Unicode, addresses in any valid form. */
+/** The schema of the input before it is normalised: names in Unicode, addresses in any valid form. */
 const schemaOf = (schema: z.ZodType, title: string) =>
   `${JSON.stringify({ title, ...z.toJSONSchema(schema, { io: "input" }) }, null, 2)}\n`;
 
@@ -43,6 +45,44 @@ function fieldsOfRecord(): string {
   return ["| field | type | required | meaning |", "|---|---|---|---|", ...rows].join("\n");
 }
 
+/** A table for each group of limits.ts: the comments are read from the file, the values from the module. */
+function tablesOfLimits(): string {
+  const source = readFileSync(path.join(root, "schemas/limits.ts"), "utf8");
+  const values = new Map<string, object>(Object.entries(limits).map(([name, value]) => [name, Object(value)]));
+  const groups = [...source.matchAll(/\/\*\* ([^/]+) \*\/\nexport const (\w+)[^=]*= \{\n([\s\S]*?)\n\}/g)];
+  return groups
+    .map(([, about = "", name = "", members]) => {
+      const value = values.get(name)!;
+      const reasons = reasonsIn(members ?? "");
+      const rows = Object.entries(value).map(
+        ([member, number]) => `| \`${member}\` | ${number.toLocaleString("en")} | ${reasons.get(member) ?? ""} |`,
+      );
+      return [`## ${about.replace(/\.$/, "")}`, "", `| \`${name}\` | value | why |`, "|---|---|---|", ...rows].join(
+        "\n",
+      );
+    })
+    .join("\n\n");
+}
+
+/** A comment holds for the members below it, up to the next comment. */
+function reasonsIn(members: string): Map<string, string> {
+  const reasons = new Map<string, string>();
+  let reason = "";
+  for (const line of members.split("\n")) {
+    reason = /\/\*\* (.*) \*\//.exec(line)?.[1] ?? reason;
+    const member = /^ {2}"?([\w-]+)"?:/.exec(line)?.[1];
+    if (member !== undefined) reasons.set(member, reason);
+  }
+  return reasons;
+}
+
+/** A page with the text between its marks replaced. */
+function marked(file: string, name: string, text: string): [string, string] {
+  const between = new RegExp(`(<!-- ${name} -->\\n)[\\s\\S]*?(<!-- /${name} -->)`);
+  const page = readFileSync(path.join(root, file), "utf8");
+  return [file, page.replace(between, (_, from, to) => `${from}${text}\n${to}`)];
+}
+
 /** Every file that follows from the schemas, by its path in the project. */
 export function exported(): Map<string, string> {
   const files = new Map<string, string>([
@@ -56,13 +96,14 @@ export function exported(): Map<string, string> {
   ]);
   for (const [detailType, schema] of Object.entries(controlEvents))
     files.set(`schemas/json/events/${kebab(detailType)}.schema.json`, schemaOf(schema, detailType));
-  const page = path.join(root, "docs/tenant-record.md");
-  const marked = /(<!-- fields -->\n)[\s\S]*?(<!-- \/fields -->)/;
-  files.set(
-    "docs/tenant-record.md",
-    readFileSync(page, "utf8").replace(marked, (_, from, to) => `${from}${fieldsOfRecord()}\n${to}`),
-  );
+  files.set(...marked("docs/tenant-record.md", "fields", fieldsOfRecord()));
+  files.set(...marked("docs/limits.md", "limits", tablesOfLimits()));
   return files;
 }
 
-if (import.meta.main) for (const [file, text] of exported()) writeFileSync(path.join(root, file), text);
+if (import.meta.main) {
+  new Command("npm run schemas --")
+    .description("Writes the JSON Schemas, and the generated tables of docs/tenant-record.md and docs/limits.md.")
+    .parse();
+  for (const [file, text] of exported()) writeFileSync(path.join(root, file), text);
+}

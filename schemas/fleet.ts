@@ -24,18 +24,18 @@ const fields = {
   homeRegion: Region,
   /** Each region's snapshot bucket. */
   buckets: z.record(Region, z.string()),
-  /** Each region's other regions, nearest first, itself included as the first. */
+  /** For each region, all regions, nearest first. The first is the region itself. */
   nearest: z.record(Region, z.array(Region)),
   cells: z.array(Cell).min(1),
   /** Backends may only be in these ranges (CIDR). */
   backendRanges: z.array(z.string()),
-  /** Parents that the platform owns; tenants may have names below them, never wildcards. */
+  /** Domains that the platform owns. Tenants may have names below them, but no wildcards. */
   platformDomains: z.array(Hostname),
   /** The stable name that tenants' own DNS points at is `<cell>.<endpointDomain>`. */
   endpointDomain: Hostname,
-  /** Names that no tenant may have, on top of the platform's own domains: a login page, an API. */
+  /** Names that no tenant may have, in addition to the platform's domains, such as a login page or an API. */
   reservedNames: z.array(Hostname),
-  /** How long a freed slot, and a released name, stay nobody's once every edge has let go of them. */
+  /** Minimum time until a given-up slot or name is free again. Every edge must have acked its removal, too. */
   coolOffSeconds: z.strictObject({ slot: z.number().int().min(0), name: z.number().int().min(0) }),
   /** How long each stage of a new structure is watched before the next one. */
   structureBakeSeconds: z.number().int().min(0),

@@ -1,10 +1,10 @@
 /**
  * Every limit, lease, time-out and interval of Landfall, each with its unit in its name and its reason above it. Infra,
  * functions, the edge's agent, the simulation and the docs take them from here; `docs/limits.md` is written from this file.
- * What AWS itself limits is said with the word "AWS".
+ * Limits of AWS itself are marked with the word "AWS".
  */
 
-/** One tenant record, and what it becomes. */
+/** One tenant record, and its routes, writes and reasons. */
 export const tenantLimits = {
   /** Server names of one record. */
   hostnamesMax: 20,
@@ -42,9 +42,9 @@ export const snapshotLimits = {
   /** Routes and bytes of one bucket. More is a fault of the generator, not a snapshot. */
   bucketRoutesMax: 10_000,
   bucketBytesMax: 4 * 1024 * 1024,
-  /** Bytes of a bucket that admission leaves free: batches that run side by side do not see each other's routes. */
+  /** Bytes of a bucket that admission leaves free: concurrent batches do not see each other's routes. */
   bucketHeadroomBytes: 512 * 1024,
-  /** What an edge accepts: twice a bucket, and a manifest with overrides for every edge. */
+  /** Sizes that an edge accepts: an object of twice a bucket, and a manifest with overrides for every edge. */
   objectBytesMax: 8 * 1024 * 1024,
   manifestBytesMax: 256 * 1024,
   /** Objects that one process remembers to have put, and buckets that it keeps parsed. */
@@ -81,7 +81,7 @@ export const publishLimits = {
 
 /** Edges and their reports. */
 export const edgeLimits = {
-  /** An agent fetches the manifest this often, give or take the jitter. */
+  /** Time between two fetches of the manifest by an agent, plus or minus the jitter. */
   pollMs: 250,
   pollJitterMs: 25,
   /** An edge reports on every change, and at least this often. */
@@ -90,8 +90,10 @@ export const edgeLimits = {
   recentReportMs: 15_000,
   /** Six missed reports: then EC2 is asked whether the instance is terminated. */
   silentMs: 60_000,
-  /** Generations whose ack time an edge's row keeps: enough for a rollout to settle while others go by. */
+  /** Acks that an edge's row keeps: enough for a rollout to settle while later generations are acked. */
   acksKeptMax: 50,
+  /** Times that one report is merged when another report of the edge was written meanwhile. */
+  reportMergesMax: 5,
   /** Refused routes and closing tenants of one report. AWS: an event holds 256 KiB. */
   rejectedRoutesMax: 100,
   closingTenantsMax: 100,
@@ -105,7 +107,7 @@ export const structureLimits = {
 
 /** Global Accelerator. */
 export const acceleratorLimits = {
-  /** A write, and its connection. One attempt: a write that the SDK repeats after the lease is gone is a late write. */
+  /** Time-outs of a write and its connection. Only one attempt: a repeated write could be later than the lease. */
   requestMs: 5000,
   connectMs: 2000,
   /** Longer than the function that writes (30 s) and one request together, so that no late write meets another writer. */
@@ -117,7 +119,7 @@ export const acceleratorLimits = {
 
 /** The audit. */
 export const auditLimits = {
-  /** Time between the two sights of a difference: a change on its way looks like a difference too. */
+  /** Minimum time between two audits that find a difference: a change in progress looks like a difference too. */
   apartMs: 15_000,
   /** Differences that one item of the ledger keeps, and their bytes. */
   differencesMax: 1500,
@@ -135,9 +137,9 @@ export const auditLimits = {
 
 /** Settings, and calls to AWS. */
 export const clientLimits = {
-  /** How old settings may be. AWS: Parameter Store takes 40 reads a second; a freeze is to count within seconds. */
+  /** Maximum age of settings: a freeze must work within seconds. AWS: Parameter Store allows 40 reads per second. */
   settingsMaxAgeMs: 5000,
-  /** A region's bucket that hangs: time to connect, and to answer. */
+  /** Time-outs for a region's bucket that hangs: to connect, and to respond. */
   s3ConnectMs: 1000,
   s3RequestMs: 3000,
   s3AttemptsMax: 2,
@@ -161,9 +163,9 @@ export const defaultFunctionSeconds = 30;
 
 /** How often the scheduled workflows start. */
 export const scheduleMinutes = {
-  /** Moves each cell on: structure, publishing, edges, accelerator. */
+  /** Advances each cell: structure, publishing, edges, accelerator. */
   reconcile: 1,
-  /** Compares everything with everything, and frees slots and names. */
+  /** Compares records, ledger, snapshots and statuses, and frees slots and names. */
   audit: 5,
 } as const;
 
@@ -172,7 +174,7 @@ export const streamLimits = {
   /** Records of one delivery, and how long the stream waits for more. */
   batchRecordsMax: 1000,
   windowSeconds: 0,
-  /** A delivery that fails is tried this often, and a record for this long; then it goes to the failures bucket. */
+  /** Retries of a failed delivery, and the maximum age of a record. Then it goes to the failures bucket. */
   retriesMax: 10,
   recordAgeSeconds: 3600,
 } as const;

@@ -1,4 +1,4 @@
-/** Opening a signed manifest: the same for edges, which serve it, and for the publisher, which must not trust a bucket either. */
+/** Verifies and opens a signed manifest, for edges and for the publisher: neither of them may trust a bucket. */
 import { createHash, createPublicKey, type KeyObject, verify } from "node:crypto";
 import { Manifest, SignedManifest, signedMessage } from "./snapshot.ts";
 
@@ -23,8 +23,8 @@ export const parseKeys = (keys: Record<string, string | Uint8Array>): PublicKeys
 export type Opened = { ok: true; manifest: Manifest } | { ok: false; reason: string };
 
 /**
- * The manifest inside, when every key that is known here and named in it signed its exact bytes, at least one of them, and it
- * is well formed. A key that is not known here, as while one is rotated, says nothing.
+ * Returns the manifest if it is well formed, at least one known key signed its exact bytes, and no signature by a known
+ * key is wrong. Signatures by unknown keys are ignored, for example while a key is rotated.
  */
 export function openManifest(text: string, keys: PublicKeys): Opened {
   const envelope = parse(text, SignedManifest);
@@ -33,7 +33,7 @@ export function openManifest(text: string, keys: PublicKeys): Opened {
   const known = Object.entries(envelope.signatures).filter(([id]) => keys.has(id));
   const good = known.every(([id, signature]) => {
     const bytes = Buffer.from(signature, "base64");
-    // Base64 has bits that decoding drops: of what was signed there is one form only.
+    // Decoding drops some bits of base64: only the canonical form of a signature is accepted.
     return bytes.toString("base64") === signature && verify(null, message, keys.get(id)!, bytes);
   });
   if (known.length === 0 || !good) return { ok: false, reason: "no valid signature by a known key" };
@@ -42,7 +42,7 @@ export function openManifest(text: string, keys: PublicKeys): Opened {
   const signers = Object.keys(envelope.signatures).sort().join();
   return signers === manifest.keyIds.toSorted().join()
     ? { ok: true, manifest }
-    : { ok: false, reason: "it is signed by others than it names" };
+    : { ok: false, reason: "it is signed by other keys than it names" };
 }
 
 function parse<T>(
@@ -53,7 +53,7 @@ function parse<T>(
   try {
     value = JSON.parse(text);
   } catch {
-    return undefined; // said by the caller
+    return undefined; // the caller reports it
   }
   const parsed = schema.safeParse(value);
   return parsed.success ? parsed.data : undefined;

@@ -24,11 +24,11 @@ export const RouteBucket = z.strictObject({ routes: z.array(Route) });
 export type RouteBucket = z.infer<typeof RouteBucket>;
 
 /**
- * nginx.conf, router, agent settings: what changes only by a staged rollout. Fields that an agent does not know are left
- * alone; a template that needs a value which it does not have is refused.
+ * nginx.conf, router and agent settings, which change only by a staged rollout. An agent ignores fields that it does
+ * not know, and refuses a template that needs a value which the agent does not have.
  */
 export const Structure = z.object({
-  /** Template with `{{name}}` placeholders that the agent fills with what only this edge knows. */
+  /** Template with `{{name}}` placeholders, which the agent fills with values that only this edge knows. */
   nginxConf: z.string(),
   router: z.string(),
   nearest: z.record(Region, z.array(Region)),
@@ -37,14 +37,14 @@ export const Structure = z.object({
   healthPort: Port,
   portBase: Port,
   portCount: z.number().int(),
-  /** The form of route files that the router reads (edge/agent/routes/content.ts). An agent that writes another refuses it. */
+  /** The format of route files for the router (edge/agent/routes/content.ts). An agent refuses any other format. */
   routeFormat: z.literal(1),
-  /** Backends are told the client's address by PROXY protocol, version 1. */
+  /** Edges send the client's address to backends by PROXY protocol, version 1. */
   proxyProtocol: z.boolean(),
   sessions: z.object({
     /** How long sessions of a route that was removed go on. */
     graceSeconds: z.number().min(0),
-    /** A draining edge accepts until so long has passed without a new connection, then closes sessions over so long. */
+    /** A leaving edge waits for `quietSeconds` without a new connection, then closes sessions over `closeSeconds`. */
     quietSeconds: z.number().min(0),
     closeSeconds: z.number().min(0),
   }),
@@ -54,7 +54,7 @@ export type Structure = z.infer<typeof Structure>;
 export const Manifest = z.strictObject({
   cell: z.string(),
   generation: z.number().int().min(1),
-  /** Identity of the ledger that made it; a ledger restored from a backup does not get to reuse generations. */
+  /** Identity of the ledger that made it. A ledger restored from a backup must not reuse generations. */
   incarnation: z.string(),
   keyIds: z.array(z.string()).min(1),
   /** SHA-256 of each route bucket, in bucket order. */
@@ -70,7 +70,7 @@ export const SignedManifest = z.strictObject({
 });
 export type SignedManifest = z.infer<typeof SignedManifest>;
 
-/** KMS signs at most 4,096 bytes, less than a manifest: so what is signed names the manifest's hash, and its purpose. */
+/** KMS signs at most 4,096 bytes, less than a manifest: the signed message has the manifest's hash and a purpose. */
 export const signedMessage = (sha256: string) => `landfall-manifest-v1\n${sha256}\n`;
 
 export const manifestKey = (cell: string) => `cells/${cell}/manifest.json`;

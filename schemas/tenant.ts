@@ -1,4 +1,4 @@
-/** The tenant record: the contract between the people and programs that write tenants and Landfall. */
+/** The tenant record: the contract between Landfall and the people and programs that write tenants. */
 import { domainToASCII } from "node:url";
 import ipaddr from "ipaddr.js";
 import * as z from "zod";
@@ -7,10 +7,10 @@ import { tenantLimits } from "./limits.ts";
 const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const hostnamePattern = new RegExp(`^(?:${label}\\.)+${label}$`);
 
-/** Asked of ASCII only: letters outside it are IDNA's to judge. */
+/** Checks only ASCII characters: IDNA checks the others. */
 const isNameLike = (name: string) => /^(?:[A-Za-z0-9.-]|[^\0-\x7f])*$/.test(name);
 
-/** Lower case, IDNA's ASCII form where there are letters outside ASCII, no trailing dot; empty when IDNA has none. */
+/** Lower case, no trailing dot; names with letters outside ASCII in IDNA's ASCII form, or empty if there is none. */
 const toAscii = (name: string) =>
   (/[^\0-\x7f]/.test(name) ? domainToASCII(name) : name.toLowerCase()).replace(/\.$/, "");
 
@@ -37,7 +37,7 @@ export const Wildcard = z
   .transform((name) => (isNameLike(name.slice(2)) ? `*.${toAscii(name.slice(2))}` : name))
   .refine((name) => name.length <= 253 && isDnsName(name.slice(2)), "must be '*.' and a DNS name, as in *.acme.com");
 
-/** A region's name, as AWS writes it. Whether the fleet has it is admission's question. */
+/** A region's name, as AWS writes it. Admission checks whether the fleet has it. */
 export const Region = z.string().regex(/^[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}$/, "is not a region name, such as us-west-2");
 
 export const Port = z
@@ -59,7 +59,7 @@ export const IpAddress = z
 
 export const TenantId = z
   .string()
-  .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "must be 1 to 63 characters of a-z, 0-9 and '-', not at the ends");
+  .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, "must be 1 to 63 characters of a-z, 0-9 and '-', no '-' at an end");
 
 /** `tls` is routed by server name; any other protocol is raw and gets a port of its own. */
 export const Protocol = z
@@ -74,11 +74,11 @@ const fields = {
     .array(Hostname)
     .max(hostnamesMax, `has more than ${hostnamesMax} names`)
     .default([])
-    .describe("Server names that lead to the tenant's `tls`. Unicode is taken and kept in its ASCII form (IDNA)."),
+    .describe("Server names of the tenant's `tls`. Unicode is accepted and stored in its ASCII form (IDNA)."),
   wildcard: Wildcard.optional().describe(
-    "`*.parent`, one label deep. Not below a domain of the platform, nor at a public suffix.",
+    "`*.parent`, one label deep. Not allowed below a domain of the platform or at a public suffix.",
   ),
-  homeRegion: Region.describe("The region whose backends serve everybody, unless `multiRegion` is set."),
+  homeRegion: Region.describe("The region whose backends serve all users, unless `multiRegion` is set."),
   multiRegion: z
     .boolean()
     .optional()
@@ -89,7 +89,7 @@ const fields = {
     .refine((map) => Object.keys(map).length <= protocolsMax, `has more than ${protocolsMax} protocols`)
     .meta({
       description:
-        "Protocol to the backend's port. `tls` is reached by server name on 443; any other gets a port of its own.",
+        "Maps a protocol to the backend's port. `tls` is reached by server name on 443; any other gets its own port.",
       minProperties: 1,
       maxProperties: protocolsMax,
     }),
@@ -101,8 +101,8 @@ const fields = {
         .min(1, "is empty: give at least one address")
         .max(addressesMax, `has more than ${addressesMax} addresses`),
     )
-    .describe("Region to the addresses of the tenant's proxy there: IPv4 or IPv6 literals inside the fleet's ranges."),
-  suspended: z.boolean().optional().describe("Keeps names and slots, and serves nobody, until it is taken away."),
+    .describe("Maps a region to the tenant's proxy addresses there: IPv4 or IPv6 literals inside the fleet's ranges."),
+  suspended: z.boolean().optional().describe("Keeps names and slots, but serves no users, while it is true."),
 };
 
 export const TenantRecord = z.strictObject(fields).superRefine((record, context) => {
@@ -118,10 +118,10 @@ export type TenantRecord = z.infer<typeof TenantRecord>;
 
 export type Parsed =
   | { ok: true; record: TenantRecord }
-  /** `readable` are the fields that are well formed by themselves, for those who have more to say of them. */
+  /** `readable` has the fields that are well formed by themselves, for further checks. */
   | { ok: false; reasons: string[]; readable: Partial<TenantRecord> };
 
-/** A record in its one form, or every fault of it as one line a person can act on. */
+/** A record in its canonical form, or all its faults, each as one line that a person can act on. */
 export function parseTenantRecord(input: unknown): Parsed {
   const odd = foreignPrototype(input, "record");
   if (odd !== undefined) return { ok: false, reasons: [`${odd}: has a field named __proto__`], readable: {} };
@@ -139,7 +139,7 @@ export function parseTenantRecord(input: unknown): Parsed {
   };
 }
 
-/** Where a field `__proto__` stands, or has become an object's prototype on the way here: fields read through it would count. */
+/** The path of a field `__proto__`, or of an object whose prototype it has become: its fields would count as read. */
 function foreignPrototype(value: unknown, path: string): string | undefined {
   if (value === null || typeof value !== "object" || value instanceof Set || value instanceof Uint8Array)
     return undefined;
@@ -165,7 +165,7 @@ function faultsOf(error: z.ZodError): string[] {
     .sort();
 }
 
-/** zod's own words where they serve, ours where a person would have to know zod. */
+/** zod's own message where it is clear, ours where a person would have to know zod. */
 function inWords(issue: z.core.$ZodIssue): string {
   if (issue.code === "invalid_key") return issue.issues[0]?.message ?? issue.message;
   if (issue.code !== "invalid_type") return issue.message;

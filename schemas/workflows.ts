@@ -9,7 +9,7 @@ export const RolloutInput = z.object({ batchId: BatchId });
 export const Admitted = z.object({ batchId: BatchId, cells: z.array(z.string()) });
 export const PublishInput = z.object({ cell: z.string() });
 export const AwaitAcksInput = z.object({ batchId: BatchId, cell: z.string(), token: z.string() });
-/** The audit looks at everything. */
+/** The audit checks everything: it needs no input. */
 export const AuditInput = z.object({});
 export const SettleInput = z.object({ batchId: BatchId });
 
