@@ -139,8 +139,10 @@ async function reserveFor(facts: AdmissionFacts[], batch: Batch): Promise<Map<st
     pools.push({ cell, kind, slots: await reserveSlots(found.cell, kind, count, from) });
   }
   const { given, unused } = shareOut(wants, pools);
-  for (const { cell, kind, slots } of [...unused, ...unwanted(facts, batch, kept)])
-    for (const { slot, free } of slots) if (!free) await returnSlot(cell, kind, slot);
+  const back = [...unused, ...unwanted(facts, batch, kept)].flatMap(({ cell, kind, slots }) =>
+    slots.filter(({ free }) => !free).map(({ slot }) => ({ cell, kind, slot })),
+  );
+  await inParallel(back, ({ cell, kind, slot }) => returnSlot(cell, kind, slot));
   return new Map(
     wants.map(({ tenantId, protocols }) => {
       const got = given.get(tenantId);

@@ -348,12 +348,14 @@ describe("fifty executions at once", () => {
     };
     const starts = Array.from({ length: 50 }, (_, index) => start(index));
     await Promise.all(put(1));
-    for (const { executionArn } of await Promise.all(starts))
-      await eventually(
-        async () => (await machines.send(new DescribeExecutionCommand({ executionArn }))).status,
-        (status) => status === "SUCCEEDED",
+    for (const { executionArn } of await Promise.all(starts)) {
+      const ended = await eventually(
+        () => machines.send(new DescribeExecutionCommand({ executionArn })),
+        ({ status }) => status !== "RUNNING",
         100_000,
       );
+      expect(ended).toMatchObject({ status: "SUCCEEDED" });
+    }
     const views = await eventually(
       () => Promise.all(crowd.map(async (tenantId) => (await world.view(tenantId))!)),
       (all) => all.every(({ state, served }) => state === "Rejected" || (state === "Admitted" && served === "all")),

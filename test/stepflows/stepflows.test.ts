@@ -33,14 +33,38 @@ describe.each(files)("stepflows/%s", (file) => {
 
   it("matches only error names that exist", () => {
     const ours = workflowErrors.map((error) => new error("").name as string);
-    const known = [...ours, "InvalidInputError", "States.ALL", "States.Timeout"];
+    const known = [...ours, "InvalidInputError", "States.ALL", "States.Timeout", "Lambda.TooManyRequestsException"];
     expect(namesIn(JSON.parse(textOf(file))).filter((name) => !known.includes(name))).toEqual([]);
+  });
+
+  it("waits through ten functions at a time, and never more than five seconds for a free one", () => {
+    for (const { States } of machinesIn(JSON.parse(textOf(file))))
+      for (const [name, { Type, Retry }] of Object.entries(States))
+        if (Type === "Task")
+          expect([name, Retry?.[0]]).toMatchObject([
+            name,
+            {
+              ErrorEquals: ["Lambda.TooManyRequestsException"],
+              MaxAttempts: 60,
+              MaxDelaySeconds: 5,
+              JitterStrategy: "FULL",
+            },
+          ]);
   });
 
   it("has a comment that states its purpose", () => {
     expect((JSON.parse(textOf(file)) as { Comment?: string }).Comment).toMatch(/.{20,}/);
   });
 });
+
+interface Machine {
+  States: Record<string, { Type: string; Retry?: unknown[] }>;
+}
+
+/** A workflow, and the workflows inside its Map states. */
+function machinesIn(value: unknown): Machine[] {
+  return [value as Machine, ...(valuesOf("ItemProcessor", value) as Machine[])];
+}
 
 /** Every value of a field, wherever in the tree. */
 function valuesOf(field: string, value: unknown): unknown[] {
