@@ -6,7 +6,7 @@ import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { evaluateWaits } from "../control/rollout/waits.ts";
 import { assertReport } from "../core/assert.ts";
-import { isReady, mergeReport, refusalChanges } from "../core/edges/edge.ts";
+import { type EdgeRow, isAnnounced, isReady, mergeReport, refusalChanges } from "../core/edges/edge.ts";
 import { RowChangedError } from "../core/errors.ts";
 import { type ControlEvent, detailTypes, EdgeReport, envelope } from "../schemas/events.ts";
 import { edgeLimits } from "../schemas/limits.ts";
@@ -30,7 +30,7 @@ async function record(report: EdgeReport): Promise<void> {
   const now = Date.now();
   const known = await readEdge(cell, edgeId);
   const edge = mergeReport(known?.edge, report, now);
-  // Writes the notes and sends the events before it writes the row: a retry that finds the row written sends nothing.
+  // The notes and their events come before the row: a retry that finds the row written sends nothing.
   const { refused, accepted } = refusalChanges(known?.edge, edge);
   await inParallel(refused, ({ tenantId, reason }) => putRefusal(tenantId, { edgeId, region, reason, at: now }));
   await inParallel(accepted, (tenantId) => removeRefusal(tenantId, edgeId));
@@ -38,13 +38,21 @@ async function record(report: EdgeReport): Promise<void> {
     detailType: detailTypes.tenantQuarantined,
     detail: { tenantId, edgeId, region, reason },
   }));
-  const ready = isReady(edge);
-  if (ready !== (known !== undefined && isReady(known.edge))) {
-    logger.info("edge readiness changed", { edgeId, region, ready });
-    events.push({ detailType: detailTypes.edgeReadiness, detail: { cell, region, edgeId, ready } });
-  }
   await putEvents(events);
   assertReport(edge, known?.edge, edgeId, cell);
-  await writeEdge(edge, known?.version ?? 0);
+  await announceReadiness(edge, await writeEdge(edge, known?.version ?? 0));
   await evaluateWaits(cell, now); // also after heartbeats: an edge that stopped reporting no longer delays a wait
+}
+
+/**
+ * Tells failover of a readiness that the row shows already, because failover reads the row. The row notes it only
+ * afterwards, so that the next report repeats an announcement that failed.
+ */
+async function announceReadiness(edge: EdgeRow, version: number): Promise<void> {
+  if (isAnnounced(edge)) return;
+  const { cell, region, edgeId } = edge;
+  const ready = isReady(edge);
+  logger.info("edge readiness changed", { edgeId, region, ready });
+  await putEvents([{ detailType: detailTypes.edgeReadiness, detail: { cell, region, edgeId, ready } }]);
+  await writeEdge({ ...edge, announced: ready }, version);
 }

@@ -18,18 +18,23 @@ export async function readEdge(cell: string, edgeId: string): Promise<{ edge: Ed
   return Item as { edge: EdgeRow; version: number } | undefined;
 }
 
-/** @throws RowChangedError when another report came in between */
-export async function writeEdge(edge: EdgeRow, expectedVersion: number): Promise<void> {
+/**
+ * Writes the row over its version `expectedVersion`, 0 for a new one, and returns its new version.
+ * @throws RowChangedError when another report came in between
+ */
+export async function writeEdge(edge: EdgeRow, expectedVersion: number): Promise<number> {
+  const version = expectedVersion + 1;
   try {
     await documents.send(
       new PutCommand({
         TableName,
-        Item: { ...keys.edge(edge.cell, edge.edgeId), version: expectedVersion + 1, edge },
+        Item: { ...keys.edge(edge.cell, edge.edgeId), version, edge },
         ...(expectedVersion === 0
           ? { ConditionExpression: "attribute_not_exists(pk)" }
           : { ConditionExpression: "version = :version", ExpressionAttributeValues: { ":version": expectedVersion } }),
       }),
     );
+    return version;
   } catch (error) {
     if (isConditionFailed(error))
       throw new RowChangedError(`edge ${edge.edgeId} reported twice at once`, { cause: error });

@@ -21,6 +21,8 @@ export interface EdgeRow {
   drain?: DrainProgress;
   /** When it began to serve its latest generations, oldest first. */
   acks?: { generation: number; at: number }[];
+  /** The readiness that failover was told. Absent while it must still be told. */
+  announced?: boolean;
   /** EC2 reports its instance as terminated: it serves no user any more. */
   terminated?: true;
 }
@@ -45,9 +47,9 @@ export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, n
   const appliedGeneration = Math.max(row?.appliedGeneration ?? 0, report.appliedGeneration);
   const news = appliedGeneration > (row?.appliedGeneration ?? 0) ? [{ generation: appliedGeneration, at: now }] : [];
   const acks = [...(row?.acks ?? []), ...news].slice(-edgeLimits.acksKeptMax);
-  if (row !== undefined && report.at < row.edgeAt) return { ...row, reportedAt: now, appliedGeneration, acks };
+  if (row !== undefined && report.at < row.edgeAt) return noteDue({ ...row, reportedAt: now, appliedGeneration, acks });
   const { at, nack, structure, closing, drain, ...facts } = report;
-  return {
+  return noteDue({
     ...facts,
     appliedGeneration,
     reportedAt: now,
@@ -57,7 +59,14 @@ export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, n
     ...(structure === undefined ? {} : { structure }),
     ...(closing === undefined ? {} : { closing }),
     ...(drain === undefined ? {} : { drain }),
-  };
+    ...(row?.announced === undefined ? {} : { announced: row.announced }),
+  });
+}
+
+/** Drops the note of an announcement that another readiness has overtaken. */
+function noteDue(row: EdgeRow): EdgeRow {
+  const { announced: _, ...due } = row;
+  return isAnnounced(row) ? row : due;
 }
 
 /** Whether the edge reported recently. */
@@ -66,6 +75,9 @@ export const isRecent = ({ reportedAt }: Pick<EdgeRow, "reportedAt">, now: numbe
 
 /** Whether the edge can take users: it serves a generation, and its nginx accepts connections. */
 export const isReady = (row: EdgeRow) => row.appliedGeneration > 0 && row.serving;
+
+/** Whether failover was told of this readiness. */
+export const isAnnounced = (row: EdgeRow) => row.announced === isReady(row);
 
 /** Refusals that a report added, and tenants whose routes it no longer refuses. */
 export function refusalChanges(before: EdgeRow | undefined, after: EdgeRow) {

@@ -3,11 +3,13 @@ import { claimsOf } from "../../core/admission/claims.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Validated } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
+import type { EdgeRow } from "../../core/edges/edge.ts";
 import { routesOf } from "../../core/routes/routes.ts";
 import { kindOf, kindOfSlot, slotAt, slotsIn } from "../../core/slots/numbering.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { SimulatedEdge } from "./edges.ts";
+import type { Readiness } from "./laws.ts";
 import { tables } from "./services.ts";
 import type { Tables } from "./table.ts";
 
@@ -16,6 +18,8 @@ export interface Simulated {
   fleet: Fleet;
   tables: Tables;
   edges: SimulatedEdge[];
+  /** What failover was told of the edges. */
+  readiness: Readiness;
   /** Each tenant's record, and what admission makes of it. */
   records(): Map<string, { validated: Validated }>;
 }
@@ -59,6 +63,8 @@ export function converged(simulation: Simulated): string[] {
       });
     if (textOf(wanted) !== textOf(edge.routes)) faults.push(`${edge.edgeId} does not serve what the ledger has`);
   }
+  for (const edge of items.filter(({ pk }) => String(pk).startsWith("EDGES#")).map(({ edge }) => edge as EdgeRow))
+    if (!simulation.readiness.knows(edge)) faults.push(`failover does not know whether ${edge.edgeId} is ready`);
   for (const row of rows.values()) {
     const status = items.find(({ pk, sk }) => pk === `TENANT#${row.tenantId}` && sk === "STATUS")?.observed as
       | { observedGeneration: number; served: string }

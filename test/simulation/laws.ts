@@ -1,5 +1,6 @@
 /** The laws that must hold after every step. A breach's message starts with its law. */
 import { canonicalJson } from "../../core/canonical.ts";
+import { type EdgeRow, isReady } from "../../core/edges/edge.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
 import { objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
@@ -87,6 +88,27 @@ function routesIn(object: Watched["object"], hash: string): Route[] {
   const { routes } = RouteBucket.parse(JSON.parse(text));
   if (renderBucket(routes.toReversed()) !== text) throw new Breach(`law 9: ${hash} is not in canonical form`);
   return routes;
+}
+
+/** Law 7 over what failover is told of edges: failover reads the edge's row then, so the row must show it already. */
+export class Readiness {
+  /** What each edge's row showed since the edge's last announcement. */
+  readonly #shown = new Map<string, Set<boolean>>();
+  readonly #announced = new Map<string, boolean>();
+
+  wrote(edge: EdgeRow): void {
+    this.#shown.set(edge.edgeId, (this.#shown.get(edge.edgeId) ?? new Set()).add(isReady(edge)));
+  }
+
+  announced({ edgeId, ready }: { edgeId: string; ready: boolean }, row: EdgeRow | undefined): void {
+    if (!this.#shown.get(edgeId)?.has(ready))
+      throw new Breach(`law 7: ${edgeId} is announced as ${ready ? "ready" : "not ready"} before its row shows it`);
+    this.#shown.set(edgeId, new Set(row === undefined ? [] : [isReady(row)]));
+    this.#announced.set(edgeId, ready);
+  }
+
+  /** Whether failover was last told what the row shows. */
+  knows = (edge: EdgeRow) => (this.#announced.get(edge.edgeId) ?? false) === isReady(edge);
 }
 
 /** Law 3 over a region's manifest: signed, and never older than the one before. */

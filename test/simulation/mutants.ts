@@ -1,4 +1,4 @@
-/** Five faults that the simulation must find, as text changes to the sources. */
+/** Six faults that the simulation must find, as text changes to the sources. */
 export interface Mutant {
   name: string;
   changes: { file: string; from: string; to: string }[];
@@ -76,6 +76,16 @@ export const mutants: Mutant[] = [
         file: "core/audit/tombstones.ts",
         from: "facts.edges.every((edge) => edge",
         to: "facts.edges.filter((edge) => facts.now - edge.reportedAt <= 15_000).every((edge) => edge",
+      },
+    ],
+  },
+  {
+    name: "announces an edge's readiness before its row shows it",
+    changes: [
+      {
+        file: "functions/record-edge-report.ts",
+        from: "await announceReadiness(edge, await writeEdge(edge, known?.version ?? 0));",
+        to: "await announceReadiness(edge, known?.version ?? 0);",
       },
     ],
   },

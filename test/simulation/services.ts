@@ -1,4 +1,5 @@
 /** The services that functions call: the embedded cloud's own, in this process, and two tables in memory. */
+import type { PutEventsCommandInput } from "@aws-sdk/client-eventbridge";
 import { AwsError } from "../../local/gateway/error.ts";
 import type { Service } from "../../local/gateway/service.ts";
 import { Kms } from "../../local/services/kms.ts";
@@ -28,6 +29,8 @@ export class Services {
   readonly #others: Record<string, Service>;
   readonly #throttled = new Map<string, number>();
   readonly #outUntil = new Map<string, number>();
+  /** Is called for each event that a function puts on the bus. */
+  onEvent: (detailType: string, detail: unknown) => void = () => {};
 
   /** `states` is called late, because Step Functions needs the functions, and these need the other services. */
   constructor(schedule: Schedule, fleet: Fleet, states: () => Service) {
@@ -94,10 +97,15 @@ export class Services {
     if (service === "dynamodb") return this.tables.send(operation, input as Record<string, unknown>);
     const name = operation.replace(/Command$/, "");
     if (service === "s3") return this.#onS3(region, name, input as Record<string, unknown>);
-    if (service === "events") return { FailedEntryCount: 0, Entries: [] };
+    if (service === "events") return this.#onEvents(input as PutEventsCommandInput);
     if (service === "globalaccelerator") return { EndpointGroups: [] };
     if (service === "ec2") return { Reservations: [{ Instances: [{ State: { Name: "running" } }] }] };
     return this.#others[service]!.handlers[name]!(input as never, call(region)) ?? {};
+  }
+
+  #onEvents({ Entries = [] }: PutEventsCommandInput): unknown {
+    for (const { DetailType, Detail } of Entries) this.onEvent(DetailType!, JSON.parse(Detail!));
+    return { FailedEntryCount: 0, Entries: Entries.map(() => ({ EventId: "simulated" })) };
   }
 
   #onS3(region: string, operation: string, input: Record<string, unknown>): unknown {

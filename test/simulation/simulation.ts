@@ -7,9 +7,11 @@ import path from "node:path";
 import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
 import { validateRecord } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
+import type { EdgeRow } from "../../core/edges/edge.ts";
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
+import { detailTypes, EdgeReadiness } from "../../schemas/events.ts";
 import type { Cell, Fleet } from "../../schemas/fleet.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
 import { sha256 } from "../../schemas/signed.ts";
@@ -17,7 +19,7 @@ import { converged } from "./convergence.ts";
 import { SimulatedEdge } from "./edges.ts";
 import { type Code, type FunctionName, functionNames } from "./functions.ts";
 import { SimulatedLambda } from "./lambda.ts";
-import { Breach, type Watched, watchCommit, watchServed } from "./laws.ts";
+import { Breach, Readiness, type Watched, watchCommit, watchServed } from "./laws.ts";
 import { Schedule } from "./schedule.ts";
 import { type Happening, type Script, troubleMs } from "./script.ts";
 import { account, Services, signingKey, tables } from "./services.ts";
@@ -80,6 +82,7 @@ export class Simulation {
   readonly fleet: Fleet;
   readonly edges: SimulatedEdge[];
   readonly tables: Tables;
+  readonly readiness = new Readiness();
   readonly #script: Script;
   readonly #schedule: Schedule;
   readonly #services: Services;
@@ -102,6 +105,7 @@ export class Simulation {
     this.#lambda = new SimulatedLambda(this.#schedule, code, this.#services);
     this.#stream = new Stream(this.#schedule, this.#lambda);
     this.tables.onWrite = (table, old, now) => this.#watchTable(table, old, now);
+    this.#services.onEvent = (detailType, detail) => this.#watchEvent(detailType, detail);
     this.#states = new States({
       account,
       transitionMs: 5,
@@ -215,8 +219,16 @@ export class Simulation {
       this.#schedule.note(`commit ${pk} ${commit?.generation}`);
       watchCommit(old, now, this.#watched);
     }
+    if (pk.startsWith("EDGES#") && now !== undefined) this.readiness.wrote(now.edge as EdgeRow);
     if (sk === "ROW") this.#watchRow(now?.row as TenantRow | undefined);
     if (sk === "SLOT" || sk === "CLAIM") watchServed(this.#watched);
+  }
+
+  #watchEvent(detailType: string, detail: unknown): void {
+    if (detailType !== detailTypes.edgeReadiness) return;
+    const event = EdgeReadiness.parse(detail);
+    const item = this.tables.item(tables.ledger, `EDGES#${event.cell}`, event.edgeId);
+    this.readiness.announced(event, item?.edge as EdgeRow | undefined);
   }
 
   /** Law 7: however late or often a handler runs, a row never goes back to an older record. */
