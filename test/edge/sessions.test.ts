@@ -1,10 +1,13 @@
+import { once } from "node:events";
 import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { planClosing } from "../../edge/agent/sessions/closing.ts";
 import { advanceDrain, type Drain } from "../../edge/agent/sessions/drain.ts";
+import { Sockets, sessionKey } from "../../edge/agent/sessions/sockets.ts";
 import { SessionTable } from "../../edge/agent/sessions/table.ts";
 import { Tail } from "../../edge/agent/sessions/tail.ts";
 
@@ -197,5 +200,33 @@ describe("Tail", () => {
     appendFileSync(`${file}.1`, "b\n");
     expect(tail.read()).toEqual(["a", "b", "c"]);
     tail.close();
+  });
+});
+
+describe("Sockets", () => {
+  it("counts each side's bytes, not its FIN, while a connection is half closed", async () => {
+    const served: net.Socket[] = [];
+    const server = net.createServer({ allowHalfOpen: true }, (socket) => served.push(socket.resume()));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as net.AddressInfo;
+    const open = async () => {
+      const client = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true }).resume();
+      const [socket] = (await once(server, "connection")) as [net.Socket];
+      client.write("hello");
+      socket.write("hi");
+      return { client, socket };
+    };
+    const [theirs, ours] = [await open(), await open()];
+    theirs.client.end();
+    ours.socket.end();
+    await Promise.all([once(theirs.socket, "end"), once(ours.client, "end")]);
+    const live = await new Sockets("127.0.0.1", ["ss"]).live({ tls: port, first: port, last: port }, { bytes: true });
+    const bytesOf = ({ client }: { client: net.Socket }) =>
+      live.find(({ key }) => key === sessionKey("127.0.0.1", client.localPort!, port));
+    expect(bytesOf(theirs)).toMatchObject({ received: 5, sent: 2 });
+    expect(bytesOf(ours)).toMatchObject({ received: 5, sent: 2 });
+    for (const socket of [theirs.client, ours.client, ...served]) socket.destroy();
+    server.close();
   });
 });

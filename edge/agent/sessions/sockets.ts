@@ -21,6 +21,9 @@ export interface Live {
 }
 
 const askMs = 20_000;
+/** States after the client's FIN, and after the client acknowledged ours: the kernel counts a FIN as one byte. */
+const finReceived = ["CLOSE-WAIT", "LAST-ACK", "CLOSING"];
+const finAcked = ["FIN-WAIT-2"];
 /** Maximum tuples in one filter: the kernel accepts at most 64 KiB. */
 const tuplesMost = 200;
 
@@ -41,12 +44,14 @@ export class Sockets {
     const found: Live[] = [];
     await this.#run([bytes ? "-HtneiO" : "-HtneO", filter], (line) => {
       if (!/ ino:[1-9]/.test(line)) return; // nginx has closed it; only the kernel still waits for its last packets
-      const [, , , local = "", peer = ""] = line.split(/\s+/, 5);
+      const [state = "", , , local = "", peer = ""] = line.split(/\s+/, 5);
       const at = peer.lastIndexOf(":");
       const address = peer.slice(0, at).replace(/^\[|\]$/g, "");
       const key = sessionKey(address, peer.slice(at + 1), local.slice(local.lastIndexOf(":") + 1));
       const count = (name: string) => Number(new RegExp(`\\b${name}:(\\d+)`).exec(line)?.[1] ?? 0);
-      found.push({ key, received: bytes ? count("bytes_received") : 0, sent: bytes ? count("bytes_acked") : 0 });
+      const received = count("bytes_received") - (finReceived.includes(state) ? 1 : 0);
+      const sent = count("bytes_acked") - (finAcked.includes(state) ? 1 : 0);
+      found.push({ key, received: bytes ? received : 0, sent: bytes ? sent : 0 });
     });
     return found;
   }
