@@ -369,6 +369,17 @@ describe("an edge that is asked to drain", () => {
     expect(await hello("a.example.com")).toBe("A");
   });
 
+  it("counts its sessions in the first report of a drain, however long the count takes", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start({ sockets: ["sh", "-c", 'sleep 0.6; exec ss "$@"', "ss"] });
+    await applied();
+    const session = await open(clientHello({ name: "a.example.com" }));
+    writeFileSync(path.join(dir, "state/drain"), "");
+    const { drain } = await reported(({ drain }) => drain !== undefined);
+    expect(drain).toMatchObject({ phase: "leaving", sessions: 1 });
+    session.destroy();
+  });
+
   it("starts to drain though it can't list or end sessions, and still gives its other metrics", async () => {
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
     await start({ sockets: ["false"] });

@@ -119,9 +119,8 @@ export class Sessions {
     this.#save();
   }
 
-  /** Once a second: closes sessions that must end. A drain begins when asked, even if connections can't be listed. */
+  /** Once a second: closes sessions that must end. */
   async tend(ports: Ports, times: SessionTimes, drainAsked: boolean, now: number): Promise<void> {
-    if (drainAsked && this.#drain.phase === "none") this.#drain = { phase: "leaving", since: now };
     await this.#tendDrain(ports, times, drainAsked, now);
     await this.#closeGone(ports, times.graceSeconds * 1000, now);
     if (now - this.#comparedAt < compareEveryMs) return;
@@ -149,7 +148,7 @@ export class Sessions {
 
   async #tendDrain(ports: Ports, times: SessionTimes, asked: boolean, now: number): Promise<void> {
     if (!asked && this.#drain.phase === "none") return;
-    const keys = (await this.#sockets.live(ports)).map(({ key }) => key);
+    const keys = await this.#keysOf(ports, now);
     this.#open = keys.length;
     const facts = {
       asked,
@@ -165,6 +164,19 @@ export class Sessions {
     const { ended } = await this.#end(keys.slice(0, close), ports);
     this.closedBy.drain += ended.size;
     this.#open -= ended.size;
+  }
+
+  /**
+   * The open connections. A drain begins even if they can't be listed; if they can, it begins once they are counted, so
+   * that its first report counts them.
+   */
+  async #keysOf(ports: Ports, now: number): Promise<string[]> {
+    try {
+      return (await this.#sockets.live(ports)).map(({ key }) => key);
+    } catch (error) {
+      if (this.#drain.phase === "none") this.#drain = { phase: "leaving", since: now };
+      throw error;
+    }
   }
 
   /** Ends these sessions if they are open, then checks which are gone. */
