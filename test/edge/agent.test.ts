@@ -375,8 +375,8 @@ describe("an edge that is asked to drain", () => {
     await applied();
     const session = await open(clientHello({ name: "a.example.com" }));
     writeFileSync(path.join(dir, "state/drain"), "");
-    const { drain } = await reported(({ drain }) => drain !== undefined);
-    expect(drain).toMatchObject({ phase: "leaving", sessions: 1 });
+    const first = await reported(({ drain }) => drain !== undefined);
+    expect(first!.drain).toMatchObject({ phase: "leaving", sessions: 1 });
     session.destroy();
   });
 
