@@ -96,16 +96,16 @@ async function run(figures: Figures, subject: Subject, backends: Backend[], seco
   const ours = name === "Landfall's edge";
   const start = percentile(memory.slice(0, 10), 0.5);
   const end = percentile(memory.slice(-10), 0.5);
-  figures.say(`${name}: sessions lost`, lost, "", sessions, ours ? "0" : undefined);
-  figures.say(`${name}: new sessions refused`, failed, "", times.length, ours ? "0" : undefined);
-  figures.say(`${name}: changes`, changes, "", 1);
-  figures.say(`${name}: reloads`, workers.size - 1, "", 1, ours ? "0" : undefined);
-  figures.say(`${name}: memory at the start`, start, "MB", 10);
-  figures.say(`${name}: memory at the end`, end, "MB", 10);
-  figures.say(`${name}: memory at the end ÷ at the start`, end / start, "x", 10, ours ? "0.95–1.05" : undefined);
-  figures.say(`${name}: memory, maximum`, Math.max(...memory), "MB", memory.length);
+  figures.add(`${name}: sessions lost`, lost, "", sessions, ours ? "0" : undefined);
+  figures.add(`${name}: new sessions refused`, failed, "", times.length, ours ? "0" : undefined);
+  figures.add(`${name}: changes`, changes, "", 1);
+  figures.add(`${name}: reloads`, workers.size - 1, "", 1, ours ? "0" : undefined);
+  figures.add(`${name}: memory at the start`, start, "MB", 10);
+  figures.add(`${name}: memory at the end`, end, "MB", 10);
+  figures.add(`${name}: memory at the end ÷ at the start`, end / start, "x", 10, ours ? "0.95–1.05" : undefined);
+  figures.add(`${name}: memory, maximum`, Math.max(...memory), "MB", memory.length);
   if (agent.length > 0)
-    figures.say(`${name}: agent's memory, maximum`, Math.max(...agent), "MB", agent.length, "≤ 120 MB");
+    figures.add(`${name}: agent's memory, maximum`, Math.max(...agent), "MB", agent.length, "≤ 120 MB");
   figures.spread(`${name}: new session → first byte`, times, "µs");
 }
 

@@ -43,18 +43,18 @@ export async function datapath(figures: Figures, only?: string): Promise<void> {
       const toExact = (kind: Kind) => median(cpu[kind].map((value, at) => value / reference.cpu.exact[at]!));
       const paired = median(rate.map((value, at) => value / straight.rate[at]!));
       const what = `${size.toLocaleString("en")} names, ${name}`;
-      figures.say(`${what}: connections a second ÷ direct`, paired, "x", rounds);
+      figures.add(`${what}: connections a second ÷ direct`, paired, "x", rounds);
       figures.spread(`${what}: first byte`, setup, "µs");
       figures.spread(`${what}: echo`, echo, "µs");
       const costs = name === "direct" ? [] : (["exact", "wildcard", "unknown"] as const);
       for (const kind of costs) {
         if (cpu[kind].length === 0) continue;
         const target = name === "Landfall's edge" && size >= referenceSize ? targets[kind] : undefined;
-        figures.say(`${what}: CPU, ${kind} name`, median(cpu[kind]), "µs", rounds);
-        figures.say(`${what}: CPU, ${kind} name ÷ the map of ${referenceSize} names`, ratio(kind), "x", rounds, target);
+        figures.add(`${what}: CPU, ${kind} name`, median(cpu[kind]), "µs", rounds);
+        figures.add(`${what}: CPU, ${kind} name ÷ the map of ${referenceSize} names`, ratio(kind), "x", rounds, target);
       }
       if (costs.length > 0 && cpu.unknown.length > 0)
-        figures.say(`${what}: CPU, unknown name ÷ exact name of the map`, toExact("unknown"), "x", rounds);
+        figures.add(`${what}: CPU, unknown name ÷ exact name of the map`, toExact("unknown"), "x", rounds);
       const short = (value: number, digits = 0) => (Number.isNaN(value) ? "–" : value.toFixed(digits));
       rows.push([
         size.toLocaleString("en"),

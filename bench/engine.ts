@@ -28,7 +28,7 @@ export async function engine(): Promise<void> {
     for (const TableName of ["few", "many"]) await client.send(new CreateTableCommand({ TableName, ...likeTenants }));
     const began = performance.now();
     await fill(client);
-    figures.say(`${items} items written`, (performance.now() - began) / 1000, "s", items);
+    figures.add(`${items} items written`, (performance.now() - began) / 1000, "s", items);
     const times: Record<"few" | "many", number[]> = { few: [], many: [] };
     for (let put = 0; put < puts; put++)
       for (const TableName of ["few", "many"] as const) {
@@ -39,7 +39,7 @@ export async function engine(): Promise<void> {
       }
     figures.spread("put among 100 items", times.few, "ms");
     figures.spread(`put among ${items} items`, times.many, "ms");
-    figures.say(
+    figures.add(
       `p50 among ${items} ÷ p50 among 100`,
       percentile(times.many, 0.5) / percentile(times.few, 0.5),
       "x",

@@ -41,7 +41,7 @@ export class Figures {
     this.#profile = profile;
   }
 
-  say(figure: string, value: number, unit: string, n: number, target?: string): void {
+  add(figure: string, value: number, unit: string, n: number, target?: string): void {
     const said: Figure = { bench: this.#bench, figure, value: rounded(value), unit, n, profile: this.#profile };
     this.#figures.push(target === undefined ? said : { ...said, target });
     console.log(JSON.stringify(said));
@@ -49,9 +49,9 @@ export class Figures {
 
   /** Median, 90th and 99th percentile. */
   spread(figure: string, values: number[], unit: string, targets: { p50?: string; p99?: string } = {}): void {
-    this.say(`${figure}, p50`, percentile(values, 0.5), unit, values.length, targets.p50);
-    this.say(`${figure}, p90`, percentile(values, 0.9), unit, values.length);
-    this.say(`${figure}, p99`, percentile(values, 0.99), unit, values.length, targets.p99);
+    this.add(`${figure}, p50`, percentile(values, 0.5), unit, values.length, targets.p50);
+    this.add(`${figure}, p90`, percentile(values, 0.9), unit, values.length);
+    this.add(`${figure}, p99`, percentile(values, 0.99), unit, values.length, targets.p99);
   }
 
   /** Sets the table for the document, instead of a table with one line per figure. */

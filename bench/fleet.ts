@@ -64,7 +64,7 @@ export class BenchFleet {
   }
 
   /** The load of the ledger's and the tenants' busiest partition key, against what AWS gives to a partition. */
-  sayBusiest(figures: Figures): void {
+  addBusiestPartition(figures: Figures): void {
     const peaks = this.cloud.context.services.database.capacity.busiest(Number.POSITIVE_INFINITY);
     const peak = (of: (use: PartitionUse) => number) => Math.max(0, ...peaks.map(of));
     const { writeUnits, readUnits } = partitionLimits;
@@ -77,8 +77,8 @@ export class BenchFleet {
       peak(({ peakReadUnits }) => peakReadUnits),
       readUnits,
     );
-    figures.say("busiest partition, write units in a second ÷ AWS's 1,000", writes, "%", peaks.length, "≤ 100");
-    figures.say("busiest partition, read units in a second ÷ AWS's 3,000", reads, "%", peaks.length, "≤ 100");
+    figures.add("busiest partition, write units in a second ÷ AWS's 1,000", writes, "%", peaks.length, "≤ 100");
+    figures.add("busiest partition, read units in a second ÷ AWS's 3,000", reads, "%", peaks.length, "≤ 100");
   }
 
   async stop(): Promise<void> {

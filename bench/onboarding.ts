@@ -47,22 +47,22 @@ export async function onboarding({ tenants, profile, rates }: CloudOptions & { t
     });
     const settledMs = performance.now() - began;
     const count = (key: string) => (reads.get(key) ?? 0) / tenants;
-    figures.say("all records written", writtenMs / 1000, "s", tenants);
-    figures.say("all tenants served by all edges", served / 1000, "s", tenants, "≤ 60 s");
-    figures.say("all statuses settled", settledMs / 1000, "s", tenants);
-    figures.say("time until served ÷ time of the writes", served / writtenMs, "x", tenants);
-    figures.say("state transitions per tenant", (states.transitions - transitions) / tenants, "", tenants, "≤ 0.05");
-    figures.say("ledger items got per tenant", (readsWhenServed.get("got") ?? 0) / tenants, "", tenants, readsTarget);
-    figures.say(
+    figures.add("all records written", writtenMs / 1000, "s", tenants);
+    figures.add("all tenants served by all edges", served / 1000, "s", tenants, "≤ 60 s");
+    figures.add("all statuses settled", settledMs / 1000, "s", tenants);
+    figures.add("time until served ÷ time of the writes", served / writtenMs, "x", tenants);
+    figures.add("state transitions per tenant", (states.transitions - transitions) / tenants, "", tenants, "≤ 0.05");
+    figures.add("ledger items got per tenant", (readsWhenServed.get("got") ?? 0) / tenants, "", tenants, readsTarget);
+    figures.add(
       "ledger items queried per tenant until served",
       (readsWhenServed.get("queried") ?? 0) / tenants,
       "",
       tenants,
     );
-    figures.say("tenant records read per tenant", count("records"), "", tenants);
+    figures.add("tenant records read per tenant", count("records"), "", tenants);
     const reloads = fleet.workers().filter((ids, index) => ids !== workers[index]).length;
-    figures.say("nginx reloads", reloads, "", fleet.edges.length, "0");
-    fleet.sayBusiest(figures);
+    figures.add("nginx reloads", reloads, "", fleet.edges.length, "0");
+    fleet.addBusiestPartition(figures);
     figures.write(`${fleet.edges.length} edges in 3 regions, ${tenants} records by BatchWriteItem.`);
   } finally {
     await fleet.stop();

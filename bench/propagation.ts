@@ -33,10 +33,10 @@ export async function propagation({ seconds, profile, rates }: CloudOptions & { 
     figures.spread("tenant write → served by all edges", times, "ms", ask);
     const floor = (pollMs * fleet.edges.length) / (fleet.edges.length + 1);
     const median = times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)]!;
-    figures.say("p50 ÷ the agents' polling delay alone", median / floor, "x", times.length);
+    figures.add("p50 ÷ the agents' polling delay alone", median / floor, "x", times.length);
     const reloads = fleet.workers().filter((ids, index) => ids !== workers[index]).length;
-    figures.say("nginx reloads", reloads, "", fleet.edges.length, "0");
-    fleet.sayBusiest(figures);
+    figures.add("nginx reloads", reloads, "", fleet.edges.length, "0");
+    fleet.addBusiestPartition(figures);
     figures.write(
       `${fleet.edges.length} edges in 3 regions, ${tenants} tenants, ${writesPerSecond} writes a second for ${seconds} s.`,
     );

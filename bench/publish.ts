@@ -17,7 +17,7 @@ export async function publish({ tenants, profile, rates }: CloudOptions & { tena
     figures.spread(`publish-cell for one change, ${few} tenants`, small, "ms");
     figures.spread(`publish-cell for one change, ${tenants} tenants`, large, "ms");
     const ratio = percentile(large, 0.5) / percentile(small, 0.5);
-    figures.say(`p50 at ${tenants} ÷ p50 at ${few}`, ratio, "x", changes, "≤ 1.5");
+    figures.add(`p50 at ${tenants} ÷ p50 at ${few}`, ratio, "x", changes, "≤ 1.5");
     figures.write(`${fleet.edges.length} edges in 3 regions; one change at a time, each served before the next.`);
   } finally {
     await fleet.stop();

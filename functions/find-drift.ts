@@ -1,5 +1,5 @@
 /** The audit's second part: starts rollouts for tenants whose record, ledger, snapshot and status don't agree. */
-import { type LedgerItem, readSeen, saveSeen, scanLedger } from "../aws/ledger/audit.ts";
+import { type LedgerItem, readFindings, saveFindings, scanLedger } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
 import { logger } from "../aws/logger.ts";
@@ -9,7 +9,7 @@ import { scanRecords } from "../aws/tenants.ts";
 import { homeFirst } from "../control/publishing/regions.ts";
 import { startRollouts } from "../control/rollout/start.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
-import { seenTwice } from "../core/audit/drift.ts";
+import { persistentDifferences } from "../core/audit/drift.ts";
 import { admissible, type LedgerTenant, tenantDifferences } from "../core/audit/tenants.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
 import { renderBucket } from "../core/publishing/render.ts";
@@ -20,7 +20,7 @@ import { sha256 } from "../schemas/signed.ts";
 import { AuditInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
-const seen = "tenants";
+const scope = "tenants";
 
 export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   const settings = await loadSettings();
@@ -31,12 +31,12 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   for (const [tenantId, how] of await readRouteDifferences(settings))
     if (!differences.has(tenantId)) differences.set(tenantId, how);
   const now = Date.now();
-  const due = seenTwice(differences, await readSeen(seen), now);
+  const due = persistentDifferences(differences, await readFindings(scope), now);
   const waiting = pending.map((row) => ({ ...row, protocols: protocols.get(row.tenantId) ?? [] }));
   const admitted = admissible(waiting, await readRooms(settings)); // one audit is enough: they wait for room
   await startRollouts(`audit-${awsRequestId}`, new Map([...due, ...admitted].map((id) => [id, ""])), now);
   // Saved after the rollouts are started: if the audit dies in between, the next one finds the same differences.
-  await saveSeen(seen, differences, now);
+  await saveFindings(scope, differences, now);
   logger.info("drift checked", { found: differences.size, due: due.length, pending: admitted.length });
   return { found: differences.size, mended: due.length + admitted.length };
 });

@@ -5,7 +5,7 @@ import { deleteEdge, markTerminated, readEdges } from "../aws/ledger/edges.ts";
 import { removeRefusal } from "../aws/ledger/status.ts";
 import { logger } from "../aws/logger.ts";
 import { cellOf, loadSettings } from "../aws/settings.ts";
-import { fateOf, silentEdges } from "../core/edges/forget.ts";
+import { actionOnSilentEdge, silentEdges } from "../core/edges/forget.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
@@ -18,9 +18,9 @@ export const handler = shell(PublishInput, async ({ cell: name }) => {
   let forgotten = 0;
   for (const edge of silent) {
     const terminated = edge.terminated === true || (await isTerminated(edge.region, edge.edgeId));
-    const fate = fateOf(terminated, attached.has(edge.edgeId));
-    if (fate === "mark") await markTerminated(name, edge.edgeId);
-    if (fate !== "forget") continue;
+    const action = actionOnSilentEdge(terminated, attached.has(edge.edgeId));
+    if (action === "mark") await markTerminated(name, edge.edgeId);
+    if (action !== "forget") continue;
     for (const { tenantId } of edge.rejectedRoutes) await removeRefusal(tenantId, edge.edgeId);
     await deleteEdge(name, edge.edgeId);
     logger.info("edge forgotten", { cell: name, edgeId: edge.edgeId });

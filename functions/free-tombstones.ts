@@ -6,8 +6,8 @@ import {
   freeTombstone,
   type LedgerItem,
   markTombstone,
-  readSeen,
-  saveSeen,
+  readFindings,
+  saveFindings,
   scanLedger,
   slotIn,
   tombstoneIn,
@@ -24,7 +24,7 @@ import { getManifest, getRoutes } from "../aws/snapshots.ts";
 import { bucketsOf, homeFirst } from "../control/publishing/regions.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { assertFree } from "../core/assert.ts";
-import { seenTwice } from "../core/audit/drift.ts";
+import { persistentDifferences } from "../core/audit/drift.ts";
 import { countFreeOf, lostSlots, newAccount, ownedAndFree, type SlotAccount } from "../core/audit/slot-account.ts";
 import { isConclusive, mayFree } from "../core/audit/tombstones.ts";
 import type { Batch } from "../core/rollout/batch.ts";
@@ -158,15 +158,15 @@ async function returnLost(cell: Cell, account: SlotAccount): Promise<number> {
   const { name } = cell;
   const lost = lostSlots(cell, account);
   const now = Date.now();
-  const seen = `slots of ${name}`;
+  const scope = `slots of ${name}`;
   let returned = 0;
-  for (const key of seenTwice(lost, await readSeen(seen), now)) {
+  for (const key of persistentDifferences(lost, await readFindings(scope), now)) {
     const [kind, slot] = key.split(" ") as [SlotKind, string];
     if (!(await returnSlot(name, kind, Number(slot)))) continue;
     account.free.add(Number(slot));
     returned++;
   }
-  await saveSeen(seen, lost, now);
+  await saveFindings(scope, lost, now);
   for (const slot of ownedAndFree(account)) await withdrawSlot(name, kindOfSlot(slot), slot);
   for (const kind of slotKinds) await countFree(name, kind, countFreeOf(account, kind));
   return returned;

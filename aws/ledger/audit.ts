@@ -1,7 +1,7 @@
 /** Reads the whole ledger, and stores what one audit keeps for the next. */
 import { GetCommand, PutCommand, paginateScan, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
-import { bounded, type Seen } from "../../core/audit/drift.ts";
+import { type AuditFindings, bounded } from "../../core/audit/drift.ts";
 import type { References } from "../../core/audit/objects.ts";
 import type { Tombstone } from "../../core/audit/tombstones.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
@@ -21,13 +21,13 @@ export async function* scanLedger(): AsyncGenerator<LedgerItem[]> {
   for await (const { Items = [] } of paginateScan({ client: documents }, { TableName })) yield Items as LedgerItem[];
 }
 
-export async function readSeen(kind: string): Promise<Seen | undefined> {
-  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.drift(kind), ConsistentRead: true }));
-  return Item?.seen as Seen | undefined;
+export async function readFindings(scope: string): Promise<AuditFindings | undefined> {
+  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.drift(scope), ConsistentRead: true }));
+  return Item?.seen as AuditFindings | undefined;
 }
-export async function saveSeen(kind: string, differences: Map<string, string>, at: number): Promise<void> {
-  const seen: Seen = { differences: bounded(differences), at };
-  await documents.send(new PutCommand({ TableName, Item: { ...keys.drift(kind), seen } }));
+export async function saveFindings(scope: string, differences: Map<string, string>, at: number): Promise<void> {
+  const seen: AuditFindings = { differences: bounded(differences), at };
+  await documents.send(new PutCommand({ TableName, Item: { ...keys.drift(scope), seen } }));
 }
 
 /** The notes of referenced hashes from the last eight days. */

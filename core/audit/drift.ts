@@ -1,13 +1,13 @@
 import { auditLimits } from "../../schemas/limits.ts";
 
 /** Differences between desired and observed state that one audit found: pairs of what differs and how. */
-export interface Seen {
+export interface AuditFindings {
   differences: [key: string, how: string][];
   at: number;
 }
 
 /** The differences in order, as many as fit into one item. */
-export function bounded(differences: Map<string, string>): Seen["differences"] {
+export function bounded(differences: Map<string, string>): AuditFindings["differences"] {
   const kept: [string, string][] = [];
   let bytes = 0;
   for (const [key, how] of [...differences].sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -19,7 +19,11 @@ export function bounded(differences: Map<string, string>): Seen["differences"] {
 }
 
 /** Differences that the last audit found unchanged, in order. These must be repaired. */
-export function seenTwice(differences: Map<string, string>, before: Seen | undefined, now: number): string[] {
+export function persistentDifferences(
+  differences: Map<string, string>,
+  before: AuditFindings | undefined,
+  now: number,
+): string[] {
   if (before === undefined || now - before.at < auditLimits.apartMs) return [];
   const known = new Map(before.differences);
   return [...differences]

@@ -9,7 +9,7 @@ export const silentEdges = (edges: EdgeRow[], now: number): EdgeRow[] =>
  * What to do with a silent edge. An edge that is not terminated still counts, because it may serve users. A terminated
  * edge is marked while the accelerator has it, so that failover removes it there. Then the edge is forgotten.
  */
-export function fateOf(isTerminated: boolean, isAttached: boolean): "counts" | "mark" | "forget" {
+export function actionOnSilentEdge(isTerminated: boolean, isAttached: boolean): "counts" | "mark" | "forget" {
   if (!isTerminated) return "counts";
   return isAttached ? "mark" : "forget";
 }

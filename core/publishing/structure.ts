@@ -18,7 +18,7 @@ export interface StructureState {
   since: number;
   publishedAt?: number;
   /** Edges that were degraded before the stage: their health is not counted against the structure. */
-  unwell: string[];
+  degradedBefore: string[];
   /** Edges that have the target by override, in order. */
   edges: string[];
   /** Why it was returned. */
@@ -70,13 +70,13 @@ function begin({ state, wanted, live, edges, degraded, now }: StructureFacts): S
     .map(({ edgeId }) => edgeId)
     .sort()[0];
   if (canary === undefined) return undefined;
-  return { target: wanted, from: live.default, stage: "canary", since: now, edges: [canary], unwell: degraded };
+  return { target: wanted, from: live.default, stage: "canary", since: now, edges: [canary], degradedBefore: degraded };
 }
 
 const returned = (now: number, reason: string) => ({ stage: "returned" as const, since: now, edges: [], reason });
 
 function next({ publishedAt: _, ...state }: StructureState, { edges, degraded, now }: StructureFacts): StructureState {
-  const base = { ...state, since: now, unwell: degraded };
+  const base = { ...state, since: now, degradedBefore: degraded };
   if (state.stage === "region") return { ...base, stage: "all", edges: [] };
   if (state.stage === "all") return { ...base, stage: "done" };
   const region = edges.find(({ edgeId }) => edgeId === state.edges[0])?.region;
@@ -90,7 +90,7 @@ const isPublished = (live: Manifest["structure"], asked: Manifest["structure"]) 
 
 /** Why an edge with the target counts against it. In the last stage, edges that do not report are not counted. */
 function faultOf(edge: EdgeRow, state: StructureState, facts: StructureFacts): string | undefined {
-  const { stage, publishedAt = facts.now, unwell } = state;
+  const { stage, publishedAt = facts.now, degradedBefore } = state;
   const { wanted, degraded, now } = facts;
   const who = `${edge.edgeId} (${edge.region})`;
   const waited = now - publishedAt > structureLimits.applyMs;
@@ -99,5 +99,7 @@ function faultOf(edge: EdgeRow, state: StructureState, facts: StructureFacts): s
   if (edge.structure !== wanted) return waited ? `${who} did not apply it` : undefined;
   if (edge.drain !== undefined) return undefined; // it refuses users because it drains
   if (!edge.serving) return `${who} does not serve with it`;
-  return degraded.includes(edge.edgeId) && !unwell.includes(edge.edgeId) ? `${who} is degraded with it` : undefined;
+  return degraded.includes(edge.edgeId) && !degradedBefore.includes(edge.edgeId)
+    ? `${who} is degraded with it`
+    : undefined;
 }

@@ -29,7 +29,7 @@ export const EdgeSettings = z.strictObject({
 export type EdgeSettings = z.infer<typeof EdgeSettings>;
 
 /** Maximum characters of a reason in a report: a whole event has at most 256 KiB. */
-export const reasonMost = 300;
+export const reasonMax = 300;
 
 /** The instance itself: its id, the address it listens on and connects from (undefined: every address). */
 export interface Identity {

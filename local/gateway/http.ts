@@ -16,14 +16,14 @@ export interface WireResponse {
   body: string | Uint8Array;
 }
 
-const bodyMost = 64 * 1024 * 1024;
+const bodyMax = 64 * 1024 * 1024;
 
 export async function readRequest(request: http.IncomingMessage): Promise<WireRequest> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request) {
     size += (chunk as Buffer).length;
-    if (size > bodyMost) throw new Error(`the request has more than ${bodyMost} bytes`);
+    if (size > bodyMax) throw new Error(`the request has more than ${bodyMax} bytes`);
     chunks.push(chunk as Buffer);
   }
   // Does not use URL: it would resolve `.` and `..`, which a key may contain.

@@ -5,7 +5,7 @@ import { AwsError } from "../gateway/error.ts";
 import { service } from "../gateway/service.ts";
 
 /** The maximum size of a raw message in KMS, bytes. The caller must hash a longer message. */
-const rawMessageMost = 4096;
+const rawMessageMax = 4096;
 const algorithm = "ED25519_SHA_512";
 
 export class Kms {
@@ -37,10 +37,10 @@ export class Kms {
           message: `only ${algorithm} over RAW messages is implemented here`,
           $metadata: {},
         });
-      if ((input.Message?.length ?? 0) > rawMessageMost)
+      if ((input.Message?.length ?? 0) > rawMessageMax)
         throw new AwsError(
           "ValidationException",
-          `1 validation error detected: Value at 'message' failed to satisfy constraint: Member must have length less than or equal to ${rawMessageMost}`,
+          `1 validation error detected: Value at 'message' failed to satisfy constraint: Member must have length less than or equal to ${rawMessageMax}`,
         );
       return Buffer.from(input.Message ?? []);
     };

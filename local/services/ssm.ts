@@ -3,7 +3,7 @@ import * as sdk from "@aws-sdk/client-ssm";
 import { AwsError } from "../gateway/error.ts";
 import { service } from "../gateway/service.ts";
 
-const standardMost = 4096;
+const standardMax = 4096;
 /** Names of one GetParameters (API reference). */
 const namesMax = 10;
 
@@ -66,10 +66,10 @@ export class Ssm {
         PutParameter: ({ Name, Value, Type, Overwrite, Tier = "Standard" }, { region }) => {
           if (Type === "SecureString")
             throw new AwsError("ValidationException", "SecureString is not implemented here");
-          if (Tier === "Standard" && Buffer.byteLength(Value!) > standardMost)
+          if (Tier === "Standard" && Buffer.byteLength(Value!) > standardMax)
             throw new AwsError(
               "ValidationException",
-              `Standard tier parameters support a maximum parameter value of ${standardMost} characters.`,
+              `Standard tier parameters support a maximum parameter value of ${standardMax} characters.`,
             );
           if (!/^[\w./-]+$/.test(Name!))
             throw new AwsError("ValidationException", "Parameter name: can't have other than a-zA-Z0-9_.-/");

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bounded, seenTwice } from "../../core/audit/drift.ts";
+import { bounded, persistentDifferences } from "../../core/audit/drift.ts";
 import { objectsToDelete } from "../../core/audit/objects.ts";
 import { admissible, type LedgerTenant, tenantDifferences } from "../../core/audit/tenants.ts";
 import { isConclusive, mayFree } from "../../core/audit/tombstones.ts";
@@ -49,7 +49,7 @@ describe("mayFree", () => {
   });
 });
 
-describe("seenTwice", () => {
+describe("persistentDifferences", () => {
   const before = {
     differences: [
       ["a", "x"],
@@ -63,10 +63,10 @@ describe("seenTwice", () => {
       ["b", "y"],
       ["c", "x"],
     ]);
-    expect(seenTwice(found, before, now + auditLimits.apartMs)).toEqual(["a"]);
-    expect(seenTwice(found, before, now + auditLimits.apartMs - 1)).toEqual([]);
-    expect(seenTwice(found, undefined, now)).toEqual([]);
-    expect(seenTwice(new Map([["toString", "x"]]), before, now + auditLimits.apartMs)).toEqual([]);
+    expect(persistentDifferences(found, before, now + auditLimits.apartMs)).toEqual(["a"]);
+    expect(persistentDifferences(found, before, now + auditLimits.apartMs - 1)).toEqual([]);
+    expect(persistentDifferences(found, undefined, now)).toEqual([]);
+    expect(persistentDifferences(new Map([["toString", "x"]]), before, now + auditLimits.apartMs)).toEqual([]);
   });
 
   it("keeps only as much as fits in one ledger item", () => {

@@ -86,9 +86,9 @@ describe("advanceStructure", () => {
         : one,
     );
     expect(advanceStructure({ ...facts, state: canary, live, edges: draining })).toMatchObject({ stage: "region" });
-    const unwell = { ...canary, unwell: ["a"] };
+    const degradedBefore = { ...canary, degradedBefore: ["a"] };
     expect(
-      advanceStructure({ ...facts, state: unwell, live, edges: having("new", "a"), degraded: ["a"] }),
+      advanceStructure({ ...facts, state: degradedBefore, live, edges: having("new", "a"), degraded: ["a"] }),
     ).toMatchObject({ stage: "region" });
   });
 });

@@ -17,7 +17,7 @@ let good: Backend;
 /** The backend of every file outside the routes' folders: no connection may ever reach it. */
 let forbidden: Backend;
 const connections = 512;
-const sourceMost = connections / 8;
+const sourceMax = connections / 8;
 const known = "a.example.com";
 const log = (name: string) => readFileSync(path.join(edge.routes, "../logs", name), "utf8");
 const works = async (from = "127.0.0.1") => (await visit(clientHello({ name: known }), { port, from })) === "good";
@@ -172,8 +172,8 @@ describe("clients that only hold connections", () => {
   it("leave room for others when one source floods the edge", async () => {
     const flood = crowd(300, "127.0.0.4", clientHello({ name: known }));
     const answers = await Promise.all(flood.map((socket) => firstAnswer(socket)));
-    expect(answers.filter((answer) => answer === "good")).toHaveLength(sourceMost);
-    expect(answers.filter((answer) => answer === "closed")).toHaveLength(300 - sourceMost);
+    expect(answers.filter((answer) => answer === "good")).toHaveLength(sourceMax);
+    expect(answers.filter((answer) => answer === "closed")).toHaveLength(300 - sourceMax);
     expect(await works()).toBe(true);
     for (const socket of flood) socket.destroy();
   });

@@ -2,7 +2,7 @@
 import { holds, type Item, type Names, update } from "./expressions.ts";
 
 /** Maximum items in a page of Scan and Query. Small, so that other steps run between pages. */
-const pageMost = 40;
+const pageMax = 40;
 
 type Input = Record<string, unknown>;
 interface Write {
@@ -115,7 +115,7 @@ export class Tables {
     const table = String(TableName);
     const after = ExclusiveStartKey === undefined ? undefined : this.#id(table, ExclusiveStartKey as Item);
     const rest = items.filter((item) => after === undefined || this.#id(table, item) > after);
-    const Items = rest.slice(0, Math.min(pageMost, Number(Limit ?? pageMost)));
+    const Items = rest.slice(0, Math.min(pageMax, Number(Limit ?? pageMax)));
     this.reads += Items.length;
     return {
       Items: structuredClone(Items),

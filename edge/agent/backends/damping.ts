@@ -20,9 +20,9 @@ export const unknownBackend: Backend = { up: true, against: 0, fellAt: 0, falls:
 /** One lost packet is no outage. A refusal, or a user's failed connection, is a sure sign. */
 const silentChecks = 2;
 const goodChecks = 2;
-/** How long it stays down after a fall: doubled with each further fall, up to `holdMost`. */
+/** How long it stays down after a fall: doubled with each further fall, up to `holdMax`. */
 const holdMs = 1000;
-const holdMost = 60_000;
+const holdMax = 60_000;
 /** If the last fall is older than this, the number of falls starts again at 1. */
 const forgetMs = 5 * 60_000;
 
@@ -40,7 +40,7 @@ function fallen(backend: Backend, now: number): Backend {
 
 function recovering(backend: Backend, now: number): Backend {
   const against = backend.against + 1;
-  const hold = Math.min(holdMost, holdMs * 2 ** (backend.falls - 1));
+  const hold = Math.min(holdMax, holdMs * 2 ** (backend.falls - 1));
   const up = against >= goodChecks && now - backend.fellAt >= hold;
   return up ? { ...backend, up, against: 0 } : { ...backend, against };
 }

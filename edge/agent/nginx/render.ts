@@ -34,7 +34,7 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
     listenTls: listen(structure.edgeTlsPort),
     listenSlots: listen(ports),
     events: `${events}:${structure.healthPort}`,
-    sourceMost: String(Math.ceil((workers * connections) / 8)), // a session takes two connections
+    sourceMax: String(Math.ceil((workers * connections) / 8)), // a session takes two connections
     proxyProtocol: structure.proxyProtocol ? "proxy_protocol on;" : "",
     bind: address === undefined ? "" : `proxy_bind ${address};`,
   };

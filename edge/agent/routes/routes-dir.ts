@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import * as z from "zod";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
-import { reasonMost } from "../settings.ts";
+import { reasonMax } from "../settings.ts";
 import { readContent, routeContent } from "./content.ts";
 import { type RouteContext, routeFiles, type ServedRoute } from "./route-files.ts";
 
@@ -133,7 +133,7 @@ export class RoutesDir {
         after.set(made.route.slot, made.route);
         continue;
       }
-      rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason.slice(0, reasonMost) });
+      rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason.slice(0, reasonMax) });
       const last = before?.get(made.slot) ?? this.#leftBy(route);
       if (last?.tenantId !== route.tenantId) continue; // the slot had another tenant
       kept.add(last);

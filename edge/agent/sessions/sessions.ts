@@ -21,8 +21,8 @@ export interface SessionTimes {
   closeSeconds: number;
 }
 
-const openedMost = 1024 * 1024;
-const endedMost = 4 * 1024 * 1024;
+const openedMax = 1024 * 1024;
+const endedMax = 4 * 1024 * 1024;
 const compareEveryMs = 10_000;
 /** How long a closed tenant stays in the report. */
 const showMs = 60_000;
@@ -82,8 +82,8 @@ export class Sessions {
     const ended = this.#ended.read(); // read first, so that the opening of each ended session is read too
     const backends = this.table.opened(this.#opened.read(), now);
     this.table.ended(ended);
-    if (this.#opened.size > openedMost) this.#rotateOpened();
-    if (this.#ended.size > endedMost) {
+    if (this.#opened.size > openedMax) this.#rotateOpened();
+    if (this.#ended.size > endedMax) {
       rmSync(this.#endedFile);
       this.#ended.replaced();
     }

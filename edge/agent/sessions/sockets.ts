@@ -25,7 +25,7 @@ const askMs = 20_000;
 const finReceived = ["CLOSE-WAIT", "LAST-ACK", "CLOSING"];
 const finAcked = ["FIN-WAIT-2"];
 /** Maximum tuples in one filter: the kernel accepts at most 64 KiB. */
-const tuplesMost = 200;
+const tuplesMax = 200;
 
 export class Sockets {
   readonly #address: string | undefined;
@@ -61,8 +61,8 @@ export class Sockets {
    * reports no error, so check afterwards whether they are gone.
    */
   async end(keys: string[]): Promise<void> {
-    for (let at = 0; at < keys.length; at += tuplesMost) {
-      const tuples = keys.slice(at, at + tuplesMost).map((key) => {
+    for (let at = 0; at < keys.length; at += tuplesMax) {
+      const tuples = keys.slice(at, at + tuplesMax).map((key) => {
         const [address = "", port = "", serverPort = ""] = key.split(" ");
         const peer = address.includes(":") ? `[${address}]` : address;
         return `( dst ${peer} and dport = :${port} and sport = :${serverPort} )`;

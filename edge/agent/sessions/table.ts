@@ -31,7 +31,7 @@ export const ownerOf = (key: string): Owner => {
 };
 
 /** Comparisons that a session may miss before it is forgotten: its last line is written up to a second late. */
-const missedMost = 2;
+const missedMax = 2;
 
 export class SessionTable {
   readonly #sessions = new Map<string, Session>();
@@ -87,7 +87,7 @@ export class SessionTable {
     const there = new Set(live.map(({ key }) => key));
     for (const [key, session] of this.#sessions) {
       session.missed = there.has(key) ? 0 : session.missed + 1;
-      if (session.missed > missedMost) this.#sessions.delete(key);
+      if (session.missed > missedMax) this.#sessions.delete(key);
     }
   }
 

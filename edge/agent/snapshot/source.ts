@@ -4,14 +4,14 @@ import { snapshotLimits } from "../../../schemas/limits.ts";
 import { sha256 } from "../../../schemas/signed.ts";
 import { manifestKey, objectKey } from "../../../schemas/snapshot.ts";
 import { clock } from "../clock.ts";
-import { reasonMost } from "../settings.ts";
+import { reasonMax } from "../settings.ts";
 import { type EdgeCloud, TooLargeError } from "./aws.ts";
 import type { Store } from "./store.ts";
 import { RefusedError } from "./verify.ts";
 
 const { manifestBytesMax, objectBytesMax } = snapshotLimits;
 const retryMs = 125;
-const retryMost = 10_000;
+const retryMax = 10_000;
 
 export class SnapshotSource {
   readonly #cloud: EdgeCloud;
@@ -51,7 +51,7 @@ export class SnapshotSource {
       this.#refused(error);
       if (error instanceof RefusedError) this.#etag = answer.etag; // it can never be applied: wait for other bytes
       const times = answer.etag === this.#failed.etag ? this.#failed.times + 1 : 1;
-      this.#failed = { etag: answer.etag, times, until: now + Math.min(retryMost, retryMs * 2 ** times) };
+      this.#failed = { etag: answer.etag, times, until: now + Math.min(retryMax, retryMs * 2 ** times) };
       throw error;
     }
   }
@@ -67,7 +67,7 @@ export class SnapshotSource {
 
   #refused(error: unknown): void {
     const { message = String(error), generation = 0 } = error as { message?: string; generation?: number };
-    this.nack = { generation, reason: message.slice(0, reasonMost) };
+    this.nack = { generation, reason: message.slice(0, reasonMax) };
   }
 
   /** Reads the object from disk, else from the bucket; undefined if neither has it. */

@@ -60,8 +60,8 @@ export interface EventsPorts {
 
 const retryMs = 500;
 /** An event that passed through this many buses is in a loop. */
-const hopsMost = 8;
-const targetsMost = 5;
+const hopsMax = 8;
+const targetsMax = 5;
 const defaultRetries = 185;
 const defaultAgeMs = 24 * 3600 * 1000;
 
@@ -113,9 +113,9 @@ export class Events {
     if (Arn!.includes(":stateMachine:") && RoleArn === undefined) refuse(`RoleArn is required for target ${Arn}.`);
     if (Input !== undefined && !isJson(Input)) refuse(`Input for target ${Id} is not JSON.`);
     const { arn, targets } = this.rule(region, busName, rule);
-    if (!targets.has(Id!) && targets.size >= targetsMost)
+    if (!targets.has(Id!) && targets.size >= targetsMax)
       throw new sdk.LimitExceededException({
-        message: `Rule ${arn} has ${targetsMost} targets already.`,
+        message: `Rule ${arn} has ${targetsMax} targets already.`,
         $metadata: {},
       });
     this.rule(region, busName, rule).targets.set(Id!, {
@@ -178,7 +178,7 @@ export class Events {
     for (let attempt = 0; !this.#stopped; attempt++) {
       try {
         if (bus === null) return await this.ports.deliver(target.arn, target.input ?? JSON.stringify(event), via);
-        if (hops >= hopsMost) throw new Error(`it went from bus to bus ${hops} times`);
+        if (hops >= hopsMax) throw new Error(`it went from bus to bus ${hops} times`);
         this.ports.checkForward?.(target.arn, via);
         return this.publish(bus[1]!, bus[2], event, hops + 1);
       } catch (error) {

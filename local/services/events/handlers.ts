@@ -7,8 +7,8 @@ import { isJson } from "../../json.ts";
 import type { BusEvent, Events, Rule } from "./events.ts";
 import { type EventPattern, matchesPattern, parsePattern } from "./pattern.ts";
 
-const entriesMost = 10;
-const entryBytesMost = 262_144;
+const entriesMax = 10;
+const entryBytesMax = 262_144;
 
 export function eventsService(events: Events) {
   const { account } = events.ports;
@@ -106,8 +106,8 @@ export function eventsService(events: Events) {
 }
 
 function putEvents(events: Events, { Entries = [] }: sdk.PutEventsCommandInput, call: Call) {
-  if (Entries.length > entriesMost || Entries.length === 0)
-    throw new AwsError("ValidationException", `PutEvents takes 1 to ${entriesMost} entries, got ${Entries.length}`);
+  if (Entries.length > entriesMax || Entries.length === 0)
+    throw new AwsError("ValidationException", `PutEvents takes 1 to ${entriesMax} entries, got ${Entries.length}`);
   const results = Entries.map((entry) => putEntry(events, entry, call));
   return { FailedEntryCount: results.filter((result) => "ErrorCode" in result).length, Entries: results };
 }
@@ -117,7 +117,7 @@ function putEntry(events: Events, entry: sdk.PutEventsRequestEntry, call: Call) 
   const { Source, DetailType, Detail } = entry;
   if (!Source || !DetailType || !Detail)
     return refuse("InvalidArgument", "Parameter Source, DetailType and Detail are required.");
-  if (Buffer.byteLength(Source + DetailType + Detail) > entryBytesMost)
+  if (Buffer.byteLength(Source + DetailType + Detail) > entryBytesMax)
     return refuse("InvalidArgument", "Total size of the entries in the request is over the limit.");
   if (Source.startsWith("aws.")) return refuse("NotAuthorizedForSourceException", "Not authorized for the source.");
   let detail: unknown;

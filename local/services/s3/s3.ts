@@ -35,7 +35,7 @@ interface Bucket {
   keys: Map<string, Version[]>;
 }
 
-const keyBytesMost = 1024;
+const keyBytesMax = 1024;
 const unquote = (etag: string) => etag.trim().replace(/^W\//, "").replace(/^"|"$/g, "");
 const names = (condition: string, etag: string) =>
   condition.split(",").some((one) => one.trim() === "*" || unquote(one) === unquote(etag));
@@ -196,7 +196,7 @@ export class S3 {
 
   #put(input: sdk.PutObjectCommandInput, call: Call, checksum: Checksum | undefined) {
     const bucket = this.#bucket(input.Bucket, call);
-    if (Buffer.byteLength(input.Key!) > keyBytesMost) throw new AwsError("KeyTooLongError", "Your key is too long");
+    if (Buffer.byteLength(input.Key!) > keyBytesMax) throw new AwsError("KeyTooLongError", "Your key is too long");
     const body = Buffer.from((input.Body as Uint8Array | undefined) ?? []);
     const now = this.#latest(bucket, input.Key!);
     const { IfMatch, IfNoneMatch } = input;

@@ -24,7 +24,7 @@ export interface Identity {
   machineName: string;
 }
 
-const eventsMost = 25_000;
+const eventsMax = 25_000;
 
 interface Outcome {
   output: unknown;
@@ -107,8 +107,8 @@ export class Execution {
 
   #record(type: HistoryEventType, details: Partial<HistoryEvent> = {}): void {
     const id = this.history.length + 1;
-    if (id > eventsMost && this.status === "RUNNING")
-      throw new Ended("FAILED", "States.Runtime", `the execution reached ${eventsMost} history events`);
+    if (id > eventsMax && this.status === "RUNNING")
+      throw new Ended("FAILED", "States.Runtime", `the execution reached ${eventsMax} history events`);
     this.history.push({ id, previousEventId: id - 1, timestamp: new Date(), type, ...details });
   }
 

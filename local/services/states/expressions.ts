@@ -21,10 +21,10 @@ interface Compiled {
 }
 const compiled = new Map<string, Compiled>();
 /** The maximum steps of one expression. AWS has a limit too, but does not document it. */
-const stepsMost = 500_000;
+const stepsMax = 500_000;
 const stepsAtOnce = 5000;
-const rangeMost = 10_000;
-const compiledMost = 2000;
+const rangeMax = 10_000;
+const compiledMax = 2000;
 const own = {
   uuid: () => randomUUID(),
   parse: (text: string) => JSON.parse(text) as unknown,
@@ -36,7 +36,7 @@ const own = {
   random: (seed?: number) => (seed === undefined ? Math.random() : new Random(Math.trunc(seed)).next()),
   range: (from: number, to: number, step = 1) => {
     const length = Math.max(0, Math.floor((to - from) / step) + 1);
-    if (!(length <= rangeMost)) throw new Error(`$range returns more than ${rangeMost} numbers`);
+    if (!(length <= rangeMax)) throw new Error(`$range returns more than ${rangeMax} numbers`);
     return Array.from({ length }, (_, i) => from + i * step);
   },
   partition: (list: unknown[], size: number) =>
@@ -78,11 +78,11 @@ async function evaluateOne(text: string, { states, variables }: Bindings): Promi
 function compile(text: string): Compiled {
   const found = compiled.get(text);
   if (found !== undefined) return found;
-  if (compiled.size >= compiledMost) compiled.clear();
+  if (compiled.size >= compiledMax) compiled.clear();
   const made: Compiled = { expression: jsonata(text.slice(2, -2)), running: 0, steps: 0 };
   // jsonata calls this hook before each step. An endless expression must not block the event loop or fill the memory.
   made.expression.assign(Symbol.for("jsonata.__evaluate_entry") as never, async () => {
-    if (++made.steps > stepsMost) throw new Error(`it takes more than ${stepsMost} steps`);
+    if (++made.steps > stepsMax) throw new Error(`it takes more than ${stepsMax} steps`);
     if (made.steps % stepsAtOnce === 0) await setImmediate();
   });
   compiled.set(text, made);

@@ -2,8 +2,8 @@
 import { type Bindings, evaluate, StatesError } from "./expressions.ts";
 import type { Program } from "./language.ts";
 
-const dataMost = 262_144;
-const secondsMost = 99_999_999;
+const dataMax = 262_144;
+const secondsMax = 99_999_999;
 
 export interface Frame {
   program: Program;
@@ -39,12 +39,12 @@ export async function assign(
 
 export async function wholeNumber(template: unknown, field: string, bindings: Bindings): Promise<number> {
   const value = await evaluate(template, bindings);
-  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > secondsMost)
-    throw new StatesError("States.QueryEvaluationError", `${field} is not a whole number from 0 to ${secondsMost}`);
+  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > secondsMax)
+    throw new StatesError("States.QueryEvaluationError", `${field} is not a whole number from 0 to ${secondsMax}`);
   return value as number;
 }
 
 export function limited(value: unknown): void {
-  if (Buffer.byteLength(JSON.stringify(value) ?? "") > dataMost)
-    throw new StatesError("States.DataLimitExceeded", `a state's data is over ${dataMost} bytes`);
+  if (Buffer.byteLength(JSON.stringify(value) ?? "") > dataMax)
+    throw new StatesError("States.DataLimitExceeded", `a state's data is over ${dataMax} bytes`);
 }

@@ -29,8 +29,8 @@ export interface StatesPorts {
 }
 
 /** Finished executions kept for each machine; AWS keeps them for 90 days. */
-const keptMost = 1000;
-const inputMost = 262_144;
+const keptMax = 1000;
+const inputMax = 262_144;
 const fault = { $metadata: {} };
 
 export class States {
@@ -76,7 +76,7 @@ export class States {
     }
     if (!/^[^\s<>{}[\]?*"#%\\^|~`$&,;:/]{1,80}$/.test(name))
       throw new sdk.InvalidName({ message: `Invalid Name: '${name}'`, ...fault });
-    if (Buffer.byteLength(input) > inputMost || !isJson(input))
+    if (Buffer.byteLength(input) > inputMax || !isJson(input))
       throw new sdk.InvalidExecutionInput({ message: "Invalid State Machine Execution Input", ...fault });
     const arn = `${machine.arn.replace(":stateMachine:", ":execution:")}:${name}`;
     const { roleArn } = machine;
@@ -108,7 +108,7 @@ export class States {
   }
 
   #forget(machine: Machine): void {
-    if (machine.executions.size <= keptMost) return;
+    if (machine.executions.size <= keptMax) return;
     const finished = [...machine.executions].find(([, execution]) => execution.status !== "RUNNING");
     if (finished !== undefined) machine.executions.delete(finished[0]);
   }
