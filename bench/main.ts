@@ -1,4 +1,6 @@
 /** `npm run bench`: see `npm run bench -- --help`. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { Argument, Command, InvalidArgumentError } from "commander";
 import type { FaultRates } from "../local/faults.ts";
 import { profileOption, rateOption } from "../local/options.ts";
@@ -49,5 +51,20 @@ const onTheCloud: BenchName[] = ["propagation", "onboarding", "publish"];
 const all = options.profile === "none" ? Object.keys(benches) : onTheCloud;
 const asked = command.args.length > 0 ? command.args : all;
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
-for (const name of asked) await benches[name as BenchName]({ ...options, rates });
+let child: ChildProcess | undefined;
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, () => {
+    child?.kill(signal);
+    process.exit(130);
+  });
+const [only] = asked;
+if (asked.length === 1) await benches[only as BenchName]({ ...options, rates });
+else for (const name of asked) if (!(await runAlone(name))) process.exitCode = 1;
+
+/** In a process of its own: one bench leaves neither clients nor compiled code to the next. */
+async function runAlone(name: string): Promise<boolean> {
+  const flags = process.argv.slice(2).filter((text) => !command.args.includes(text));
+  child = spawn(process.execPath, [import.meta.filename, name, ...flags], { stdio: "inherit" });
+  const [code] = (await once(child, "exit")) as [number | null];
+  return code === 0;
+}
