@@ -1,4 +1,7 @@
-/** Writes a batch's result to each tenant's status and sends it on the bus, once per generation or rarely twice. */
+/**
+ * Writes a batch's result to each tenant's status and sends it on the bus: once per generation, again when all edges serve
+ * what only some did, and rarely twice. `lacking` counts the edges that the batch still waits for.
+ */
 import { putEvents } from "../aws/events.ts";
 import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Coverage, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
@@ -9,7 +12,7 @@ import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { NotCoveredError } from "../core/errors.ts";
 import type { Batch, Outcome } from "../core/rollout/batch.ts";
-import { regionsServed, servedBy } from "../core/rollout/settle.ts";
+import { type Announced, isNews, regionsServed, servedBy } from "../core/rollout/settle.ts";
 import { acksOf, evaluateEvery, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/waits.ts";
 import { type ControlEvent, detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
@@ -17,25 +20,27 @@ import { handler as shell } from "./shell/handler.ts";
 
 interface News {
   tenantId: string;
-  generation: number;
+  announced: Announced;
   event: ControlEvent;
 }
 
 export const handler = shell(SettleInput, async ({ batchId }) => {
   const batch = await readBatch(batchId);
   const [served, refused] = partition(batch.outcomes ?? [], isServable);
-  await say((await inParallel(refused, (outcome) => announce(outcome, undefined))).flat());
+  await send((await inParallel(refused, (outcome) => newsOf(outcome, undefined))).flat());
+  let lacking = 0;
   for (const [cell, tenants] of Map.groupBy(served, (outcome) => outcome.cell)) {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
     if (covered === undefined) throw new NotCoveredError(`batch ${batchId} is in no commit of cell ${cell} yet`);
     const edges = await readEdges(cell);
     const wait = evaluateWait(covered.generation, edges, Date.now());
+    lacking += wait.missing.length;
     await saveAcks(cell, batchId, acksOf(covered.generation, edges));
     // Backends are stopped after a removal event, so that silent edges count here: they may still serve.
     const gone = evaluateEvery(covered.generation, edges);
     const news = await inParallel(tenants, (outcome) =>
-      announce(
+      newsOf(
         outcome,
         statusOf(
           batchId,
@@ -46,9 +51,10 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
         ),
       ),
     );
-    await say(news.flat());
+    await send(news.flat());
   }
-  logger.info("rollout settled", { batchId, tenants: served.length, refused: refused.length });
+  logger.info("rollout settled", { batchId, tenants: served.length, refused: refused.length, lacking });
+  return { lacking };
 });
 
 const partition = <T>(items: T[], test: (item: T) => boolean): [T[], T[]] => [
@@ -57,11 +63,9 @@ const partition = <T>(items: T[], test: (item: T) => boolean): [T[], T[]] => [
 ];
 
 /** Sends the events before it marks them as sent: a settle that dies in between sends them twice and loses none. */
-async function say(news: News[]): Promise<void> {
+async function send(news: News[]): Promise<void> {
   await putEvents(news.map(({ event }) => event));
-  await inParallel(news, ({ tenantId, generation, event: { detailType } }) =>
-    markAnnounced(tenantId, { generation, detailType }),
-  );
+  await inParallel(news, ({ tenantId, announced }) => markAnnounced(tenantId, announced));
 }
 
 const isRefused = ({ state }: Outcome) => state === "Rejected" || state === "Pending";
@@ -83,18 +87,19 @@ function statusOf(batchId: string, batch: Batch, outcome: Outcome, covered: Cove
   };
 }
 
-/** Writes the status and returns the event to send, unless this event or a newer one was sent before. */
-async function announce(outcome: Outcome, status: TenantStatus | undefined): Promise<News[]> {
+/** Writes the status and returns the event to send, unless it or a newer one was sent before. */
+async function newsOf(outcome: Outcome, status: TenantStatus | undefined): Promise<News[]> {
   const { tenantId, generation, state } = outcome;
   if (state === "none") return [];
-  const said = status === undefined ? (await readTenant(tenantId)).announced : await writeStatus(tenantId, status);
+  const sent = status === undefined ? (await readTenant(tenantId)).announced : await writeStatus(tenantId, status);
   const detailType = detailTypeOf(outcome);
-  if (said !== undefined && said.generation > generation) return [];
-  if (said?.generation === generation && said.detailType === detailType) return [];
+  const served = detailType === detailTypes.tenantServed ? status?.served : undefined;
+  const announced: Announced = { generation, detailType, ...(served === undefined ? {} : { served }) };
+  if (!isNews(announced, sent)) return [];
   // A removal is sent once no edge serves the tenant, if necessary by a rollout of the audit.
   if (state === "Removed" && status?.served !== "all") return [];
   const event = status === undefined || isRefused(outcome) ? await refusal(outcome) : settled(outcome, status);
-  return [{ tenantId, generation, event }];
+  return [{ tenantId, announced, event }];
 }
 
 function detailTypeOf({ state }: Outcome) {

@@ -61,10 +61,11 @@ export const rolloutLimits = {
   batchKeepSeconds: 7 * 24 * 3600,
   /** A batch older than this is over, and its reserved slots are free for the audit: longer than the workflow's time-out. */
   batchActiveMs: 20 * 60_000,
-  /** stepflows/tenant-rollout: the whole execution, the wait for acks, and the attempts to admit. */
+  /** stepflows/tenant-rollout: the whole execution, the wait for acks, the attempts to admit, and to see every edge serve. */
   workflowSeconds: 900,
   ackWaitSeconds: 30,
   admitAttemptsMax: 20,
+  settleChecksMax: 5,
 } as const;
 
 /** The publisher of a cell. */

@@ -1,6 +1,7 @@
 /** A tenant's observed state, beside its row: written when a rollout settles and when an edge refuses its routes. */
 import { DeleteCommand, PutCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import type { Announced, Served } from "../../core/rollout/settle.ts";
 import { documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
@@ -12,7 +13,7 @@ export interface TenantStatus {
   observedGeneration: number;
   /** The cell's generation that carries it. */
   snapshotGeneration: number;
-  served: "all" | "partly" | "none";
+  served: Served;
   /** Regions whose edges all serve it, and regions that have edges to wait for. */
   regions: string[];
   regionsCounted: string[];
@@ -24,12 +25,6 @@ export interface TenantStatus {
   startedAt: number;
   committedAt: number;
   settledAt: number;
-}
-
-/** The last event about a tenant that was sent on the bus. */
-export interface Announced {
-  generation: number;
-  detailType: string;
 }
 
 /**

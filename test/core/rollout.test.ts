@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type EdgeRow, isReady, mergeReport } from "../../core/edges/edge.ts";
+import { isNews, type Served } from "../../core/rollout/settle.ts";
 import { evaluateWait, forTenant } from "../../core/rollout/waits.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
 
@@ -52,6 +53,26 @@ describe("forTenant", () => {
       satisfied: false,
       missing: [{ edgeId: "b", reason: "outside the ranges" }],
     });
+  });
+});
+
+describe("isNews", () => {
+  const served = (generation: number, by: Served) => ({ generation, detailType: "Tenant Served", served: by });
+  const rejected = (generation: number) => ({ generation, detailType: "Tenant Rejected" });
+
+  it("is an event of a newer generation or of another kind, never of an older generation", () => {
+    expect(isNews(rejected(1), undefined)).toBe(true);
+    expect(isNews(rejected(2), served(1, "all"))).toBe(true);
+    expect(isNews(served(2, "all"), rejected(2))).toBe(true);
+    expect(isNews(rejected(2), rejected(2))).toBe(false);
+    expect(isNews(served(1, "all"), rejected(2))).toBe(false);
+  });
+
+  it("is served by all edges after served by some, never the other way round", () => {
+    expect(isNews(served(1, "all"), served(1, "partly"))).toBe(true);
+    expect(isNews(served(1, "partly"), served(1, "partly"))).toBe(false);
+    expect(isNews(served(1, "partly"), served(1, "all"))).toBe(false);
+    expect(isNews(served(1, "all"), served(1, "all"))).toBe(false);
   });
 });
 

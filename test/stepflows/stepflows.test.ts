@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import validator from "asl-validator";
+import jsonata from "jsonata";
 import { describe, expect, it } from "vitest";
 import { workflowErrors } from "../../core/errors.ts";
 import { checkDefinition } from "../../local/services/states/definition.ts";
@@ -52,6 +53,12 @@ describe.each(files)("stepflows/%s", (file) => {
           ]);
   });
 
+  it("gives no variable the name of a JSONata function, which would exist before it is assigned", async () => {
+    for (const assigned of valuesOf("Assign", JSON.parse(textOf(file))) as object[])
+      for (const name of Object.keys(assigned))
+        expect([name, await jsonata(`$exists($${name})`).evaluate({})]).toEqual([name, false]);
+  });
+
   it("has a comment that states its purpose", () => {
     expect((JSON.parse(textOf(file)) as { Comment?: string }).Comment).toMatch(/.{20,}/);
   });
@@ -77,10 +84,13 @@ function valuesOf(field: string, value: unknown): unknown[] {
 
 describe("stepflows/tenant-rollout", () => {
   const flow = JSON.parse(textOf("tenant-rollout.asl.json")) as Record<string, unknown>;
-  const { workflowSeconds, ackWaitSeconds, admitAttemptsMax, batchActiveMs } = rolloutLimits;
+  const { workflowSeconds, ackWaitSeconds, admitAttemptsMax, batchActiveMs, settleChecksMax } = rolloutLimits;
 
   it("has the time-outs and attempts of schemas/limits.ts", () => {
     expect(valuesOf("TimeoutSeconds", flow)).toEqual([workflowSeconds, ackWaitSeconds]);
+    const conditions = valuesOf("Condition", flow).join("\n");
+    expect(conditions).toContain(`$attempt < ${admitAttemptsMax}`);
+    expect(conditions).toContain(`$checks < ${settleChecksMax}`);
     const retries = valuesOf("Retry", flow).flat() as { ErrorEquals: string[]; MaxAttempts: number }[];
     const changed = retries.filter(({ ErrorEquals }) => ErrorEquals.includes("RowChangedError"));
     expect(changed.map(({ MaxAttempts }) => MaxAttempts)).toEqual([admitAttemptsMax]);
