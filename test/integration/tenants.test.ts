@@ -352,7 +352,11 @@ describe("fifty executions at once", () => {
     const starts = Array.from({ length: 50 }, (_, index) => start(index));
     await Promise.all(put(1));
     for (const { executionArn } of await Promise.all(starts)) {
-      const { status, error = "", cause = "" } = await eventually(
+      const {
+        status,
+        error = "",
+        cause = "",
+      } = await eventually(
         () => machines.send(new DescribeExecutionCommand({ executionArn })),
         (execution) => execution.status !== "RUNNING",
         100_000,
