@@ -1,5 +1,6 @@
 /** `landfall status`: cells, edges, and what the accelerator does with them. */
 import pc from "picocolors";
+import type { InvalidSetting } from "../aws/settings.ts";
 import { roomIn } from "../core/slots/placement.ts";
 import type { ClosingSessions, DrainProgress } from "../schemas/events.ts";
 import { newTable } from "./table.ts";
@@ -24,6 +25,8 @@ export interface CellView {
   mode: string;
   /** Why the last publication failed, if it did. */
   trouble: string | undefined;
+  /** SSM parameters whose newest version is invalid, and which version is used. */
+  invalidSettings: InvalidSetting[];
   /** Free slots by kind. */
   room: { raw: number; tls: number };
   /** Why nothing is allocated or published, if the cell is halted. */
@@ -40,7 +43,7 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
   const { readCell } = await import("../aws/ledger/cells.ts");
   const { readEdges } = await import("../aws/ledger/edges.ts");
   const { observeAccelerator } = await import("../aws/accelerator.ts");
-  const { fleet, frozen, mode } = await loadSettings();
+  const { fleet, frozen, mode, invalid } = await loadSettings();
   return Promise.all(
     fleet.cells.map(async (cell) => {
       const { name, listenerArn } = cell;
@@ -77,6 +80,7 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
         halted: halt?.reason,
         frozen,
         mode,
+        invalidSettings: invalid,
         trouble: trouble?.reason,
         behind: copyFailures.map(({ region, reason, at }) => ({ region, reason, sinceMs: now - at })),
         structure: structure && {
@@ -93,6 +97,8 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
 export async function showStatus(asJson: boolean): Promise<void> {
   const cells = await viewStatus();
   if (asJson) return console.log(JSON.stringify(cells));
+  for (const { name, version, reason, usedVersion } of cells[0]?.invalidSettings ?? [])
+    console.log(pc.red(`${name}: version ${version} is invalid, version ${usedVersion} is used: ${reason}`));
   for (const { cell, generation, edges, room, halted, frozen, mode, trouble, behind, structure } of cells) {
     console.log(`cell ${cell}, generation ${generation}, room for ${room.raw} raw and ${room.tls} tls slots`);
     if (frozen) console.log(pc.yellow("frozen: nothing is published, and the accelerator is not written"));

@@ -39,7 +39,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
     });
 
   const readSettings = {
-    actions: ["ssm:GetParameters"],
+    actions: ["ssm:GetParameters", "ssm:GetParameterHistory"],
     resources: [`arn:aws:ssm:*:*:parameter/landfall/${$app.stage}/*`],
   };
   const readTenants = { actions: ["dynamodb:BatchGetItem"], resources: [tenants.arn] };
@@ -92,7 +92,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       permissions: [onLedger("GetItem", "Query", "BatchGetItem", "PutItem", "DeleteItem"), complete, putEvents],
     }),
     advanceStructure: make("AdvanceStructure", "advance-structure", {
-      permissions: [readSettings, onLedger("Query", "PutItem")],
+      permissions: [readSettings, onLedger("Query", "GetItem", "PutItem"), putEvents],
     }),
     forgetEdges: make("ForgetEdges", "forget-edges", {
       permissions: [

@@ -7,6 +7,7 @@ export const detailTypes = {
   edgeReport: "Edge Report",
   edgeHealth: "Edge Health",
   edgeReadiness: "Edge Readiness",
+  settingInvalid: "Setting Invalid",
   tenantServed: "Tenant Served",
   tenantRejected: "Tenant Rejected",
   tenantPending: "Tenant Pending",
@@ -112,6 +113,14 @@ export const EdgeReadiness = z.strictObject({
   ready: z.boolean(),
 });
 
+/** The newest version of an SSM parameter is invalid. An earlier version is used until a valid one is put. */
+export const SettingInvalid = z.strictObject({
+  name: z.string().describe("The parameter."),
+  version: z.number().int().describe("Its newest version."),
+  reason: z.string().describe("Why that version is invalid."),
+  usedVersion: z.number().int().describe("The version in use: the newest valid one."),
+});
+
 /** The controller's events by detail type. */
 export const controlEvents = {
   [detailTypes.tenantServed]: TenantServed,
@@ -120,6 +129,7 @@ export const controlEvents = {
   [detailTypes.tenantRemoved]: TenantRemoved,
   [detailTypes.tenantQuarantined]: TenantQuarantined,
   [detailTypes.edgeReadiness]: EdgeReadiness,
+  [detailTypes.settingInvalid]: SettingInvalid,
 };
 export type ControlEvent = {
   [Type in keyof typeof controlEvents]: { detailType: Type; detail: z.infer<(typeof controlEvents)[Type]> };

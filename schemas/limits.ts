@@ -140,6 +140,8 @@ export const auditLimits = {
 export const clientLimits = {
   /** Maximum age of settings: a freeze must work within seconds. AWS: Parameter Store allows 40 reads per second. */
   settingsMaxAgeMs: 5000,
+  /** Characters of the reason why a setting is invalid. AWS: an event holds 256 KiB. */
+  settingReasonCharactersMax: 500,
   /** Time-outs for a region's bucket that hangs: to connect, and to respond. */
   s3ConnectMs: 1000,
   s3RequestMs: 3000,

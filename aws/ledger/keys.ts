@@ -32,6 +32,8 @@ export const keys = {
   /** Notes of the referenced hashes. */
   references: "REFERENCES",
   reference: (at: number) => ({ pk: "REFERENCES", sk: String(at) }),
+  /** The last version of a setting that was announced as invalid. */
+  setting: (name: string) => ({ pk: "SETTINGS", sk: name }),
   /** Differences of one kind that the last audit found. */
   drift: (kind: string) => ({ pk: "DRIFT", sk: kind }),
   lease: (name: string) => ({ pk: `LEASE#${name}`, sk: "LEASE" }),

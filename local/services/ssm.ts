@@ -1,4 +1,4 @@
-/** Parameter Store: put, get by name and by path, delete. */
+/** Parameter Store: put, get by name and by path, history, delete. */
 import * as sdk from "@aws-sdk/client-ssm";
 import { AwsError } from "../gateway/error.ts";
 import { service } from "../gateway/service.ts";
@@ -6,6 +6,9 @@ import { service } from "../gateway/service.ts";
 const standardMax = 4096;
 /** Names of one GetParameters (API reference). */
 const namesMax = 10;
+/** Versions that are kept of a parameter (user guide), and versions of one GetParameterHistory (API reference). */
+const versionsMax = 100;
+const historyPageMax = 50;
 
 interface Parameter {
   name: string;
@@ -13,6 +16,8 @@ interface Parameter {
   value: string;
   version: number;
   at: Date;
+  /** Earlier versions, oldest first. */
+  earlier: Omit<Parameter, "earlier">[];
 }
 
 export class Ssm {
@@ -25,15 +30,17 @@ export class Ssm {
   }
 
   put(region: string, name: string, value: string, type: Parameter["type"] = "String"): number {
-    const version = (this.#parameters.get(`${region} ${name}`)?.version ?? 0) + 1;
-    this.#parameters.set(`${region} ${name}`, { name, type, value, version, at: new Date() });
+    const last = this.#parameters.get(`${region} ${name}`);
+    const version = (last?.version ?? 0) + 1;
+    const earlier = last === undefined ? [] : [...last.earlier, last].slice(1 - versionsMax);
+    this.#parameters.set(`${region} ${name}`, { name, type, value, version, at: new Date(), earlier });
     return version;
   }
 
   service() {
     const arn = (region: string, name: string) =>
       `arn:aws:ssm:${region}:${this.#account}:parameter/${name.replace(/^\//, "")}`;
-    const shown = (region: string, { name, type, value, version, at }: Parameter) => ({
+    const shown = (region: string, { name, type, value, version, at }: Omit<Parameter, "earlier">) => ({
       Name: name,
       Type: type,
       Value: value,
@@ -59,6 +66,7 @@ export class Ssm {
         PutParameter: "Name Value Type Overwrite Tier Description DataType",
         GetParameter: "Name WithDecryption",
         GetParameters: "Names WithDecryption",
+        GetParameterHistory: "Name WithDecryption MaxResults NextToken",
         GetParametersByPath: "Path Recursive WithDecryption MaxResults",
         DescribeParameters: "MaxResults",
       },
@@ -95,6 +103,19 @@ export class Ssm {
           return {
             Parameters: found.map((parameter) => shown(region, parameter)),
             InvalidParameters: Names.filter((name) => !this.#parameters.has(`${region} ${name}`)),
+          };
+        },
+        GetParameterHistory: ({ Name, MaxResults = historyPageMax, NextToken = "0" }, { region }) => {
+          const parameter = find(region, Name!);
+          const from = Number(NextToken);
+          const page = [...parameter.earlier, parameter].slice(from, from + MaxResults);
+          const next = from + page.length <= parameter.earlier.length ? String(from + page.length) : undefined;
+          return {
+            Parameters: page.map((version) => {
+              const { ARN: _, ...described } = shown(region, version);
+              return { ...described, Labels: [], Tier: "Standard", Policies: [] };
+            }),
+            NextToken: next,
           };
         },
         GetParametersByPath: ({ Path, Recursive }, { region }) => {

@@ -244,6 +244,36 @@ describe("a region that can't be written", () => {
   });
 });
 
+describe("a setting with a typo", () => {
+  it.each([
+    ["freeze", "oops"],
+    ["fleet", "{"],
+    ["structures", "[]"],
+  ])("in %s stops nothing, is in the status and on the bus, and the last good value is used", async (name, typo) => {
+    const { readAnnouncedVersion } = await import("../../aws/ledger/settings.ts");
+    const Name = `/landfall/local/${name}`;
+    const put = async (Value: string) =>
+      (await ssm.send(new PutParameterCommand({ Name, Value, Overwrite: true }))).Version!;
+    const { Parameter: good } = await ssm.send(new GetParameterCommand({ Name }));
+    await put(`${typo}1`);
+    const version = await put(typo);
+    await sleep(settingsMs);
+    const next = (await world.view("acme"))!.generation + 1;
+    await world.put(world.record("acme", { protocols: { tls: 3080, ssh: 3000 + next } }));
+    await world.settled("acme", "Admitted", next);
+    expect((await cellNamed("c1")).invalidSettings).toMatchObject([
+      { name: Name, version, usedVersion: good!.Version, reason: expect.any(String) },
+    ]);
+    await run("reconcile");
+    expect(await readAnnouncedVersion(Name)).toBe(version);
+    await put(good!.Value!);
+    await eventually(
+      () => cellNamed("c1"),
+      ({ invalidSettings }) => invalidSettings.length === 0,
+    );
+  });
+});
+
 describe("an object of a bucket", () => {
   it.each([
     ["overwritten", (Bucket: string, Key: string) => new PutObjectCommand({ Bucket, Key, Body: "junk" })],

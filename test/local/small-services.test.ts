@@ -12,7 +12,9 @@ import {
   GetParameterCommand,
   GetParametersByPathCommand,
   GetParametersCommand,
+  type ParameterHistory,
   PutParameterCommand,
+  paginateGetParameterHistory,
   SSMClient,
 } from "@aws-sdk/client-ssm";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
@@ -81,6 +83,21 @@ describe("SSM", () => {
     expect(await errorName(far.send(new GetParameterCommand({ Name: "/a/b/c" })))).toBe("ParameterNotFound");
     await client.send(new DeleteParameterCommand({ Name: "/a/b/c" }));
     expect(await errorName(client.send(new GetParameterCommand({ Name: "/a/b/c" })))).toBe("ParameterNotFound");
+  });
+});
+
+describe("SSM's history", () => {
+  it("has the versions of a parameter, oldest first, at most a hundred, 50 a page", async () => {
+    const client = new SSMClient(gateway.client());
+    const Name = "/history/x";
+    for (let value = 1; value <= 120; value++)
+      await client.send(new PutParameterCommand({ Name, Value: String(value), Type: "String", Overwrite: true }));
+    const pages: ParameterHistory[][] = [];
+    for await (const { Parameters = [] } of paginateGetParameterHistory({ client }, { Name })) pages.push(Parameters);
+    expect(pages.map(({ length }) => length)).toEqual([50, 50]);
+    const versions = pages.flat();
+    expect(versions.map(({ Version }) => Version)).toEqual(Array.from({ length: 100 }, (_, index) => index + 21));
+    expect(versions.every(({ Value, Version }) => Value === String(Version))).toBe(true);
   });
 });
 
