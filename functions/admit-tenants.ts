@@ -16,6 +16,7 @@ import {
   type AdmissionPlan,
   admit,
   isSameRefusal,
+  mustWait,
   refuse,
   slotsWanted,
 } from "../core/admission/admit.ts";
@@ -24,7 +25,7 @@ import { claimField, claimInWords } from "../core/admission/claims.ts";
 import { absent } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
-import { LedgerBehindError, RowChangedError } from "../core/errors.ts";
+import { RowChangedError } from "../core/errors.ts";
 import type { Batch, Outcome } from "../core/rollout/batch.ts";
 import { bucketOf } from "../core/routes/buckets.ts";
 import { routeBytes } from "../core/routes/routes.ts";
@@ -47,7 +48,7 @@ export const handler = shell(RolloutInput, async ({ batchId }) => {
   const earlier = batch.outcomes ?? [];
   const done = new Set(earlier.map(({ tenantId }) => tenantId));
   const cells = await readCells(fleet);
-  const facts = await readFacts(
+  const { facts, waiting } = await readFacts(
     batch.tenantIds.filter((tenantId) => !done.has(tenantId)),
     fleet,
     cells,
@@ -59,7 +60,10 @@ export const handler = shell(RolloutInput, async ({ batchId }) => {
     const reservation = { cell: cell.name, slots: slots.get(tenantId)!.slots };
     return { tenantId, reservation, outcome: outcomes[index]!, changed: changed.has(tenantId) };
   });
-  const progress = progressOf({ earlier, processed });
+  const unplaced = waiting.map((tenantId): Processed => {
+    return { tenantId, reservation: batch.reserved?.[tenantId], outcome: "deferred", changed: false };
+  });
+  const progress = progressOf({ earlier, processed: [...processed, ...unplaced] });
   for (const { cell, tenants } of progress.dirty) await markDirty(cell, batch, tenants);
   await saveProgress(batch, progress, Date.now());
   const deferred = progress.deferred.length;
@@ -67,24 +71,25 @@ export const handler = shell(RolloutInput, async ({ batchId }) => {
   return { batchId, cells: progress.dirty.map(({ cell }) => cell), deferred };
 });
 
-/** @throws LedgerBehindError when a cell is halted */
 async function readCells(fleet: Fleet): Promise<Map<string, { cell: Cell; state: CellState; edges: string[] }>> {
   const cells = await Promise.all(
     fleet.cells.map(async (cell) => {
       const [state, edges] = await Promise.all([readCell(cell.name), readEdges(cell.name)]);
-      if (state.halt !== undefined) throw new LedgerBehindError(state.halt.reason);
       return [cell.name, { cell, state, edges: edges.map(({ address }) => address) }] as const;
     }),
   );
   return new Map(cells);
 }
 
-/** Reads the ledger's rows before the records: after a change in between, the write fails and no decision is wrong. */
+/**
+ * Reads the ledger's rows before the records: after a change in between, the write fails and no decision is wrong. Tenants
+ * without a cell are `waiting`.
+ */
 async function readFacts(
   tenantIds: string[],
   fleet: Fleet,
   cells: Awaited<ReturnType<typeof readCells>>,
-): Promise<AdmissionFacts[]> {
+): Promise<{ facts: AdmissionFacts[]; waiting: string[] }> {
   const rows = await readTenantRows(tenantIds);
   const inputs = await readRecords(tenantIds);
   const edges = new Set([...cells.values()].flatMap((cell) => cell.edges));
@@ -93,21 +98,31 @@ async function readFacts(
     const record = input === undefined ? undefined : validateRecord(input, fleet, edges);
     return { tenantId, row: rows.get(tenantId), hash: hashOf(input), record };
   });
-  const rooms = [...cells.values()].map(({ cell, state: { counters } }) => {
-    return { cell, room: { raw: roomIn(cell, "raw", counters.raw), tls: roomIn(cell, "tls", counters.tls) } };
+  const rooms = [...cells.values()].map(({ cell, state: { counters, halt } }) => {
+    const room = { raw: roomIn(cell, "raw", counters.raw), tls: roomIn(cell, "tls", counters.tls) };
+    return { cell, room, isHalted: halt !== undefined };
   });
   const placed = placeTenants(read, rooms);
   const now = Date.now();
   const wanted = new Map<string, number>(); // bytes in each bucket for earlier tenants of this batch
-  return read.map((facts) => {
-    const cell = placed.get(facts.tenantId)!;
+  const namesHeld = rooms.some(({ isHalted }) => isHalted);
+  const waiting: string[] = [];
+  const facts = read.flatMap((facts) => {
+    const placement = placed.get(facts.tenantId)!;
+    if ("waits" in placement) {
+      defer(facts.tenantId, placement.waits);
+      waiting.push(facts.tenantId);
+      return [];
+    }
+    const { cell } = placement;
     const bucket = bucketOf(facts.tenantId);
     const before = wanted.get(`${cell.name} ${bucket}`) ?? 0;
     if (facts.record?.ok) wanted.set(`${cell.name} ${bucket}`, before + routeBytes(facts.record.record, cell));
     const used = cells.get(cell.name)!.state.commit?.sizes?.[bucket] ?? 0;
     const bucketRoom = snapshotLimits.bucketBytesMax - snapshotLimits.bucketHeadroomBytes - used - before;
-    return { ...facts, cell, platformDomains: fleet.platformDomains, bucketRoom, now };
+    return [{ ...facts, cell, platformDomains: fleet.platformDomains, namesHeld, bucketRoom, now }];
   });
+  return { facts, waiting };
 }
 
 const hashOf = (input: unknown) => (input === undefined ? absent : sha256(canonicalJson(plain(input))));
@@ -183,8 +198,9 @@ async function processOne(facts: AdmissionFacts, slots: Slots): Promise<Outcome 
   }
 }
 
-function defer(tenantId: string, error: unknown): "deferred" {
-  logger.warn("tenant deferred to the next attempt", { tenantId: tenantId.slice(0, 100), error: error as Error });
+function defer(tenantId: string, why: unknown): "deferred" {
+  const cause = why instanceof Error ? { error: why } : { reason: String(why) };
+  logger.warn("tenant deferred to the next attempt", { tenantId: tenantId.slice(0, 100), ...cause });
   return "deferred";
 }
 
@@ -201,13 +217,14 @@ async function changedSince(facts: AdmissionFacts[], outcomes: (Outcome | "defer
   return new Set(written.filter((tenantId) => hashOf(records.get(tenantId)) !== hashes.get(tenantId)));
 }
 
-async function admitOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<Outcome> {
+async function admitOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<Outcome | "deferred"> {
   if (full.length > 0) {
     const reason = `CellFull: cell ${facts.cell.name} has no free slot for ${full.join(", ")}`;
     return write(refuse(facts, "Pending", [reason], slots), facts);
   }
   const plan = admit(facts, slots);
   if (plan.kind === "unchanged") return outcomeOf(facts, plan.row);
+  if (mustWait(facts, plan)) return defer(facts.tenantId, "a cell is halted: no new name is given");
   const applied = await applyAdmission(plan, facts.row, facts.now);
   if (applied.ok) return outcomeOf(facts, plan.row);
   const reasons = applied.claims.map(

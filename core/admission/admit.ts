@@ -18,6 +18,11 @@ export interface AdmissionFacts {
   record: Validated | undefined;
   cell: Cell;
   platformDomains: string[];
+  /**
+   * A cell is halted, perhaps because the ledger was restored from a backup: then claims of its tenants may be missing, and
+   * no new name may be given to anybody.
+   */
+  namesHeld: boolean;
   /** Bytes that the tenant's route bucket may still grow by. */
   bucketRoom: number;
   /** Milliseconds since 1970. */
@@ -71,6 +76,9 @@ function sparesFor(row: TenantRow | undefined, protocols: string[], cell: Cell):
   }
   return given;
 }
+
+/** Whether a plan must wait until no cell is halted. */
+export const mustWait = ({ namesHeld }: AdmissionFacts, plan: AdmissionPlan) => namesHeld && plan.claim.length > 0;
 
 /** Decides a tenant's new state. `fresh` are slots reserved for `slotsWanted`, by protocol. */
 export function admit(facts: AdmissionFacts, fresh: Record<string, Reserved>): Admission {

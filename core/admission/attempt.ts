@@ -5,8 +5,8 @@ import type { Outcome, Reservation } from "../rollout/batch.ts";
 /** What an attempt did with one tenant. */
 export interface Processed {
   tenantId: string;
-  /** Slots that were reserved for it, and where. */
-  reservation: Reservation;
+  /** Slots that were reserved for it, and where; undefined when there are none. */
+  reservation: Reservation | undefined;
   /** The written decision; `deferred` when the row changed meanwhile or a call failed temporarily. */
   outcome: Outcome | "deferred";
   /** The record changed between the read and the write, so that it has to be read again. */
@@ -42,7 +42,7 @@ export function progressOf({ earlier, processed }: Attempt): Progress {
     reserved: Object.fromEntries(
       deferred
         .filter(({ outcome }) => outcome === "deferred")
-        .map(({ tenantId, reservation }) => [tenantId, reservation]),
+        .flatMap(({ tenantId, reservation }) => (reservation === undefined ? [] : [[tenantId, reservation]])),
     ),
     dirty: touched.map((cell) => ({
       cell,

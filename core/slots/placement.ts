@@ -8,7 +8,12 @@ import { kindOf, kindOfSlot, type SlotKind, slotKinds, slotsIn } from "./numberi
 export interface CellRoom {
   cell: Cell;
   room: Record<SlotKind, number>;
+  /** A halted cell admits nobody; the other cells do. */
+  isHalted?: boolean;
 }
+
+/** A tenant's cell, or why it must wait for one: that is no verdict on its record. */
+export type Placement = { cell: Cell } | { waits: string };
 
 /** Free slots of a kind: those never used, and those given back. */
 export const roomIn = (cell: Cell, kind: SlotKind, { taken, free }: { taken: number; free: number }) =>
@@ -29,24 +34,36 @@ const isSettled = (row: TenantRow | undefined): row is TenantRow =>
 
 /**
  * The cell of each tenant, in the order of the tenants: its current cell, or else the cell with the most room for all
- * protocols of its record. Room that one tenant gets is not offered to the next.
+ * protocols of its record. Room that one tenant gets is not offered to the next. A tenant of a cell that is halted or has
+ * gone waits alone.
  */
 export function placeTenants(
   tenants: { tenantId: string; row: TenantRow | undefined; record: Validated | undefined }[],
   rooms: CellRoom[],
-): Map<string, Cell> {
-  const cells = new Map(rooms.map(({ cell, room }) => [cell.name, { cell, room: { ...room } }]));
-  const placed = new Map<string, Cell>();
+): Map<string, Placement> {
+  const cells = new Map(rooms.map((cell) => [cell.cell.name, { ...cell, room: { ...cell.room } }]));
+  const open = [...cells.values()].filter(({ isHalted }) => !isHalted);
+  const placed = new Map<string, Placement>();
   for (const { tenantId, row, record } of tenants) {
     const home = isSettled(row) ? cells.get(row.cell) : undefined;
-    if (isSettled(row) && home === undefined) throw new Error(`cell ${row.cell} of ${tenantId} is not in the fleet`);
+    const waits = waitsFor(row, home, open);
+    if (waits !== undefined) {
+      placed.set(tenantId, { waits });
+      continue;
+    }
     const kinds = record?.ok ? Object.keys(record.record.protocols).map(kindOf) : [];
     const wanted = { raw: kinds.filter((kind) => kind === "raw").length, tls: kinds.includes("tls") ? 1 : 0 };
-    const chosen = home ?? roomiest([...cells.values()], wanted, row);
-    placed.set(tenantId, chosen.cell);
+    const chosen = home ?? roomiest(open, wanted, row);
+    placed.set(tenantId, { cell: chosen.cell });
     if (home === undefined) for (const kind of slotKinds) chosen.room[kind] -= wanted[kind];
   }
   return placed;
+}
+
+function waitsFor(row: TenantRow | undefined, home: CellRoom | undefined, open: CellRoom[]): string | undefined {
+  if (!isSettled(row)) return open.length === 0 ? "every cell is halted" : undefined;
+  if (home === undefined) return `its cell ${row.cell} is not in the fleet`;
+  return home.isHalted ? `its cell ${row.cell} is halted` : undefined;
 }
 
 /**

@@ -5,6 +5,7 @@ import {
   type AdmissionPlan,
   admit,
   isSameRefusal,
+  mustWait,
   refuse,
   slotsWanted,
   writesOf,
@@ -26,6 +27,7 @@ const facts = (row: TenantRow | undefined, value: TenantRecord | undefined): Adm
   record: value === undefined ? undefined : validateRecord(value, fleet),
   cell,
   platformDomains: fleet.platformDomains,
+  namesHeld: false,
   bucketRoom: 1_000_000,
   now: 1000,
 });
@@ -235,6 +237,17 @@ describe("admit", () => {
         }
       }),
     );
+  });
+});
+
+describe("mustWait", () => {
+  it("holds back a plan that gives a new name while names are held, and no other plan", () => {
+    const held = (row: TenantRow | undefined, value: TenantRecord) => ({ ...facts(row, value), namesHeld: true });
+    const first = step(undefined, record()) as AdmissionPlan;
+    expect(mustWait(held(undefined, record()), first)).toBe(true);
+    expect(mustWait(facts(undefined, record()), first)).toBe(false);
+    const moved = record({ backends: { "us-west-2": ["10.0.0.99"] } });
+    expect(mustWait(held(first.row, moved), step(first.row, moved) as AdmissionPlan)).toBe(false);
   });
 });
 

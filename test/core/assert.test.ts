@@ -30,7 +30,15 @@ function lawBroken(call: () => void): number | "none" {
 }
 
 const admitted = (row: TenantRow | undefined, changes = {}) => {
-  const facts = { tenantId: "acme", row, hash: JSON.stringify(changes), cell, platformDomains: [], bucketRoom: 1e6 };
+  const facts = {
+    tenantId: "acme",
+    row,
+    hash: JSON.stringify(changes),
+    cell,
+    platformDomains: [],
+    namesHeld: false,
+    bucketRoom: 1e6,
+  };
   const fresh = { tls: { slot: 20_000, free: false }, ssh: { slot: 0, free: false } };
   return admit(
     { ...facts, record: { ok: true, record: record(changes) }, now: 1 },

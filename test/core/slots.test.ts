@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { validateRecord } from "../../core/admission/validate.ts";
-import { placeTenants } from "../../core/slots/placement.ts";
+import { type Placement, placeTenants } from "../../core/slots/placement.ts";
 import { shareOut } from "../../core/slots/pools.ts";
 import { cell, fleet, record } from "../fixtures/fleet.ts";
 
@@ -63,6 +63,7 @@ describe("placeTenants", () => {
     { cell, room: { raw: 1, tls: 10 } },
     { cell: second, room: { raw: 3, tls: 10 } },
   ];
+  const nameOf = (placement: Placement) => ("cell" in placement ? placement.cell.name : placement.waits);
   const tenant = (tenantId: string, row?: TenantRow) => ({
     tenantId,
     row,
@@ -74,10 +75,23 @@ describe("placeTenants", () => {
       ["a", "b", "c", "d"].map((id) => tenant(id)),
       rooms,
     );
-    expect([...placed.values()].map(({ name }) => name)).toEqual(["c2", "c2", "c1", "c2"]);
+    expect([...placed.values()].map(nameOf)).toEqual(["c2", "c2", "c1", "c2"]);
+  });
+  it("places new tenants in cells that are not halted, and lets those of a halted cell wait alone", () => {
+    const halted = [rooms[0]!, { ...rooms[1]!, isHalted: true }];
+    const row = { cell: "c2", slots: { ssh: 1 } } as unknown as TenantRow;
+    const placed = placeTenants([tenant("a", row), tenant("b"), tenant("c")], halted);
+    expect([...placed.values()].map(nameOf)).toEqual(["its cell c2 is halted", "c1", "c1"]);
+    const all = halted.map((room) => ({ ...room, isHalted: true }));
+    expect(placeTenants([tenant("a")], all).get("a")).toEqual({ waits: "every cell is halted" });
+  });
+  it("lets a tenant wait whose cell is not in the fleet any more, and places the others", () => {
+    const row = { cell: "gone", slots: { ssh: 1 } } as unknown as TenantRow;
+    const placed = placeTenants([tenant("a", row), tenant("b")], rooms);
+    expect([...placed.values()].map(nameOf)).toEqual(["its cell gone is not in the fleet", "c2"]);
   });
   it("leaves a tenant that has slots in its cell", () => {
     const row = { cell: "c1", slots: { ssh: 1 } } as unknown as TenantRow;
-    expect(placeTenants([tenant("a", row)], rooms).get("a")?.name).toBe("c1");
+    expect(nameOf(placeTenants([tenant("a", row)], rooms).get("a")!)).toBe("c1");
   });
 });

@@ -19,7 +19,7 @@ import { domain, homeRegion, World } from "./world.ts";
 const root = path.resolve(import.meta.dirname, "../..");
 /** Functions cache settings for seconds, and these tests mostly wait for that. */
 vi.setConfig({ testTimeout: 120_000 });
-const names = ["acme", "globex", "early", "late", "gone", "fresh", "odd", "while-bad"];
+const names = ["acme", "globex", "early", "late", "gone", "fresh", "odd", "while-bad", "newcomer"];
 /** Functions cache settings for five seconds. */
 const settingsMs = 5500;
 
@@ -271,6 +271,24 @@ describe("a setting with a typo", () => {
       () => cellNamed("c1"),
       ({ invalidSettings }) => invalidSettings.length === 0,
     );
+  });
+});
+
+describe("a halted cell", () => {
+  it("stops its own changes and new names, while the other cell's tenants change and are served", async () => {
+    const { halt, resume } = await import("../../aws/ledger/cells.ts");
+    const { cell, generation } = (await world.view("acme"))!;
+    const other = cell === "c1" ? "c2" : "c1";
+    await halt(other, "a test", Date.now());
+    await world.put(world.record("newcomer", { protocols: { tls: 3080, ssh: 3023 } }));
+    await world.put(world.record("acme", { protocols: { tls: 3080, ssh: 3123 } }));
+    await world.settled("acme", "Admitted", generation + 1);
+    await sleep(2000);
+    expect(await world.view("newcomer")).toMatchObject({ state: "New" });
+    await resume(other);
+    await world.settled("newcomer", "Admitted");
+    await world.remove("newcomer");
+    await world.settled("newcomer", "Removed");
   });
 });
 
