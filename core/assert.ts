@@ -6,6 +6,7 @@ import { snapshotLimits } from "../schemas/limits.ts";
 import type { Route } from "../schemas/snapshot.ts";
 import type { AdmissionPlan } from "./admission/admit.ts";
 import type { TenantRow } from "./admission/tenant-row.ts";
+import { canonicalJson } from "./canonical.ts";
 import type { EdgeRow } from "./edges/edge.ts";
 import type { Change, Observed } from "./failover/plan.ts";
 import type { Commit } from "./publishing/commit.ts";
@@ -98,8 +99,12 @@ function assertRouteOf({ tenantId, slots, claims, generation }: TenantRow, route
 
 const namesOf = (route: Route) => [...route.hostnames, ...(route.wildcard === undefined ? [] : [route.wildcard])];
 
+const of = (routes: Route[], tenantId: string) =>
+  routes.filter((route) => route.tenantId === tenantId).toSorted((a, b) => a.slot - b.slot);
+const isSame = (a: Route[], b: Route[]) => canonicalJson(a) === canonicalJson(b);
+
 /** A publication, right before its objects are put and it is committed over `live`. */
-export function assertPublishPlan({ objects, refused, commit }: PublishPlan, live: Commit | undefined): void {
+export function assertPublishPlan({ objects, withheld, commit }: PublishPlan, live: Commit | undefined): void {
   const { generation, incarnation, routes } = commit;
   if (live !== undefined && commit !== live) {
     holds(3, generation === live.generation + 1, () => `generation ${generation} follows ${live.generation}`);
@@ -109,9 +114,9 @@ export function assertPublishPlan({ objects, refused, commit }: PublishPlan, liv
   const put = new Map(objects.map(({ bucket, hash }) => [bucket, hash]));
   for (const [bucket, hash] of routes.entries())
     holds(4, hash === (put.get(bucket) ?? live?.routes[bucket]), () => `bucket ${bucket} changes without an object`);
-  for (const { bucket } of refused)
-    holds(4, routes[bucket] === live?.routes[bucket], () => `bucket ${bucket} was refused and changes`);
-  for (const { bucket, routes: list } of objects) {
+  for (const { bucket, routes: list, before } of objects) {
+    for (const { tenantId } of withheld.find((refused) => refused.bucket === bucket)?.tenants ?? [])
+      holds(4, isSame(of(list, tenantId), of(before, tenantId)), () => `${tenantId} was refused and changes`);
     const slots = list.map(({ slot }) => slot);
     holds(1, new Set(slots).size === slots.length, () => `bucket ${bucket} has a slot twice`);
     const owners = new Map<string, string>();

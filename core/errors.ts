@@ -10,11 +10,6 @@ export class LeaseHeldError extends Error {
   override readonly name = "LeaseHeldError";
 }
 
-/** The gate refused a snapshot: it changes routes that did not change in the ledger. */
-export class GateRefusedError extends Error {
-  override readonly name = "GateRefusedError";
-}
-
 /** The ledger is behind the manifests (restored from a backup): nothing is allocated or published until a rebuild. */
 export class LedgerBehindError extends Error {
   override readonly name = "LedgerBehindError";
@@ -33,7 +28,6 @@ export class NotConvergedError extends Error {
 export const workflowErrors = [
   RowChangedError,
   LeaseHeldError,
-  GateRefusedError,
   LedgerBehindError,
   NotConvergedError,
   NotCoveredError,

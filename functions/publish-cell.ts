@@ -5,12 +5,18 @@ import { holdLease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { logger } from "../aws/logger.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { copyToRegions } from "../control/publishing/copies.ts";
-import { carryOut, decide, readCellUnlessBehind, readPublishFacts } from "../control/publishing/publication.ts";
+import {
+  carryOut,
+  changesOf,
+  decide,
+  readCellUnlessBehind,
+  readPublishFacts,
+} from "../control/publishing/publication.ts";
 import { isFailing, newPublisher, type Publisher } from "../control/publishing/publisher.ts";
 import { evaluateWaits } from "../control/rollout/waits.ts";
 import { LeaseHeldError } from "../core/errors.ts";
 import type { Commit } from "../core/publishing/commit.ts";
-import { sameStructure } from "../core/publishing/plan.ts";
+import { sameStructure, withheldAfter, withheldInWords } from "../core/publishing/plan.ts";
 import { structureOf } from "../core/publishing/structure.ts";
 import { publishLimits } from "../schemas/limits.ts";
 import { PublishInput } from "../schemas/workflows.ts";
@@ -64,23 +70,35 @@ async function drain(publisher: Publisher, hasTime: () => boolean): Promise<Drai
   const { copyFailures: failing } = state;
   const isWell = (region: string) => !isFailing(region, failing);
   let live = state.commit;
+  let { withheld } = state;
   let commits = 0;
-  for (let batches = await readDirty(cell); needsCommit(state, live, batches); batches = await readDirty(cell)) {
+  let isFirst = true;
+  for (
+    let batches = await readDirty(cell);
+    (isFirst && withheld.length > 0) || needsCommit(state, live, batches);
+    batches = await readDirty(cell)
+  ) {
     if (live !== undefined && !hasTime()) break;
     if (!(await holdLease(lease, leaseMs, Date.now())))
       throw new LeaseHeldError(`lost the publisher's lease of ${cell}`);
-    const plan = decide(cell, await readPublishFacts(publisher, state, live, batches));
-    const outcome = await carryOut(publisher, plan, live, batches);
+    const facts = await readPublishFacts(publisher, state, live, changesOf(batches, withheld, isFirst));
+    const plan = decide(facts);
+    const after = withheldAfter(withheld, new Set(facts.buckets.map(({ bucket }) => bucket)), plan);
+    const outcome = await carryOut(publisher, plan, live, batches, { before: withheld, after });
     if (outcome === "lost") throw new LeaseHeldError(`another publisher took cell ${cell} over`);
     if (outcome === "stale") continue; // a batch was marked again: the next plan reads it
     if (plan.commit !== live)
       logger.info("committed", { cell, generation: plan.commit.generation, batches: batches.length });
+    if (plan.commit !== live || batches.length > 0) commits++;
     live = plan.commit;
-    commits++;
+    withheld = after;
+    isFirst = false;
     await copyToRegions(publisher, live, failing, isWell);
   }
   await copyToRegions(publisher, live!, failing, isWell);
-  if (state.trouble !== undefined) await clearTrouble(cell);
+  const trouble = withheldInWords(withheld).join(". ").slice(0, failureCharactersMax);
+  if (trouble !== "" && trouble !== state.trouble?.reason) await noteTrouble(cell, trouble, Date.now());
+  if (trouble === "" && state.trouble !== undefined) await clearTrouble(cell);
   return { live: live!, commits, failing };
 }
 

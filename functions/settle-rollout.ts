@@ -1,16 +1,19 @@
 /**
  * Writes a batch's result to each tenant's status and sends it on the bus: once per generation, again when all edges serve
- * what only some did, and rarely twice. `lacking` counts the edges that the batch still waits for.
+ * what only some did, and rarely twice. `lacking` counts what the batch still waits for: edges, and tenants that the gate
+ * withholds.
  */
 import { putEvents } from "../aws/events.ts";
 import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Coverage, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
+import { readCell } from "../aws/ledger/cells.ts";
 import { readEdges } from "../aws/ledger/edges.ts";
 import { markAnnounced, readTenant, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
 import { removeWait } from "../aws/ledger/waits.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { NotCoveredError } from "../core/errors.ts";
+import { whyWithheld } from "../core/publishing/plan.ts";
 import type { Batch, Outcome } from "../core/rollout/batch.ts";
 import { type Announced, isNews, regionsServed, servedBy } from "../core/rollout/settle.ts";
 import { acksOf, evaluateEvery, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/waits.ts";
@@ -33,9 +36,9 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
     if (covered === undefined) throw new NotCoveredError(`batch ${batchId} is in no commit of cell ${cell} yet`);
-    const edges = await readEdges(cell);
+    const [edges, { withheld }] = await Promise.all([readEdges(cell), readCell(cell)]);
     const wait = evaluateWait(covered.generation, edges, Date.now());
-    lacking += wait.missing.length;
+    lacking += wait.missing.length + tenants.filter(({ tenantId }) => whyWithheld(withheld, tenantId)).length;
     await saveAcks(cell, batchId, acksOf(covered.generation, edges));
     // Backends are stopped after a removal event, so that silent edges count here: they may still serve.
     const gone = evaluateEvery(covered.generation, edges);
@@ -48,6 +51,7 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
           outcome,
           covered,
           forTenant(outcome.state === "Removed" ? gone : wait, edges, outcome.tenantId),
+          whyWithheld(withheld, outcome.tenantId),
         ),
       ),
     );
@@ -73,18 +77,27 @@ const isRefused = ({ state }: Outcome) => state === "Rejected" || state === "Pen
 const isServable = (outcome: Outcome) =>
   outcome.state !== "none" && (!isRefused(outcome) || outcome.admitted !== undefined);
 
-function statusOf(batchId: string, batch: Batch, outcome: Outcome, covered: Coverage, wait: WaitOutcome): TenantStatus {
-  return {
+function statusOf(
+  batchId: string,
+  batch: Batch,
+  outcome: Outcome,
+  covered: Coverage,
+  wait: WaitOutcome,
+  withheld: string | undefined,
+): TenantStatus {
+  const missing = wait.missing.map(({ edgeId, region, reason }) => `${edgeId} (${region}): ${reason}`);
+  const base = {
     observedGeneration: isRefused(outcome) ? (outcome.admitted ?? 0) : outcome.generation,
     snapshotGeneration: covered.generation,
-    served: servedBy(wait),
-    ...regionsServed(wait),
-    missing: wait.missing.map(({ edgeId, region, reason }) => `${edgeId} (${region}): ${reason}`),
     batchId,
     startedAt: batch.startedAt,
     committedAt: covered.committedAt,
     settledAt: Date.now(),
   };
+  const { regions, regionsCounted } = regionsServed(wait);
+  return withheld === undefined
+    ? { ...base, served: servedBy(wait), regions, regionsCounted, missing }
+    : { ...base, served: "none", regions: [], regionsCounted, missing: [`not published: ${withheld}`] };
 }
 
 /** Writes the status and returns the event to send, unless it or a newer one was sent before. */

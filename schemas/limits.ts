@@ -78,6 +78,9 @@ export const publishLimits = {
   batchesPerCommitMax: 45,
   /** Characters of a failure's reason that the ledger keeps for the status. */
   failureCharactersMax: 500,
+  /** Tenants and reasons that are kept of a bucket's refused changes: the audit finds the others. */
+  withheldTenantsMax: 200,
+  withheldReasonsMax: 5,
 } as const;
 
 /** Edges and their reports. */

@@ -1,11 +1,14 @@
 /** A cell's own items, read together: the live commit, slot counters, and problems that block publishing. */
-import { DeleteCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
+import { DeleteCommand, PutCommand, TransactWriteCommand } from "@aws-sdk/lib-dynamodb";
+import { LeaseHeldError } from "../../core/errors.ts";
 import type { Commit } from "../../core/publishing/commit.ts";
+import type { Withheld } from "../../core/publishing/plan.ts";
 import type { StructureState } from "../../core/publishing/structure.ts";
 import type { SlotKind } from "../../core/slots/numbering.ts";
-import { documents, isConditionFailed } from "../documents.ts";
+import { documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
+import { isHeld, type Lease } from "./leases.ts";
 import { queryAll } from "./query.ts";
 import type { Counter } from "./slots.ts";
 
@@ -32,6 +35,8 @@ export interface CellState {
   trouble: Halt | undefined;
   copyFailures: CopyFailure[];
   structure: { state: StructureState; version: number } | undefined;
+  /** Changes that the gate refused, at most one entry for each bucket, in order. */
+  withheld: Withheld[];
 }
 
 export async function readCell(cell: string): Promise<CellState> {
@@ -50,6 +55,9 @@ export async function readCell(cell: string): Promise<CellState> {
     trouble: items.get(keys.trouble(cell).sk) as Halt | undefined,
     copyFailures: [...items.values()].filter(({ sk }) => sk.startsWith("COPY#")) as unknown as CopyFailure[],
     structure: structure as CellState["structure"],
+    withheld: [...items.values()]
+      .flatMap(({ sk, withheld }) => (sk.startsWith("WITHHELD#") ? [withheld as Withheld] : []))
+      .sort((a, b) => a.bucket - b.bucket),
   };
 }
 
@@ -90,5 +98,26 @@ export async function saveStructure(cell: string, state: StructureState, expecte
   } catch (error) {
     if (isConditionFailed(error)) return false;
     throw error;
+  }
+}
+
+/**
+ * Writes what is withheld of a bucket, or that nothing is, if the lease is still ours.
+ * @throws LeaseHeldError when another publisher took it
+ */
+export async function saveWithheld(
+  cell: string,
+  bucket: number,
+  withheld: Withheld | undefined,
+  lease: Lease,
+): Promise<void> {
+  const Key = keys.withheld(cell, bucket);
+  const write =
+    withheld === undefined ? { Delete: { TableName, Key } } : { Put: { TableName, Item: { ...Key, withheld } } };
+  try {
+    await documents.send(new TransactWriteCommand({ TransactItems: [{ ConditionCheck: isHeld(lease) }, write] }));
+  } catch (error) {
+    if (failedConditions(error) === undefined) throw error;
+    throw new LeaseHeldError(`another publisher took cell ${cell} over`, { cause: error });
   }
 }

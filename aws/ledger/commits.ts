@@ -7,7 +7,7 @@ import { environment } from "../settings.ts";
 import type { RouteItem } from "./admission.ts";
 import { coverBatches, type DirtyBatch } from "./dirty-set.ts";
 import { keys } from "./keys.ts";
-import type { Lease } from "./leases.ts";
+import { isHeld, type Lease } from "./leases.ts";
 import { queryAll } from "./query.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
@@ -64,12 +64,7 @@ export async function commitGeneration(
         TransactItems: [
           head,
           {
-            ConditionCheck: {
-              TableName,
-              Key: keys.lease(lease.name),
-              ConditionExpression: "epoch = :epoch",
-              ExpressionAttributeValues: { ":epoch": lease.epoch },
-            },
+            ConditionCheck: isHeld(lease),
           },
           ...coverBatches(cell, batches, next),
         ],

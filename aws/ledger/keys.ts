@@ -28,6 +28,8 @@ export const keys = {
   trouble: (cell: string) => ({ pk: `CELL#${cell}`, sk: "TROUBLE" }),
   /** A region whose manifest could not be written. */
   copy: (cell: string, region: string) => ({ pk: `CELL#${cell}`, sk: `COPY#${region}` }),
+  /** Changes of a bucket that the gate refused. */
+  withheld: (cell: string, bucket: number) => ({ pk: `CELL#${cell}`, sk: `WITHHELD#${bucket}` }),
   structure: (cell: string) => ({ pk: `CELL#${cell}`, sk: "STRUCTURE" }),
   /** Notes of the referenced hashes. */
   references: "REFERENCES",

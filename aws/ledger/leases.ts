@@ -33,6 +33,14 @@ export async function takeLease(name: string, holder: string, ms: number, now: n
   }
 }
 
+/** The check, within a transaction, that nobody else took the lease. */
+export const isHeld = ({ name, epoch }: Lease) => ({
+  TableName,
+  Key: keys.lease(name),
+  ConditionExpression: "epoch = :epoch",
+  ExpressionAttributeValues: { ":epoch": epoch },
+});
+
 /** Extends the lease; false if it is lost. Called right before a write that can't check the epoch itself. */
 export async function holdLease(lease: Lease, ms: number, now: number): Promise<boolean> {
   return writeExpiry(lease, now + ms);

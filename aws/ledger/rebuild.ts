@@ -1,9 +1,11 @@
 /** Writes a rebuilt ledger. Each write can be done again; the commit comes last, and the cell is halted until then. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
 import type { Commit } from "../../core/publishing/commit.ts";
 import type { Rebuild } from "../../core/publishing/rebuild.ts";
 import { bucketOf, everyBucket } from "../../core/routes/buckets.ts";
 import type { Cell } from "../../schemas/fleet.ts";
+import { publishLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { documents } from "../documents.ts";
 import { inParallel } from "../parallel.ts";
@@ -17,9 +19,7 @@ const TableName = environment.LANDFALL_LEDGER_TABLE;
 const put = (Item: Record<string, unknown>) => documents.send(new PutCommand({ TableName, Item }));
 const remove = (Key: { pk: string; sk: string }) => documents.send(new DeleteCommand({ TableName, Key }));
 
-/**
- * @throws Error when a publisher has the lease: call it again a few seconds later
- */
+/** @throws Error when a publisher keeps the lease for twice the time that a dead one could */
 export async function writeRebuild(
   cell: Cell,
   plan: Rebuild,
@@ -29,9 +29,7 @@ export async function writeRebuild(
   now: number,
 ): Promise<void> {
   const { name } = cell;
-  // Makes the commit of a publisher that rendered before fail. Later publishers read the halt.
-  if ((await takeLease(`publish#${name}`, "rebuild", 0, now)) === undefined)
-    throw new Error(`a publisher has the lease of ${name}: try again in a few seconds`);
+  await stopPublishers(name);
   await inParallel(plan.rows, (row) => put({ ...keys.tenant(row.tenantId), version: row.version, row }));
   await inParallel(plan.claims, ({ claim, tenantId }) => put({ ...keys.claim(claim), tenantId, cell: name }));
   for (const { claim, tenantId } of otherClaims)
@@ -43,6 +41,7 @@ export async function writeRebuild(
     put({ ...keys.slot(name, slot), tenantId, protocol, ...(givenUp ? { tombstone } : {}) }),
   );
   await clearDirty(name);
+  await inParallel(everyBucket, (bucket) => remove(keys.withheld(name, bucket)));
   for (const kind of ["raw", "tls"] as const) {
     await inParallel(await queryAll<{ pk: string; sk: string }>(keys.freeSlots(name, kind)), ({ pk, sk }) =>
       remove({ pk, sk }),
@@ -52,6 +51,13 @@ export async function writeRebuild(
   await writeRoutes(name, routes);
   await remove(keys.structure(name));
   await put({ ...keys.commit(name), generation: commit.generation, commit });
+}
+
+/** Makes the commit of a publisher that rendered before fail. Later publishers read the halt. */
+async function stopPublishers(cell: string): Promise<void> {
+  for (const until = Date.now() + 2 * publishLimits.leaseMs; Date.now() < until; await sleep(250))
+    if ((await takeLease(`publish#${cell}`, "rebuild", 0, Date.now())) !== undefined) return;
+  throw new Error(`a publisher has the lease of ${cell}: try again`);
 }
 
 async function writeRoutes(cell: string, routes: Route[]): Promise<void> {

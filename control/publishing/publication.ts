@@ -1,16 +1,28 @@
 /** Reads the facts of one publication, and carries its plan out. `core/publishing/plan.ts` decides in between. */
 import { randomUUID } from "node:crypto";
-import { type CellState, halt, readCell } from "../../aws/ledger/cells.ts";
+import { type CellState, halt, readCell, saveWithheld } from "../../aws/ledger/cells.ts";
 import { commitGeneration, readRoutes, readRoutesOf } from "../../aws/ledger/commits.ts";
 import type { DirtyBatch } from "../../aws/ledger/dirty-set.ts";
 import { publicKeys } from "../../aws/signing.ts";
 import { getManifest, getRoutes, putObject, rememberRoutes } from "../../aws/snapshots.ts";
 import { assertPublishPlan } from "../../core/assert.ts";
 import { canonicalJson } from "../../core/canonical.ts";
-import { GateRefusedError, LedgerBehindError } from "../../core/errors.ts";
-import { bucketsToRender, type LedgerRoutes, slotsToRead, withChanges } from "../../core/publishing/changes.ts";
+import { LedgerBehindError } from "../../core/errors.ts";
+import {
+  bucketsToRender,
+  type ChangedTenant,
+  type LedgerRoutes,
+  slotsToRead,
+  withChanges,
+} from "../../core/publishing/changes.ts";
 import { type Commit, manifestStep } from "../../core/publishing/commit.ts";
-import { type PublishFacts, type PublishPlan, planPublish, refusalsInWords } from "../../core/publishing/plan.ts";
+import {
+  type BucketFacts,
+  type PublishFacts,
+  type PublishPlan,
+  planPublish,
+  type Withheld,
+} from "../../core/publishing/plan.ts";
 import { structureOf } from "../../core/publishing/structure.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
 import type { Route } from "../../schemas/snapshot.ts";
@@ -43,23 +55,20 @@ export async function readCellUnlessBehind(publisher: Publisher): Promise<CellSt
   return state;
 }
 
-/** The buckets of the dirty batches: their live routes, and their current routes in the ledger. */
+/** The buckets of changed tenants: their live routes, and their current routes in the ledger. */
 export async function readPublishFacts(
   { cell, settings, buckets, home }: Publisher,
   { structure }: CellState,
   live: Commit | undefined,
-  batches: DirtyBatch[],
+  tenants: ChangedTenant[],
 ): Promise<PublishFacts> {
-  const changed = Map.groupBy(
-    batches.flatMap((batch) => batch.tenants),
-    ({ tenantId }) => bucketOf(tenantId),
-  );
-  const read = bucketsToRender([...changed.keys()], live).map(async (bucket) => {
-    if (live === undefined) return { bucket, before: [], now: await readRoutes(cell, bucket) };
+  const changed = Map.groupBy(tenants, ({ tenantId }) => bucketOf(tenantId));
+  const read = bucketsToRender([...changed.keys()], live).map(async (bucket): Promise<BucketFacts> => {
+    const tenants = changed.get(bucket) ?? [];
+    if (live === undefined) return { bucket, changed: tenants, before: [], now: await readRoutes(cell, bucket) };
     const { routes: before } = await getRoutes([home, ...buckets], live.routes[bucket]!);
-    const tenants = changed.get(bucket)!;
     const ledger: LedgerRoutes = await readRoutesOf(cell, bucket, slotsToRead(before, tenants));
-    return { bucket, before, now: withChanges(before, tenants, ledger) };
+    return { bucket, changed: tenants, before, now: withChanges(before, tenants, ledger) };
   });
   return {
     live,
@@ -86,15 +95,22 @@ function textOf(route: Route): string {
   return text;
 }
 
-/** @throws GateRefusedError when the gate refused a bucket */
-export function decide(cell: string, facts: PublishFacts): PublishPlan {
-  const plan = planPublish(facts, textOf);
-  if (plan.refused.length > 0) throw new GateRefusedError(`cell ${cell}: ${refusalsInWords(plan).join(". ")}`);
-  return plan;
+export const decide = (facts: PublishFacts): PublishPlan => planPublish(facts, textOf);
+
+/**
+ * The changes to publish now: those of the batches, and those that are withheld. Withheld ones are tried again by each
+ * publisher once, and whenever their bucket changes: `isFirst` is a publisher's first plan.
+ */
+export function changesOf(batches: DirtyBatch[], withheld: Withheld[], isFirst: boolean): ChangedTenant[] {
+  const changed = batches.flatMap(({ tenants }) => tenants);
+  const touched = new Set(changed.map(({ tenantId }) => bucketOf(tenantId)));
+  const again = withheld.filter(({ bucket }) => isFirst || touched.has(bucket));
+  return [...changed, ...again.flatMap(({ tenants }) => tenants)];
 }
 
 /**
- * Puts the plan's objects, the home region's before the commit, and commits.
+ * Notes what the plan withholds, before the commit covers its batches. Puts the plan's objects, the home region's before
+ * the commit, and commits. Forgets then what is withheld no longer.
  * @returns `lost` when another publisher committed or took the lease, `stale` when a batch was marked again meanwhile
  */
 export async function carryOut(
@@ -102,9 +118,14 @@ export async function carryOut(
   plan: PublishPlan,
   live: Commit | undefined,
   batches: DirtyBatch[],
+  { before, after }: { before: Withheld[]; after: Withheld[] },
 ): Promise<"committed" | "lost" | "stale"> {
   const { cell, buckets, home, lease } = publisher;
   assertPublishPlan(plan, live);
+  const noted = new Map(before.map((withheld) => [withheld.bucket, canonicalJson(withheld)]));
+  for (const withheld of after)
+    if (noted.get(withheld.bucket) !== canonicalJson(withheld))
+      await saveWithheld(cell, withheld.bucket, withheld, lease);
   await Promise.all(
     plan.objects.map(async ({ hash, text, routes }) => {
       await putObject(home, hash, text);
@@ -112,5 +133,9 @@ export async function carryOut(
       rememberRoutes(hash, { routes });
     }),
   );
-  return commitGeneration(cell, live, plan.commit, batches, lease);
+  const outcome = await commitGeneration(cell, live, plan.commit, batches, lease);
+  if (outcome !== "committed") return outcome;
+  const kept = new Set(after.map(({ bucket }) => bucket));
+  for (const { bucket } of before) if (!kept.has(bucket)) await saveWithheld(cell, bucket, undefined, lease);
+  return outcome;
 }

@@ -9,31 +9,40 @@ export interface RemovedRoute {
   generation: number;
 }
 
+/** What the gate refuses: changes of single tenants, or the bucket as a whole. */
+export interface Refusals {
+  tenants: { tenantId: string; reason: string }[];
+  bucket: string[];
+}
+
 /**
- * Reasons against publishing `next` over `live`; empty when it may be published. A route may change only if the ledger
- * gave its tenant a greater generation. A route may disappear only if the ledger notes its removal.
+ * Reasons against publishing `next` over `live`. A route may change only if the ledger gave its tenant a greater
+ * generation. A route may disappear only if the ledger notes its removal.
  */
-export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]): string[] {
+export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]): Refusals {
   const before = new Map(live.map((route) => [route.slot, route]));
   const after = new Map(next.map((route) => [route.slot, route]));
   const gone = new Map(removed.map((route) => [route.slot, route]));
-  const reasons: string[] = [];
-  if (after.size !== next.length) reasons.push("two routes share a slot");
+  const tenants: Refusals["tenants"] = [];
+  const bucket: string[] = [];
+  const refuse = (tenantId: string, reason: string) => tenants.push({ tenantId, reason });
+  if (after.size !== next.length) bucket.push("two routes share a slot");
   if (next.length > snapshotLimits.bucketRoutesMax)
-    reasons.push(`${next.length} routes in one bucket, at most ${snapshotLimits.bucketRoutesMax} are allowed`);
+    bucket.push(`${next.length} routes in one bucket, at most ${snapshotLimits.bucketRoutesMax} are allowed`);
   for (const route of next) {
-    const old = before.get(route.slot);
+    const { slot, tenantId, generation } = route;
+    const old = before.get(slot);
     if (old === undefined || old === route || canonicalJson(old) === canonicalJson(route)) continue;
-    if (old.tenantId !== route.tenantId)
-      reasons.push(`slot ${route.slot} would move from tenant ${old.tenantId} to ${route.tenantId} in one step`);
-    else if (route.generation <= old.generation)
-      reasons.push(`slot ${route.slot} of ${route.tenantId} would change without a new generation`);
+    if (old.tenantId !== tenantId)
+      refuse(tenantId, `slot ${slot} would move from tenant ${old.tenantId} to ${tenantId} in one step`);
+    else if (generation <= old.generation)
+      refuse(tenantId, `slot ${slot} of ${tenantId} would change without a new generation`);
   }
-  for (const old of live) {
-    if (after.has(old.slot)) continue;
-    const tombstone = gone.get(old.slot);
-    if (tombstone === undefined || tombstone.tenantId !== old.tenantId || tombstone.generation <= old.generation)
-      reasons.push(`slot ${old.slot} of ${old.tenantId} would vanish without a removal in the ledger`);
+  for (const { slot, tenantId, generation } of live) {
+    if (after.has(slot)) continue;
+    const tombstone = gone.get(slot);
+    if (tombstone === undefined || tombstone.tenantId !== tenantId || tombstone.generation <= generation)
+      refuse(tenantId, `slot ${slot} of ${tenantId} would vanish without a removal in the ledger`);
   }
-  return reasons.sort();
+  return { tenants: tenants.sort((a, b) => (a.reason < b.reason ? -1 : 1)), bucket: bucket.sort() };
 }

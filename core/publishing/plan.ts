@@ -1,18 +1,33 @@
 /** What one publication does, as a value: it is computed, asserted, and then carried out by `control/publishing`. */
-import { snapshotLimits } from "../../schemas/limits.ts";
+import { publishLimits, snapshotLimits } from "../../schemas/limits.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
-import type { LedgerRoutes } from "./changes.ts";
+import type { ChangedTenant, LedgerRoutes } from "./changes.ts";
 import type { Commit } from "./commit.ts";
 import { gateRoutes } from "./gate.ts";
 import { type RouteText, renderBucket } from "./render.ts";
+
+export interface BucketFacts {
+  bucket: number;
+  /** The tenants whose changes are in `now`. */
+  changed: ChangedTenant[];
+  before: Route[];
+  now: LedgerRoutes;
+}
+
+/** Changes of a bucket that the gate refused. Their tenants wait alone, and are tried again with later publications. */
+export interface Withheld {
+  bucket: number;
+  tenants: ChangedTenant[];
+  reasons: string[];
+}
 
 export interface PublishFacts {
   /** The live commit; undefined when the cell was never published. */
   live: Commit | undefined;
   /** Each bucket with changes: the routes that are live, and those that it has now. */
-  buckets: { bucket: number; before: Route[]; now: LedgerRoutes }[];
+  buckets: BucketFacts[];
   /** The structure that edges are to have. */
   structure: Commit["structure"];
   /** Identity of a ledger that has no commit yet. */
@@ -22,10 +37,10 @@ export interface PublishFacts {
 }
 
 export interface PublishPlan {
-  /** Objects to put before the commit, in bucket order. */
-  objects: { bucket: number; hash: string; text: string; routes: Route[] }[];
-  /** Buckets that the gate refused, with the reasons. Their routes stay as they are in `live`. */
-  refused: { bucket: number; reasons: string[] }[];
+  /** Objects to put before the commit, in bucket order: their routes, and those that are live. */
+  objects: { bucket: number; hash: string; text: string; routes: Route[]; before: Route[] }[];
+  /** What the gate refused, in bucket order. The routes of these tenants stay as they are in `live`. */
+  withheld: Withheld[];
   /** The commit to write; `live` itself when nothing changed. */
   commit: Commit;
 }
@@ -33,24 +48,18 @@ export interface PublishPlan {
 export function planPublish(facts: PublishFacts, textOf: RouteText = canonicalJson): PublishPlan {
   const { live, structure, incarnation, now } = facts;
   const objects: PublishPlan["objects"] = [];
-  const refused: PublishPlan["refused"] = [];
+  const withheld: Withheld[] = [];
   const routes = live?.routes.slice() ?? [];
   const sizes = live?.sizes.slice() ?? [];
-  for (const { bucket, before, now: after } of facts.buckets.toSorted((a, b) => a.bucket - b.bucket)) {
-    const text = renderBucket(after.routes, textOf);
+  for (const one of facts.buckets.toSorted((a, b) => a.bucket - b.bucket)) {
+    const { bucket } = one;
+    const { passed, text, refused } = passing(one, textOf);
+    if (refused !== undefined) withheld.push({ bucket, ...refused });
     const hash = sha256(text);
     if (hash === routes[bucket]) continue;
-    const bytes = Buffer.byteLength(text);
-    const reasons = gateRoutes(before, after.routes, after.removed);
-    if (bytes > snapshotLimits.bucketBytesMax)
-      reasons.push(`${bytes} bytes, at most ${snapshotLimits.bucketBytesMax} are allowed`);
-    if (reasons.length > 0) {
-      refused.push({ bucket, reasons });
-      continue;
-    }
-    objects.push({ bucket, hash, text, routes: after.routes });
+    objects.push({ bucket, hash, text, routes: passed, before: one.before });
     routes[bucket] = hash;
-    sizes[bucket] = bytes;
+    sizes[bucket] = Buffer.byteLength(text);
   }
   const unchanged = live !== undefined && objects.length === 0 && sameStructure(structure, live.structure);
   const commit = unchanged
@@ -63,11 +72,79 @@ export function planPublish(facts: PublishFacts, textOf: RouteText = canonicalJs
         sizes,
         committedAt: now,
       };
-  return { objects, refused, commit };
+  return { objects, withheld, commit };
 }
+
+interface Passing {
+  passed: Route[];
+  text: string;
+  refused: Omit<Withheld, "bucket"> | undefined;
+}
+
+/** The routes of a bucket that may be published: those of refused tenants stay as they were. */
+function passing({ changed, before, now }: BucketFacts, textOf: RouteText): Passing {
+  const reasons = new Map<string, string>();
+  for (;;) {
+    const { size } = reasons;
+    const passed = withhold(before, now.routes, reasons);
+    const refusals = gateRoutes(before, passed, now.removed);
+    for (const { tenantId, reason } of refusals.tenants) reasons.set(tenantId, reasons.get(tenantId) ?? reason);
+    if (reasons.size > size) continue; // what stays for their sake must pass the gate, too
+    const text = renderBucket(passed, textOf);
+    const faults = [...refusals.bucket, ...sizeFaults(text)];
+    if (faults.length > 0) return nothing(before, changed, faults, textOf);
+    if (reasons.size === 0) return { passed, text, refused: undefined };
+    const tenants = [...reasons.keys()].sort().map((tenantId) => markOf(tenantId, changed));
+    return { passed, text, refused: { tenants, reasons: [...reasons.values()].sort() } };
+  }
+}
+
+/** The bucket stays as it is, and every change of it waits. */
+function nothing(before: Route[], tenants: ChangedTenant[], reasons: string[], textOf: RouteText): Passing {
+  return { passed: before, text: renderBucket(before, textOf), refused: { tenants, reasons } };
+}
+
+/** What the ledger keeps of a refusal, so that its item stays small. */
+export const shortened = ({ bucket, tenants, reasons }: Withheld): Withheld => ({
+  bucket,
+  tenants: tenants.slice(0, publishLimits.withheldTenantsMax),
+  reasons: reasons.slice(0, publishLimits.withheldReasonsMax),
+});
 
 export const sameStructure = (a: Commit["structure"], b: Commit["structure"]) => canonicalJson(a) === canonicalJson(b);
 
-/** The refusals of a plan in one line for each bucket. */
-export const refusalsInWords = ({ refused }: Pick<PublishPlan, "refused">): string[] =>
-  refused.map(({ bucket, reasons }) => `bucket ${bucket}: ${reasons.join("; ")}`);
+const withhold = (before: Route[], next: Route[], refused: ReadonlyMap<string, string>): Route[] =>
+  refused.size === 0
+    ? next
+    : [
+        ...next.filter(({ tenantId }) => !refused.has(tenantId)),
+        ...before.filter(({ tenantId }) => refused.has(tenantId)),
+      ];
+
+const markOf = (tenantId: string, changed: ChangedTenant[]): ChangedTenant => ({
+  tenantId,
+  slots: changed.filter((mark) => mark.tenantId === tenantId).flatMap(({ slots }) => slots),
+});
+
+function sizeFaults(text: string): string[] {
+  const bytes = Buffer.byteLength(text);
+  const most = snapshotLimits.bucketBytesMax;
+  return bytes > most ? [`${bytes} bytes in one bucket, at most ${most} are allowed`] : [];
+}
+
+/** What is withheld after a plan: its own, and what was withheld of buckets that it did not look at. */
+export function withheldAfter(before: Withheld[], planned: ReadonlySet<number>, plan: PublishPlan): Withheld[] {
+  const others = before.filter(({ bucket }) => !planned.has(bucket));
+  return [...others, ...plan.withheld.map(shortened)].sort((a, b) => a.bucket - b.bucket);
+}
+
+/** Why a tenant's change is withheld; undefined when it is not. */
+export const whyWithheld = (withheld: Withheld[], tenantId: string): string | undefined =>
+  withheld.find(({ tenants }) => tenants.some((tenant) => tenant.tenantId === tenantId))?.reasons.join("; ");
+
+/** What is withheld in one line for each bucket. */
+export const withheldInWords = (withheld: Withheld[]): string[] =>
+  withheld.map(({ bucket, tenants, reasons }) => {
+    const who = tenants.map(({ tenantId }) => tenantId).join(", ");
+    return `bucket ${bucket}, ${who}: ${reasons.join("; ")}`;
+  });

@@ -118,7 +118,7 @@ const served: Route = {
 const publish = (routes: Route[]): PublishPlan =>
   planPublish({
     live,
-    buckets: [{ bucket: 3, before: [], now: { routes, removed: [] } }],
+    buckets: [{ bucket: 3, changed: [], before: [], now: { routes, removed: [] } }],
     structure: live.structure,
     incarnation: "unused",
     now: 2,
@@ -127,8 +127,8 @@ const publish = (routes: Route[]): PublishPlan =>
 describe("assertPublishPlan", () => {
   it("accepts a plan with a change, one without, and the first of a cell", () => {
     expect(lawBroken(() => assertPublishPlan(publish([served]), live))).toBe("none");
-    expect(lawBroken(() => assertPublishPlan({ objects: [], refused: [], commit: live }, live))).toBe("none");
-    const all = everyBucket.map((bucket) => ({ bucket, before: [], now: { routes: [], removed: [] } }));
+    expect(lawBroken(() => assertPublishPlan({ objects: [], withheld: [], commit: live }, live))).toBe("none");
+    const all = everyBucket.map((bucket) => ({ bucket, changed: [], before: [], now: { routes: [], removed: [] } }));
     const facts = { live: undefined, buckets: all, structure: live.structure, incarnation: "one", now: 2 };
     expect(lawBroken(() => assertPublishPlan(planPublish(facts), undefined))).toBe("none");
   });
@@ -142,7 +142,11 @@ describe("assertPublishPlan", () => {
     ["changes the incarnation", 3, withCommit({ incarnation: "two" })],
     ["loses a bucket", 4, withCommit({ routes: plan.commit.routes.slice(1) })],
     ["changes a bucket without an object", 4, withCommit({ routes: plan.commit.routes.with(9, hash("9")) })],
-    ["changes a bucket that was refused", 4, { ...plan, refused: [{ bucket: 3, reasons: ["no"] }] }],
+    [
+      "changes what was refused",
+      4,
+      { ...plan, withheld: [{ bucket: 3, tenants: [{ tenantId: served.tenantId, slots: [] }], reasons: ["no"] }] },
+    ],
     ["has a slot twice", 1, withRoutes(served, { ...served, hostnames: [] })],
     ["routes a name to two tenants", 2, withRoutes(served, { ...served, slot: 2, tenantId: "globex" })],
   ])("refuses a plan that %s (law %i)", (_, law, broken) => {

@@ -1,10 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { assertPublishPlan } from "../../core/assert.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import { bucketsToRender, slotsToRead, withChanges } from "../../core/publishing/changes.ts";
-import { manifestStep } from "../../core/publishing/commit.ts";
+import { type Commit, manifestStep } from "../../core/publishing/commit.ts";
 import { gateRoutes } from "../../core/publishing/gate.ts";
+import { type BucketFacts, planPublish, whyWithheld, withheldAfter } from "../../core/publishing/plan.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
+import { everyBucket } from "../../core/routes/buckets.ts";
+import { sha256 } from "../../schemas/signed.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 
 const route = (slot: number, changes: Partial<Route> = {}): Route => ({
@@ -51,32 +55,138 @@ describe("canonicalJson", () => {
 
 describe("gateRoutes", () => {
   const live = [route(1), route(2)];
+  const reasons = (...facts: Parameters<typeof gateRoutes>) => {
+    const { tenants, bucket } = gateRoutes(...facts);
+    return [...tenants.map(({ tenantId, reason }) => `${tenantId}: ${reason}`), ...bucket];
+  };
 
   it("lets new routes and changes with a greater generation pass", () => {
     expect(
-      gateRoutes(live, [route(1), route(2, { generation: 2, hostnames: ["other.example.com"] }), route(3)], []),
+      reasons(live, [route(1), route(2, { generation: 2, hostnames: ["other.example.com"] }), route(3)], []),
     ).toEqual([]);
   });
 
   it("refuses a change without a new generation", () => {
-    expect(gateRoutes(live, [route(1), route(2, { hostnames: ["stolen.example.com"] })], [])).toEqual([
-      "slot 2 of t2 would change without a new generation",
+    expect(reasons(live, [route(1), route(2, { hostnames: ["stolen.example.com"] })], [])).toEqual([
+      "t2: slot 2 of t2 would change without a new generation",
     ]);
   });
 
   it("refuses a route that vanishes without a removal", () => {
-    expect(gateRoutes(live, [route(1)], [])).toEqual(["slot 2 of t2 would vanish without a removal in the ledger"]);
-    expect(gateRoutes(live, [route(1)], [{ slot: 2, tenantId: "t2", generation: 1 }])).toHaveLength(1);
-    expect(gateRoutes(live, [route(1)], [{ slot: 2, tenantId: "t2", generation: 2 }])).toEqual([]);
+    expect(reasons(live, [route(1)], [])).toEqual(["t2: slot 2 of t2 would vanish without a removal in the ledger"]);
+    expect(reasons(live, [route(1)], [{ slot: 2, tenantId: "t2", generation: 1 }])).toHaveLength(1);
+    expect(reasons(live, [route(1)], [{ slot: 2, tenantId: "t2", generation: 2 }])).toEqual([]);
   });
 
   it("refuses to replace routes with an empty set", () => {
-    expect(gateRoutes(live, [], [])).toHaveLength(2);
+    expect(reasons(live, [], [])).toHaveLength(2);
   });
 
   it("refuses a slot that changes its tenant in one step, and two routes in one slot", () => {
-    expect(gateRoutes(live, [route(1), route(2, { tenantId: "thief", generation: 9 })], [])).toHaveLength(1);
-    expect(gateRoutes([], [route(1), route(1)], [])).toEqual(["two routes share a slot"]);
+    expect(reasons(live, [route(1), route(2, { tenantId: "thief", generation: 9 })], [])).toEqual([
+      "thief: slot 2 would move from tenant t2 to thief in one step",
+    ]);
+    expect(reasons([], [route(1), route(1)], [])).toEqual(["two routes share a slot"]);
+  });
+});
+
+describe("planPublish", () => {
+  const before = [route(1), route(2), route(3)];
+  const hash = "0".repeat(64);
+  const live: Commit = {
+    generation: 7,
+    incarnation: "one",
+    routes: everyBucket.map(() => hash),
+    structure: { default: hash, overrides: {} },
+    sizes: everyBucket.map(() => 1),
+    committedAt: 1,
+  };
+  const plan = (buckets: BucketFacts[], commit: Commit | undefined = live) =>
+    planPublish({ live: commit, buckets, structure: live.structure, incarnation: "one", now: 2 });
+  const mark = (tenantId: string) => ({ tenantId, slots: [Number(tenantId.slice(1))] });
+  const changed = (...ids: string[]) => ids.map(mark);
+  const bad = route(1, { hostnames: ["stolen.example.com"] });
+  const good = route(2, { generation: 2, hostnames: ["new.example.com"] });
+
+  it("withholds a refused tenant alone: others of its bucket, and other buckets, are published", () => {
+    const { objects, withheld, commit } = plan([
+      { bucket: 4, changed: changed("t1", "t2"), before, now: { routes: [bad, good, route(3)], removed: [] } },
+      { bucket: 5, changed: changed("t9"), before: [], now: { routes: [route(9)], removed: [] } },
+    ]);
+    const reason = "slot 1 of t1 would change without a new generation";
+    expect(withheld).toEqual([{ bucket: 4, tenants: changed("t1"), reasons: [reason] }]);
+    expect(objects.map(({ bucket }) => bucket)).toEqual([4, 5]);
+    expect(objects[0]!.text).toBe(renderBucket([route(1), good, route(3)]));
+    expect(commit.generation).toBe(8);
+    expect(() => assertPublishPlan({ objects, withheld, commit }, live)).not.toThrow();
+    expect(whyWithheld(withheld, "t1")).toBe(reason);
+    expect(whyWithheld(withheld, "t2")).toBeUndefined();
+  });
+
+  it("withholds both tenants of a slot that would move in one step", () => {
+    const thief = route(1, { tenantId: "t8", generation: 9 });
+    const now = { routes: [thief, good, route(3)], removed: [] };
+    const { objects, withheld } = plan([{ bucket: 4, changed: changed("t1", "t2", "t8"), before, now }]);
+    expect(withheld[0]!.tenants.map(({ tenantId }) => tenantId)).toEqual(["t1", "t8"]);
+    expect(objects[0]!.text).toBe(renderBucket([route(1), good, route(3)]));
+  });
+
+  it("withholds every change of a bucket that is wrong as a whole, and leaves the live commit as it is", () => {
+    const now = { routes: [...before, route(4), route(4)], removed: [] };
+    const whole = { ...live, routes: live.routes.with(4, sha256(renderBucket(before))) };
+    const { objects, withheld, commit } = plan([{ bucket: 4, changed: changed("t4"), before, now }], whole);
+    expect(withheld).toEqual([{ bucket: 4, tenants: changed("t4"), reasons: ["two routes share a slot"] }]);
+    expect(objects).toEqual([]);
+    expect(commit).toBe(whole);
+  });
+
+  it("puts an empty bucket into a cell's first commit when the bucket is wrong as a whole", () => {
+    const first = everyBucket.map((bucket): BucketFacts => {
+      const routes = bucket === 4 ? [route(4), route(4)] : [];
+      return { bucket, changed: [], before: [], now: { routes, removed: [] } };
+    });
+    const { objects } = planPublish({
+      live: undefined,
+      buckets: first,
+      structure: live.structure,
+      incarnation: "one",
+      now: 2,
+    });
+    expect(objects[4]!.text).toBe(renderBucket([]));
+    expect(objects).toHaveLength(64);
+  });
+
+  it("never changes a route that the gate would refuse, whatever the ledger has", () => {
+    const some = fc.record({ slot: fc.nat(5), owner: fc.nat(3), generation: fc.nat(3), host: fc.nat(2) });
+    const routesOf = (list: { slot: number; owner: number; generation: number; host: number }[]) =>
+      list.map(({ slot, owner, generation, host }) =>
+        route(slot, { tenantId: `t${owner}`, generation, hostnames: [`h${host}-${owner}.example.com`] }),
+      );
+    const unique = fc.uniqueArray(some, { selector: ({ slot }) => slot });
+    fc.assert(
+      fc.property(unique, unique, (old, next) => {
+        const facts = { bucket: 4, changed: changed("t0", "t1", "t2", "t3"), before: routesOf(old) };
+        const now = { routes: routesOf(next), removed: [] };
+        const { objects, withheld } = plan([{ ...facts, now }]);
+        const published = objects[0]?.routes ?? facts.before;
+        expect(gateRoutes(facts.before, published, [])).toEqual({ tenants: [], bucket: [] });
+        const waiting = new Set(withheld.flatMap(({ tenants }) => tenants.map(({ tenantId }) => tenantId)));
+        for (const wanted of now.routes) if (!waiting.has(wanted.tenantId)) expect(published).toContainEqual(wanted);
+      }),
+    );
+  });
+});
+
+describe("withheldAfter", () => {
+  it("keeps what is withheld of buckets that the plan did not look at, and replaces the rest", () => {
+    const entry = (bucket: number, reason: string) => ({ bucket, tenants: [], reasons: [reason] });
+    const made = { objects: [], withheld: [entry(2, "again"), entry(5, "new")], commit: {} as Commit };
+    const before = [entry(1, "old"), entry(2, "old"), entry(3, "old")];
+    expect(withheldAfter(before, new Set([2, 3, 5]), made)).toEqual([
+      entry(1, "old"),
+      entry(2, "again"),
+      entry(5, "new"),
+    ]);
   });
 });
 
@@ -100,7 +210,7 @@ describe("withChanges", () => {
     const removed = [{ slot: 2, tenantId: "acme", generation: 2 }];
     const next = withChanges(live, [{ tenantId: "acme", slots: [] }], { routes: [newer], removed });
     expect(next.routes).toEqual([route(1), newer]);
-    expect(gateRoutes(live, next.routes, next.removed)).toEqual([]);
+    expect(gateRoutes(live, next.routes, next.removed)).toEqual({ tenants: [], bucket: [] });
   });
 
   it("keeps a marked slot that now belongs to another tenant", () => {

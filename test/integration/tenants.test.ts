@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { DescribeExecutionCommand, SFNClient, StartExecutionCommand } from "@aws-sdk/client-sfn";
 import { GetParameterCommand, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
-import { DeleteCommand, PutCommand, paginateScan, QueryCommand } from "@aws-sdk/lib-dynamodb";
+import { DeleteCommand, GetCommand, PutCommand, paginateScan, QueryCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Fleet } from "../../schemas/fleet.ts";
 import { auditLimits } from "../../schemas/limits.ts";
@@ -19,7 +19,7 @@ import { domain, homeRegion, World } from "./world.ts";
 const root = path.resolve(import.meta.dirname, "../..");
 /** Functions cache settings for seconds, and these tests mostly wait for that. */
 vi.setConfig({ testTimeout: 120_000 });
-const names = ["acme", "globex", "early", "late", "gone", "fresh", "odd", "while-bad", "newcomer"];
+const names = ["acme", "globex", "early", "late", "gone", "fresh", "odd", "while-bad", "newcomer", "beside"];
 /** Functions cache settings for five seconds. */
 const settingsMs = 5500;
 
@@ -79,6 +79,14 @@ async function run(machine: "reconcile" | "audit"): Promise<void> {
     60_000,
   );
   expect(status).toBe("SUCCEEDED");
+}
+/** Starts a rollout of these tenants. */
+async function roll(batchId: string, tenantIds: string[]) {
+  const { createBatch } = await import("../../aws/ledger/batches.ts");
+  await createBatch(batchId, tenantIds, Date.now());
+  const stateMachineArn = `arn:aws:states:${homeRegion}:123456789012:stateMachine:landfall-local-tenant-rollout`;
+  const input = JSON.stringify({ batchId });
+  return machines.send(new StartExecutionCommand({ stateMachineArn, name: batchId, input }));
 }
 /** Runs two audits, and backdates the first one, so that the two count as far enough apart. */
 async function auditTwice(): Promise<void> {
@@ -274,6 +282,41 @@ describe("a setting with a typo", () => {
   });
 });
 
+describe("a change that the gate refuses", () => {
+  it("waits alone and is named in the status, and its tenant's next change is served", async () => {
+    const { keys } = await import("../../aws/ledger/keys.ts");
+    const { readTenantRow } = await import("../../aws/ledger/admission.ts");
+    const { bucketOf } = await import("../../core/routes/buckets.ts");
+    const [c1, c2] = [await cellNamed("c1"), await cellNamed("c2")];
+    const cell = c2.room.raw > c1.room.raw ? "c2" : "c1"; // where the next tenant goes
+    const rows = await Promise.all(["acme", "globex"].map((tenantId) => readTenantRow(tenantId)));
+    const { tenantId, slots, generation } = rows.find((row) => row?.cell === cell)!;
+    const slot = slots.tls!;
+    const Key = keys.route(cell, bucketOf(tenantId), slot);
+    const { Item } = await world.tables.send(new GetCommand({ TableName: TableName(), Key }));
+    const broken = { ...Item, route: { ...Item!.route, hostnames: [`stolen.${domain}`] } };
+    await world.tables.send(new PutCommand({ TableName: TableName(), Item: broken }));
+    await roll("broken", [tenantId]);
+    const reason = `slot ${slot} of ${tenantId} would change without a new generation`;
+    const refused = await eventually(
+      () => world.view(tenantId),
+      (view) => view?.served === "none",
+    );
+    expect(refused!.missing).toEqual([`not published: ${reason}`]);
+
+    await world.put(world.record("beside", { protocols: { tls: 3080, ssh: 3023 } }));
+    expect(await world.settled("beside", "Admitted")).toMatchObject({ cell, served: "all" });
+    expect((await cellNamed(cell)).trouble).toContain(`${tenantId}: ${reason}`);
+
+    await world.put(world.record(tenantId, { protocols: { tls: 3080, ssh: 3323 } }));
+    expect(await world.settled(tenantId, "Admitted", generation + 1)).toMatchObject({ served: "all" });
+    await eventually(
+      () => cellNamed(cell),
+      ({ trouble }) => trouble === undefined,
+    );
+  });
+});
+
 describe("a halted cell", () => {
   it("stops its own changes and new names, while the other cell's tenants change and are served", async () => {
     const { halt, resume } = await import("../../aws/ledger/cells.ts");
@@ -389,15 +432,7 @@ describe("fifty executions at once", () => {
         ),
       );
     await Promise.all(put(0));
-    const { createBatch } = await import("../../aws/ledger/batches.ts");
-    const start = async (index: number) => {
-      const batchId = `crowd-${index}`;
-      await createBatch(batchId, crowd.slice(index % 7), Date.now());
-      const stateMachineArn = `arn:aws:states:${homeRegion}:123456789012:stateMachine:landfall-local-tenant-rollout`;
-      const input = JSON.stringify({ batchId });
-      return machines.send(new StartExecutionCommand({ stateMachineArn, name: batchId, input }));
-    };
-    const starts = Array.from({ length: 50 }, (_, index) => start(index));
+    const starts = Array.from({ length: 50 }, (_, index) => roll(`crowd-${index}`, crowd.slice(index % 7)));
     await Promise.all(put(1));
     for (const { executionArn } of await Promise.all(starts)) {
       const {

@@ -84,7 +84,6 @@ export class SimulatedLambda {
           if (error instanceof TypeError || error instanceof ReferenceError) this.#schedule.fail(error);
           if (error.name === "LawBrokenError")
             this.#schedule.fail(new Breach(`law ${(error as Error & { law: number }).law}: ${error.message}`));
-          if (error.name === "GateRefusedError") this.#schedule.fail(new Breach(`law 4: ${error.message}`));
           this.#schedule.note(`${fn} fails: ${error.name} ${error.message.slice(0, 160)}`);
           done(() => reject(error));
         },

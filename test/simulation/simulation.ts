@@ -220,6 +220,8 @@ export class Simulation {
       watchCommit(old, now, this.#watched);
     }
     if (pk.startsWith("EDGES#") && now !== undefined) this.readiness.wrote(now.edge as EdgeRow);
+    if (sk.startsWith("WITHHELD#") && now !== undefined)
+      throw new Breach(`law 4: the gate refused ${canonicalJson(now.withheld)}`);
     if (sk === "ROW") this.#watchRow(now?.row as TenantRow | undefined);
     if (sk === "SLOT" || sk === "CLAIM") watchServed(this.#watched);
   }
