@@ -12,6 +12,7 @@ import {
   bucketsToRender,
   type ChangedTenant,
   type LedgerRoutes,
+  mergeChanges,
   slotsToRead,
   withChanges,
 } from "../../core/publishing/changes.ts";
@@ -105,7 +106,7 @@ export function changesOf(batches: DirtyBatch[], withheld: Withheld[], isFirst: 
   const changed = batches.flatMap(({ tenants }) => tenants);
   const touched = new Set(changed.map(({ tenantId }) => bucketOf(tenantId)));
   const again = withheld.filter(({ bucket }) => isFirst || touched.has(bucket));
-  return [...changed, ...again.flatMap(({ tenants }) => tenants)];
+  return mergeChanges([...changed, ...again.flatMap(({ tenants }) => tenants)]);
 }
 
 /**

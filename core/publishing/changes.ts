@@ -13,6 +13,16 @@ export interface ChangedTenant {
   slots: number[];
 }
 
+/** Each tenant once, in order, with every slot that one of its marks names. */
+export function mergeChanges(changed: ChangedTenant[]): ChangedTenant[] {
+  const slots = new Map<string, Set<number>>();
+  for (const { tenantId, slots: marked } of changed)
+    slots.set(tenantId, new Set([...(slots.get(tenantId) ?? []), ...marked]));
+  return [...slots]
+    .map(([tenantId, all]) => ({ tenantId, slots: [...all].sort((a, b) => a - b) }))
+    .sort((a, b) => (a.tenantId < b.tenantId ? -1 : 1));
+}
+
 /** The ledger's content for some slots: current routes and removed routes. */
 export interface LedgerRoutes {
   routes: Route[];

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { assertPublishPlan } from "../../core/assert.ts";
 import { canonicalJson } from "../../core/canonical.ts";
-import { bucketsToRender, slotsToRead, withChanges } from "../../core/publishing/changes.ts";
+import { bucketsToRender, mergeChanges, slotsToRead, withChanges } from "../../core/publishing/changes.ts";
 import { type Commit, manifestStep } from "../../core/publishing/commit.ts";
 import { gateRoutes } from "../../core/publishing/gate.ts";
 import { type BucketFacts, planPublish, whyWithheld, withheldAfter } from "../../core/publishing/plan.ts";
@@ -195,6 +195,22 @@ describe("bucketsToRender", () => {
     expect(bucketsToRender([], undefined)).toHaveLength(64);
     expect(bucketsToRender([9, 3, 9], { routes: [] })).toEqual([3, 9]);
     expect(bucketsToRender([], { routes: [] })).toEqual([]);
+  });
+});
+
+describe("mergeChanges", () => {
+  it("names each tenant once, with the slots of all its marks", () => {
+    const marks = [
+      { tenantId: "b", slots: [7, 3] },
+      { tenantId: "a", slots: [] },
+      { tenantId: "b", slots: [3, 9] },
+    ];
+    const merged = [
+      { tenantId: "a", slots: [] },
+      { tenantId: "b", slots: [3, 7, 9] },
+    ];
+    expect(mergeChanges(marks)).toEqual(merged);
+    expect(mergeChanges([...merged, ...marks])).toEqual(merged);
   });
 });
 
