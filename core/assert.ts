@@ -99,7 +99,7 @@ function assertRouteOf({ tenantId, slots, claims, generation }: TenantRow, route
 
 const namesOf = (route: Route) => [...route.hostnames, ...(route.wildcard === undefined ? [] : [route.wildcard])];
 
-const of = (routes: Route[], tenantId: string) =>
+const routesOf = (routes: Route[], tenantId: string) =>
   routes.filter((route) => route.tenantId === tenantId).toSorted((a, b) => a.slot - b.slot);
 const isSame = (a: Route[], b: Route[]) => canonicalJson(a) === canonicalJson(b);
 
@@ -116,7 +116,11 @@ export function assertPublishPlan({ objects, withheld, commit }: PublishPlan, li
     holds(4, hash === (put.get(bucket) ?? live?.routes[bucket]), () => `bucket ${bucket} changes without an object`);
   for (const { bucket, routes: list, before } of objects) {
     for (const { tenantId } of withheld.find((refused) => refused.bucket === bucket)?.tenants ?? [])
-      holds(4, isSame(of(list, tenantId), of(before, tenantId)), () => `${tenantId} was refused and changes`);
+      holds(
+        4,
+        isSame(routesOf(list, tenantId), routesOf(before, tenantId)),
+        () => `${tenantId} was refused and changes`,
+      );
     const slots = list.map(({ slot }) => slot);
     holds(1, new Set(slots).size === slots.length, () => `bucket ${bucket} has a slot twice`);
     const owners = new Map<string, string>();

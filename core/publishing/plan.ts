@@ -19,7 +19,8 @@ export interface BucketFacts {
 /** Changes of a bucket that the gate refused. Their tenants wait alone, and are tried again with later publications. */
 export interface Withheld {
   bucket: number;
-  tenants: ChangedTenant[];
+  /** Each with its own reason, for its status. */
+  tenants: (ChangedTenant & { reason: string })[];
   reasons: string[];
 }
 
@@ -94,13 +95,16 @@ function passing({ changed, before, now }: BucketFacts, textOf: RouteText): Pass
     const faults = [...refusals.bucket, ...sizeFaults(text)];
     if (faults.length > 0) return nothing(before, changed, faults, textOf);
     if (reasons.size === 0) return { passed, text, refused: undefined };
-    const tenants = [...reasons.keys()].sort().map((tenantId) => markOf(tenantId, changed));
+    const tenants = [...reasons.keys()]
+      .sort()
+      .map((tenantId) => ({ ...markOf(tenantId, changed), reason: reasons.get(tenantId)! }));
     return { passed, text, refused: { tenants, reasons: [...reasons.values()].sort() } };
   }
 }
 
 /** The bucket stays as it is, and every change of it waits. */
-function nothing(before: Route[], tenants: ChangedTenant[], reasons: string[], textOf: RouteText): Passing {
+function nothing(before: Route[], changed: ChangedTenant[], reasons: string[], textOf: RouteText): Passing {
+  const tenants = changed.map((mark) => ({ ...mark, reason: reasons.join("; ") }));
   return { passed: before, text: renderBucket(before, textOf), refused: { tenants, reasons } };
 }
 
@@ -140,7 +144,7 @@ export function withheldAfter(before: Withheld[], planned: ReadonlySet<number>, 
 
 /** Why a tenant's change is withheld; undefined when it is not. */
 export const whyWithheld = (withheld: Withheld[], tenantId: string): string | undefined =>
-  withheld.find(({ tenants }) => tenants.some((tenant) => tenant.tenantId === tenantId))?.reasons.join("; ");
+  withheld.flatMap(({ tenants }) => tenants).find((tenant) => tenant.tenantId === tenantId)?.reason;
 
 /** What is withheld in one line for each bucket. */
 export const withheldInWords = (withheld: Withheld[]): string[] =>

@@ -145,7 +145,10 @@ describe("assertPublishPlan", () => {
     [
       "changes what was refused",
       4,
-      { ...plan, withheld: [{ bucket: 3, tenants: [{ tenantId: served.tenantId, slots: [] }], reasons: ["no"] }] },
+      {
+        ...plan,
+        withheld: [{ bucket: 3, tenants: [{ tenantId: served.tenantId, slots: [], reason: "no" }], reasons: ["no"] }],
+      },
     ],
     ["has a slot twice", 1, withRoutes(served, { ...served, hostnames: [] })],
     ["routes a name to two tenants", 2, withRoutes(served, { ...served, slot: 2, tenantId: "globex" })],

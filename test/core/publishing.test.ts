@@ -114,7 +114,7 @@ describe("planPublish", () => {
       { bucket: 5, changed: changed("t9"), before: [], now: { routes: [route(9)], removed: [] } },
     ]);
     const reason = "slot 1 of t1 would change without a new generation";
-    expect(withheld).toEqual([{ bucket: 4, tenants: changed("t1"), reasons: [reason] }]);
+    expect(withheld).toEqual([{ bucket: 4, tenants: [{ ...mark("t1"), reason }], reasons: [reason] }]);
     expect(objects.map(({ bucket }) => bucket)).toEqual([4, 5]);
     expect(objects[0]!.text).toBe(renderBucket([route(1), good, route(3)]));
     expect(commit.generation).toBe(8);
@@ -128,14 +128,17 @@ describe("planPublish", () => {
     const now = { routes: [thief, good, route(3)], removed: [] };
     const { objects, withheld } = plan([{ bucket: 4, changed: changed("t1", "t2", "t8"), before, now }]);
     expect(withheld[0]!.tenants.map(({ tenantId }) => tenantId)).toEqual(["t1", "t8"]);
+    expect(whyWithheld(withheld, "t8")).toBe("slot 1 would move from tenant t1 to t8 in one step");
+    expect(whyWithheld(withheld, "t1")).toBe("slot 1 of t1 would vanish without a removal in the ledger");
     expect(objects[0]!.text).toBe(renderBucket([route(1), good, route(3)]));
   });
 
   it("withholds every change of a bucket that is wrong as a whole, and leaves the live commit as it is", () => {
     const now = { routes: [...before, route(4), route(4)], removed: [] };
+    const reason = "two routes share a slot";
     const whole = { ...live, routes: live.routes.with(4, sha256(renderBucket(before))) };
     const { objects, withheld, commit } = plan([{ bucket: 4, changed: changed("t4"), before, now }], whole);
-    expect(withheld).toEqual([{ bucket: 4, tenants: changed("t4"), reasons: ["two routes share a slot"] }]);
+    expect(withheld).toEqual([{ bucket: 4, tenants: [{ ...mark("t4"), reason }], reasons: [reason] }]);
     expect(objects).toEqual([]);
     expect(commit).toBe(whole);
   });
