@@ -1,17 +1,29 @@
-/** EC2: whether an edge's instance is terminated. */
+/** EC2: what it knows of an edge's instance. */
 import { DescribeInstancesCommand, EC2Client } from "@aws-sdk/client-ec2";
+import type { Instance } from "../core/edges/identity.ts";
 
 const clients = new Map<string, EC2Client>();
 
-/** Also true for an instance that was terminated so long ago that EC2 no longer lists it. */
-export async function isTerminated(region: string, instanceId: string): Promise<boolean> {
+/** Undefined for an instance that never existed, or was terminated so long ago that EC2 no longer lists it. */
+export async function describeInstance(region: string, instanceId: string): Promise<Instance | undefined> {
   const client = clients.get(region) ?? new EC2Client({ region });
   clients.set(region, client);
   try {
     const { Reservations = [] } = await client.send(new DescribeInstancesCommand({ InstanceIds: [instanceId] }));
-    return Reservations.flatMap(({ Instances = [] }) => Instances).every(({ State }) => State?.Name === "terminated");
+    const [found] = Reservations.flatMap(({ Instances = [] }) => Instances);
+    if (found === undefined) return undefined;
+    return {
+      state: found.State?.Name ?? "unknown",
+      address: found.PrivateIpAddress,
+      tags: Object.fromEntries((found.Tags ?? []).map(({ Key = "", Value = "" }) => [Key, Value])),
+    };
   } catch (error) {
-    if (error instanceof Error && error.name === "InvalidInstanceID.NotFound") return true;
+    if (error instanceof Error && /^InvalidInstanceID\./.test(error.name)) return undefined; // not found, or no id at all
     throw error;
   }
+}
+
+export async function isTerminated(region: string, instanceId: string): Promise<boolean> {
+  const instance = await describeInstance(region, instanceId);
+  return instance === undefined || instance.state === "terminated";
 }

@@ -26,6 +26,7 @@ export function connectTo({ aws, tables, bus, publicKeys }: Endpoints): void {
   useStage("local", {
     LANDFALL_TENANTS_TABLE: tables.tenants,
     LANDFALL_LEDGER_TABLE: tables.ledger,
+    LANDFALL_REPORTS_TABLE: tables.reports,
     LANDFALL_BUS: bus,
     LANDFALL_SIGNING_KEY: Object.keys(publicKeys)[0],
     AWS_ENDPOINT_URL: aws.endpoint,
@@ -41,6 +42,7 @@ function useStage(stage: string, known: NodeJS.ProcessEnv): void {
     LANDFALL_STAGE: stage,
     LANDFALL_TENANTS_TABLE: `landfall-${stage}-tenants`,
     LANDFALL_LEDGER_TABLE: `landfall-${stage}-ledger`,
+    LANDFALL_REPORTS_TABLE: `landfall-${stage}-reports`,
     LANDFALL_BUS: `landfall-${stage}-bus`,
     LANDFALL_SIGNING_KEY: "not used by commands",
     ...known,

@@ -1,8 +1,9 @@
 /** `landfall status`: cells, edges, and what the accelerator does with them. */
 import pc from "picocolors";
+import type { IgnoredReports } from "../aws/ledger/edges.ts";
 import type { InvalidSetting } from "../aws/settings.ts";
 import { roomIn } from "../core/slots/placement.ts";
-import type { ClosingSessions, DrainProgress } from "../schemas/events.ts";
+import type { ClosingSessions, DrainProgress } from "../schemas/report.ts";
 import { newTable } from "./table.ts";
 
 export interface EdgeView {
@@ -27,6 +28,8 @@ export interface CellView {
   trouble: string | undefined;
   /** SSM parameters whose newest version is invalid, and which version is used. */
   invalidSettings: InvalidSetting[];
+  /** Reports that counted for no edge. */
+  ignoredReports: IgnoredReports[];
   /** Free slots by kind. */
   room: { raw: number; tls: number };
   /** Why nothing is allocated or published, if the cell is halted. */
@@ -41,9 +44,10 @@ export interface CellView {
 export async function viewStatus(now = Date.now()): Promise<CellView[]> {
   const { loadSettings } = await import("../aws/settings.ts");
   const { readCell } = await import("../aws/ledger/cells.ts");
-  const { readEdges } = await import("../aws/ledger/edges.ts");
+  const { readEdges, readIgnored } = await import("../aws/ledger/edges.ts");
   const { observeAccelerator } = await import("../aws/accelerator.ts");
   const { fleet, frozen, mode, invalid } = await loadSettings();
+  const ignoredReports = await readIgnored();
   return Promise.all(
     fleet.cells.map(async (cell) => {
       const { name, listenerArn } = cell;
@@ -81,6 +85,7 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
         frozen,
         mode,
         invalidSettings: invalid,
+        ignoredReports,
         trouble: trouble?.reason,
         behind: copyFailures.map(({ region, reason, at }) => ({ region, reason, sinceMs: now - at })),
         structure: structure && {
@@ -99,6 +104,10 @@ export async function showStatus(asJson: boolean): Promise<void> {
   if (asJson) return console.log(JSON.stringify(cells));
   for (const { name, version, reason, usedVersion } of cells[0]?.invalidSettings ?? [])
     console.log(pc.red(`${name}: version ${version} is invalid, version ${usedVersion} is used: ${reason}`));
+  for (const { reason, reports, lastEdge, lastAt } of cells[0]?.ignoredReports ?? [])
+    console.log(
+      pc.yellow(`${reports} reports ignored: ${reason}; the last one ${new Date(lastAt).toISOString()} by ${lastEdge}`),
+    );
   for (const { cell, generation, edges, room, halted, frozen, mode, trouble, behind, structure } of cells) {
     console.log(`cell ${cell}, generation ${generation}, room for ${room.raw} raw and ${room.tls} tls slots`);
     if (frozen) console.log(pc.yellow("frozen: nothing is published, and the accelerator is not written"));

@@ -7,7 +7,7 @@ import type { Route } from "../schemas/snapshot.ts";
 import type { AdmissionPlan } from "./admission/admit.ts";
 import type { TenantRow } from "./admission/tenant-row.ts";
 import { canonicalJson } from "./canonical.ts";
-import type { EdgeRow } from "./edges/edge.ts";
+import type { Edge } from "./edges/edge.ts";
 import type { Change, Observed } from "./failover/plan.ts";
 import type { Commit } from "./publishing/commit.ts";
 import type { PublishPlan } from "./publishing/plan.ts";
@@ -154,7 +154,7 @@ export function assertChange(change: Change, observed: Observed, terminated: Rea
 }
 
 /** An edge's row after a report of `edgeId`, right before it is written over `before`. */
-export function assertReport(after: EdgeRow, before: EdgeRow | undefined, edgeId: string, cell: string): void {
+export function assertReport(after: Edge, before: Edge | undefined, edgeId: string, cell: string): void {
   holds(11, after.edgeId === edgeId && after.cell === cell, () => `a report of ${edgeId} changes ${after.edgeId}`);
   holds(3, after.appliedGeneration >= (before?.appliedGeneration ?? 0), () => {
     return `${edgeId} goes back from generation ${before?.appliedGeneration} to ${after.appliedGeneration}`;

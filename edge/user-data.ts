@@ -4,7 +4,9 @@ import type { EdgeSettings } from "./agent/settings.ts";
 /** Its path on Amazon Linux. If the file is missing, the loader prints a warning and nginx runs without it. */
 const jemalloc = "/usr/lib64/libjemalloc.so.2";
 
-export function edgeSettings(parts: Pick<EdgeSettings, "cell" | "region" | "bucket" | "publicKeys">): EdgeSettings {
+export function edgeSettings(
+  parts: Pick<EdgeSettings, "cell" | "region" | "bucket" | "reports" | "publicKeys">,
+): EdgeSettings {
   return {
     ...parts,
     runDir: "/run/landfall",

@@ -4,7 +4,7 @@ import { applyAdmission, readTenantRows } from "../aws/ledger/admission.ts";
 import { beginAttempt, saveProgress } from "../aws/ledger/batches.ts";
 import { type CellState, readCell } from "../aws/ledger/cells.ts";
 import { markDirty } from "../aws/ledger/dirty-set.ts";
-import { readEdges } from "../aws/ledger/edges.ts";
+import { readSummaries } from "../aws/ledger/edges.ts";
 import { reserveSlots, returnSlot } from "../aws/ledger/slots.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
@@ -74,7 +74,7 @@ export const handler = shell(RolloutInput, async ({ batchId }) => {
 async function readCells(fleet: Fleet): Promise<Map<string, { cell: Cell; state: CellState; edges: string[] }>> {
   const cells = await Promise.all(
     fleet.cells.map(async (cell) => {
-      const [state, edges] = await Promise.all([readCell(cell.name), readEdges(cell.name)]);
+      const [state, edges] = await Promise.all([readCell(cell.name), readSummaries(cell.name)]);
       return [cell.name, { cell, state, edges: edges.map(({ address }) => address) }] as const;
     }),
   );

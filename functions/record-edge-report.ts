@@ -1,58 +1,73 @@
-/** Stores an edge's report: what it serves, or why not. Ends satisfied waits, and informs failover of readiness. */
-import { putEvents } from "../aws/events.ts";
-import { readEdge, writeEdge } from "../aws/ledger/edges.ts";
-import { putRefusal, removeRefusal } from "../aws/ledger/status.ts";
+/**
+ * Records reports from the Reports table's stream: what each edge serves, or why not. Ends satisfied waits, and informs
+ * failover of readiness. A report counts for its writer only, whom IAM names in the report's key.
+ */
+import type { DynamoDBBatchResponse } from "aws-lambda";
+import * as z from "zod";
+import { countIgnored } from "../aws/ledger/edges.ts";
 import { logger } from "../aws/logger.ts";
-import { inParallel } from "../aws/parallel.ts";
+import { identify } from "../control/edges/identify.ts";
+import { type Doubt, recordIn } from "../control/edges/record.ts";
 import { evaluateWaits } from "../control/rollout/waits.ts";
-import { assertReport } from "../core/assert.ts";
-import { type EdgeRow, isAnnounced, isReady, mergeReport, refusalChanges } from "../core/edges/edge.ts";
+import type { WrittenReport } from "../core/edges/edge.ts";
+import { lastReports, type ReportRecord } from "../core/edges/reports.ts";
 import { RowChangedError } from "../core/errors.ts";
-import { type ControlEvent, detailTypes, EdgeReport, envelope } from "../schemas/events.ts";
 import { edgeLimits } from "../schemas/limits.ts";
+import { writerOf } from "../schemas/report.ts";
 import { handler as shell } from "./shell/handler.ts";
 
-/**
- * Two reports of one edge may run at the same time: the one that finds the row changed merges again. Lambda itself would
- * repeat an asynchronous invocation only after a minute.
- */
-export const handler = shell(envelope(EdgeReport), async ({ detail }) => {
+const Text = z.object({ S: z.string() });
+const StreamEvent = z.object({
+  Records: z.array(
+    z.object({
+      dynamodb: z.object({
+        ApproximateCreationDateTime: z.number(),
+        Keys: z.object({ id: Text }),
+        NewImage: z.object({ report: Text }).partial().optional(),
+      }),
+    }),
+  ),
+});
+
+/** A repeated delivery may run beside another one that has reports of the same edges: it merges again when they changed. */
+export const handler = shell(StreamEvent, async ({ Records }): Promise<DynamoDBBatchResponse> => {
+  const { reports, malformed } = lastReports(Records.flatMap(({ dynamodb }) => recordOf(dynamodb)));
+  const doubts = malformed.map((writer): Doubt => ["malformed report", writer]);
   for (let attempt = 1; ; attempt++)
     try {
-      return await record(detail);
+      doubts.push(...(await record(reports)));
+      break;
     } catch (error) {
       if (!(error instanceof RowChangedError) || attempt >= edgeLimits.reportMergesMax) throw error;
     }
+  await count(doubts);
+  return { batchItemFailures: [] };
 });
 
-async function record(report: EdgeReport): Promise<void> {
-  const { cell, region, edgeId } = report;
-  const now = Date.now();
-  const known = await readEdge(cell, edgeId);
-  const edge = mergeReport(known?.edge, report, now);
-  // The notes and their events come before the row: a retry that finds the row written sends nothing.
-  const { refused, accepted } = refusalChanges(known?.edge, edge);
-  await inParallel(refused, ({ tenantId, reason }) => putRefusal(tenantId, { edgeId, region, reason, at: now }));
-  await inParallel(accepted, (tenantId) => removeRefusal(tenantId, edgeId));
-  const events: ControlEvent[] = refused.map(({ tenantId, reason }) => ({
-    detailType: detailTypes.tenantQuarantined,
-    detail: { tenantId, edgeId, region, reason },
-  }));
-  await putEvents(events);
-  assertReport(edge, known?.edge, edgeId, cell);
-  await announceReadiness(edge, await writeEdge(edge, known?.version ?? 0));
-  await evaluateWaits(cell, now); // also after heartbeats: an edge that stopped reporting no longer delays a wait
+type StreamRecord = z.output<typeof StreamEvent>["Records"][number]["dynamodb"];
+
+/** The record of a removal has no image. The stream's times are in seconds. */
+const recordOf = ({ Keys, NewImage, ApproximateCreationDateTime: writtenAt }: StreamRecord): ReportRecord[] =>
+  NewImage === undefined
+    ? []
+    : [{ writer: Keys.id.S, text: NewImage.report?.S ?? "", reportedAt: Math.floor(writtenAt) * 1000 }];
+
+async function record(reports: WrittenReport[]): Promise<Doubt[]> {
+  const found = await identify(reports);
+  const doubts = found.flatMap((one): Doubt[] => ("ignored" in one ? [[one.ignored, one.written.writer]] : []));
+  const edges = found.filter((one) => "identity" in one);
+  for (const [cell, here] of Map.groupBy(edges, ({ identity }) => identity.cell)) {
+    doubts.push(...(await recordIn(cell, here, Date.now())));
+    await evaluateWaits(cell, Date.now()); // also after beats: an edge that stopped reporting no longer delays a wait
+  }
+  return doubts;
 }
 
-/**
- * Tells failover of a readiness that the row shows already, because failover reads the row. The row notes it only
- * afterwards, so that the next report repeats an announcement that failed.
- */
-async function announceReadiness(edge: EdgeRow, version: number): Promise<void> {
-  if (isAnnounced(edge)) return;
-  const { cell, region, edgeId } = edge;
-  const ready = isReady(edge);
-  logger.info("edge readiness changed", { edgeId, region, ready });
-  await putEvents([{ detailType: detailTypes.edgeReadiness, detail: { cell, region, edgeId, ready } }]);
-  await writeEdge({ ...edge, announced: ready }, version);
+/** One item for each reason: a liar can't make the ledger grow. */
+async function count(doubts: Doubt[]): Promise<void> {
+  for (const [reason, all] of Map.groupBy(doubts, ([reason]) => reason)) {
+    const writer = all.at(-1)![1];
+    logger.warn("report ignored", { reason, writer, reports: all.length });
+    await countIgnored(reason, writerOf(writer), all.length, Date.now());
+  }
 }

@@ -7,7 +7,7 @@ import { putEvents } from "../aws/events.ts";
 import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Coverage, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
 import { readCell } from "../aws/ledger/cells.ts";
-import { readEdges } from "../aws/ledger/edges.ts";
+import { readSummaries, withDetails } from "../aws/ledger/edges.ts";
 import { markAnnounced, readTenant, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
 import { removeWait } from "../aws/ledger/waits.ts";
 import { logger } from "../aws/logger.ts";
@@ -36,7 +36,8 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
     await removeWait(cell, batchId);
     const covered = (await readCoverage(cell, [batchId])).get(batchId);
     if (covered === undefined) throw new NotCoveredError(`batch ${batchId} is in no commit of cell ${cell} yet`);
-    const [edges, { withheld }] = await Promise.all([readEdges(cell), readCell(cell)]);
+    const [edges, { withheld }] = await Promise.all([readSummaries(cell), readCell(cell)]);
+    const refusing = await withDetails(edges.filter(({ refuses }) => refuses > 0));
     const wait = evaluateWait(covered.generation, edges, Date.now());
     lacking += wait.missing.length + tenants.filter(({ tenantId }) => whyWithheld(withheld, tenantId)).length;
     await saveAcks(cell, batchId, acksOf(covered.generation, edges));
@@ -50,7 +51,7 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
           batch,
           outcome,
           covered,
-          forTenant(outcome.state === "Removed" ? gone : wait, edges, outcome.tenantId),
+          forTenant(outcome.state === "Removed" ? gone : wait, refusing, outcome.tenantId),
           whyWithheld(withheld, outcome.tenantId),
         ),
       ),

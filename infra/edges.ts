@@ -11,10 +11,11 @@ export function edges(
   parts: {
     root: string;
     snapshots: Record<string, aws.s3.Bucket>;
+    reports: aws.dynamodb.Table;
     publicKeys: $util.Input<Record<string, string>>;
   },
 ) {
-  const { root, snapshots, publicKeys } = parts;
+  const { root, snapshots, reports, publicKeys } = parts;
   const service = readFileSync(path.join(root, "edge/landfall-agent.service"), "utf8");
   for (const cell of fleet.cells)
     for (const region of cell.regions) {
@@ -23,15 +24,28 @@ export function edges(
       const role = serviceRole(logical, "ec2", [
         { actions: ["s3:GetObject"], resources: [$interpolate`${bucket.arn}/*`] },
         { actions: ["s3:ListBucket"], resources: [bucket.arn] },
-        { actions: ["events:PutEvents"], resources: [`arn:aws:events:${region}:*:event-bus/default`] },
+        {
+          // The caller's own item only: the key is `<role id>:<instance id>`, and EC2 names the session by the instance.
+          actions: ["dynamodb:PutItem"],
+          resources: [reports.arn],
+          conditions: [
+            { test: "ForAllValues:StringEquals", variable: "dynamodb:LeadingKeys", values: ["${aws:userid}"] },
+          ],
+        },
       ]);
       const profile = new aws.iam.InstanceProfile(`${logical}Profile`, {
         name: named(logical.toLowerCase()),
         role: role.name,
       });
-      const settings = $resolve({ bucket: bucket.bucket, publicKeys }).apply(({ bucket, publicKeys }) =>
-        edgeSettings({ cell: cell.name, region, bucket, publicKeys }),
-      );
+      const settings = $resolve({
+        bucket: bucket.bucket,
+        table: reports.name,
+        roleId: role.uniqueId,
+        publicKeys,
+      }).apply(({ bucket, table, roleId, publicKeys }) => {
+        const reports = { table, region: fleet.homeRegion, roleId };
+        return edgeSettings({ cell: cell.name, region, bucket, reports, publicKeys });
+      });
       const network = networkOf(region, logical, cell, fleet);
       const template = new aws.ec2.LaunchTemplate(`${logical}Template`, {
         name: named(logical.toLowerCase()),

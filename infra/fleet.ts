@@ -32,6 +32,8 @@ export interface StageFleet {
    */
   sessions: { closeSeconds: number; graceSeconds: number; quietSeconds: number };
   instanceType: string;
+  /** Roles of this account that may say that an edge or a region is degraded or healthy: people's and monitors'. */
+  healthRoles: string[];
   /** Ports that edges listen on for TLS and for the health check. */
   edgeTlsPort: number;
   healthPort: number;
@@ -53,6 +55,7 @@ const local: StageFleet = {
   proxyProtocol: false,
   sessions: { closeSeconds: 10, graceSeconds: 10, quietSeconds: 5 },
   instanceType: "t4g.small",
+  healthRoles: ["landfall-health"],
   edgeTlsPort: 8443,
   healthPort: 8080,
 };

@@ -4,6 +4,7 @@ import { named } from "./names";
 interface Parts {
   tenants: aws.dynamodb.Table;
   ledger: aws.dynamodb.Table;
+  reports: aws.dynamodb.Table;
   bus: aws.cloudwatch.EventBus;
   key: aws.kms.Key;
   snapshots: Record<string, aws.s3.Bucket>;
@@ -17,11 +18,12 @@ interface Options {
 }
 
 /** Every function with exactly the rights it uses; `link` would grant whole services. */
-export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachineArn, listeners }: Parts) {
+export function functions({ tenants, ledger, reports, bus, key, snapshots, rolloutMachineArn, listeners }: Parts) {
   const environment = {
     LANDFALL_STAGE: $app.stage,
     LANDFALL_TENANTS_TABLE: tenants.name,
     LANDFALL_LEDGER_TABLE: ledger.name,
+    LANDFALL_REPORTS_TABLE: reports.name,
     LANDFALL_BUS: bus.name,
     LANDFALL_SIGNING_KEY: key.arn,
   };
@@ -48,6 +50,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
     actions: actions.map((action) => `dynamodb:${action}`),
     resources: [ledger.arn],
   });
+  const describeInstances = { actions: ["ec2:DescribeInstances"], resources: ["*"] }; // AWS knows no resource for it
   const putEvents = { actions: ["events:PutEvents"], resources: [bus.arn] };
   const complete = { actions: ["states:SendTaskSuccess"], resources: ["*"] };
   const objects = Object.values(snapshots);
@@ -83,23 +86,30 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       ],
     }),
     awaitAcks: make("AwaitAcks", "await-acks", {
-      permissions: [onLedger("Query", "PutItem", "DeleteItem", "BatchGetItem"), complete],
+      permissions: [onLedger("GetItem", "Query", "PutItem", "DeleteItem", "BatchGetItem"), complete],
     }),
     settleRollout: make("SettleRollout", "settle-rollout", {
       permissions: [onLedger("GetItem", "Query", "BatchGetItem", "UpdateItem", "DeleteItem"), putEvents],
     }),
     recordEdgeReport: make("RecordEdgeReport", "record-edge-report", {
-      permissions: [onLedger("GetItem", "Query", "BatchGetItem", "PutItem", "DeleteItem"), complete, putEvents],
+      permissions: [
+        readSettings,
+        onLedger("GetItem", "Query", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem"),
+        describeInstances,
+        complete,
+        putEvents,
+      ],
     }),
     advanceStructure: make("AdvanceStructure", "advance-structure", {
-      permissions: [readSettings, onLedger("Query", "GetItem", "PutItem"), putEvents],
+      permissions: [readSettings, onLedger("Query", "GetItem", "BatchGetItem", "PutItem"), putEvents],
     }),
     forgetEdges: make("ForgetEdges", "forget-edges", {
       permissions: [
         readSettings,
-        onLedger("Query", "UpdateItem", "DeleteItem"),
+        onLedger("GetItem", "BatchGetItem", "UpdateItem", "DeleteItem"),
+        { actions: ["dynamodb:DeleteItem"], resources: [reports.arn] },
         readAccelerator,
-        { actions: ["ec2:DescribeInstances"], resources: ["*"] },
+        describeInstances,
       ],
     }),
     freeTombstones: make("FreeTombstones", "free-tombstones", {
@@ -140,12 +150,12 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       ],
     }),
     observeAccelerator: make("ObserveAccelerator", "observe-accelerator", {
-      permissions: [readSettings, onLedger("Query", "UpdateItem"), readAccelerator],
+      permissions: [readSettings, onLedger("GetItem", "Query", "UpdateItem"), readAccelerator],
     }),
     applyAccelerator: make("ApplyAccelerator", "apply-accelerator", {
       permissions: [
         readSettings,
-        onLedger("Query", "UpdateItem"),
+        onLedger("GetItem", "Query", "UpdateItem"),
         readAccelerator,
         { actions: ["globalaccelerator:CreateEndpointGroup"], resources: listenerArns },
         {
@@ -157,7 +167,7 @@ export function functions({ tenants, ledger, bus, key, snapshots, rolloutMachine
       ],
     }),
     confirmAccelerator: make("ConfirmAccelerator", "confirm-accelerator", {
-      permissions: [readSettings, onLedger("Query"), readAccelerator],
+      permissions: [readSettings, onLedger("GetItem", "Query"), readAccelerator],
     }),
   };
 }

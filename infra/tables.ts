@@ -1,6 +1,6 @@
 import { named } from "./names";
 
-/** The Tenants table belongs to the writers of tenant records, the Ledger table only to the controller. */
+/** Tenants belongs to the writers of tenant records, Reports to edges, the Ledger only to the controller. */
 export function tables() {
   const protect = { protect: $app.stage === "production" };
   const tenants = new aws.dynamodb.Table(
@@ -34,5 +34,14 @@ export function tables() {
     },
     protect,
   );
-  return { tenants, ledger };
+  // Each edge replaces its own item on every change and every 10 s: there is nothing to restore.
+  const reports = new aws.dynamodb.Table("Reports", {
+    name: named("reports"),
+    billingMode: "PAY_PER_REQUEST",
+    hashKey: "id",
+    attributes: [{ name: "id", type: "S" }],
+    streamEnabled: true,
+    streamViewType: "NEW_IMAGE",
+  });
+  return { tenants, ledger, reports };
 }

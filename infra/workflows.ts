@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { scheduleMinutes, streamLimits } from "../schemas/limits";
+import { reportStreamLimits, scheduleMinutes, streamLimits } from "../schemas/limits";
 import type { StageFleet } from "./fleet";
 import type { Functions } from "./functions";
 import { named } from "./names";
@@ -81,15 +81,15 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
   return { rollout, failover, reconcile, audit };
 }
 
-/** Connects the Tenants stream to its function: no waiting, bounded retries, and a bucket for failed records. */
-export function streamMapping(tenants: aws.dynamodb.Table, fn: Functions["startRollout"], failures: aws.s3.Bucket) {
-  new aws.iam.RolePolicy("StartRolloutStream", {
+/** Lets a function read a table's stream and write what fails for good to the failures bucket. */
+function mayReadStream(logical: string, table: aws.dynamodb.Table, fn: sst.aws.Function, failures: aws.s3.Bucket) {
+  new aws.iam.RolePolicy(logical, {
     role: fn.nodes.role!.name,
     policy: aws.iam.getPolicyDocumentOutput({
       statements: [
         {
           actions: ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
-          resources: [tenants.streamArn],
+          resources: [table.streamArn],
         },
         { actions: ["dynamodb:ListStreams"], resources: ["*"] }, // AWS knows no resource for it
         { actions: ["s3:PutObject"], resources: [$interpolate`${failures.arn}/*`] },
@@ -97,7 +97,12 @@ export function streamMapping(tenants: aws.dynamodb.Table, fn: Functions["startR
       ],
     }).json,
   });
-  return new aws.lambda.EventSourceMapping("TenantsStream", {
+}
+
+/** Connects the Tenants stream to its function: no waiting, bounded retries, and a bucket for failed records. */
+export function tenantsStream(tenants: aws.dynamodb.Table, fn: Functions["startRollout"], failures: aws.s3.Bucket) {
+  mayReadStream("StartRolloutStream", tenants, fn, failures);
+  new aws.lambda.EventSourceMapping("TenantsStream", {
     eventSourceArn: tenants.streamArn,
     functionName: fn.arn,
     startingPosition: "TRIM_HORIZON",
@@ -110,4 +115,31 @@ export function streamMapping(tenants: aws.dynamodb.Table, fn: Functions["startR
     parallelizationFactor: 1,
     destinationConfig: { onFailure: { destinationArn: failures.arn } },
   });
+}
+
+/**
+ * Connects the Reports stream to its function, twice: reports with news at once, and the others, which say only that an
+ * edge still runs, in larger batches.
+ */
+export function reportsStream(reports: aws.dynamodb.Table, fn: Functions["recordEdgeReport"], failures: aws.s3.Bucket) {
+  mayReadStream("RecordEdgeReportStream", reports, fn, failures);
+  const map = (logical: string, beat: boolean, windowSeconds: number) =>
+    new aws.lambda.EventSourceMapping(logical, {
+      eventSourceArn: reports.streamArn,
+      functionName: fn.arn,
+      startingPosition: "LATEST",
+      batchSize: reportStreamLimits.batchRecordsMax,
+      maximumBatchingWindowInSeconds: windowSeconds,
+      filterCriteria: {
+        filters: [{ pattern: JSON.stringify({ dynamodb: { NewImage: { beat: { BOOL: [beat] } } } }) }],
+      },
+      functionResponseTypes: ["ReportBatchItemFailures"],
+      bisectBatchOnFunctionError: true,
+      maximumRetryAttempts: reportStreamLimits.retriesMax,
+      maximumRecordAgeInSeconds: reportStreamLimits.recordAgeSeconds,
+      parallelizationFactor: 1,
+      destinationConfig: { onFailure: { destinationArn: failures.arn } },
+    });
+  map("ReportsStream", false, 0);
+  map("ReportsStreamBeats", true, reportStreamLimits.beatWindowSeconds);
 }

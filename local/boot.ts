@@ -1,7 +1,7 @@
 /** Creates each resource of the lock, dependencies first. */
 import path from "node:path";
 import type { PortRange } from "@aws-sdk/client-global-accelerator";
-import { type BootContext, keyFor, text, withPublicKeys } from "./context.ts";
+import { type BootContext, keyFor, text, withDeployed } from "./context.ts";
 import { bootEdges } from "./edges/boot.ts";
 import { StreamMapping } from "./services/lambda/stream-mapping.ts";
 
@@ -15,7 +15,7 @@ export async function bootResources(context: BootContext): Promise<void> {
   await bootTables(context);
   bootBuckets(context);
   for (const { inputs, region } of lock.all("aws:ssm/parameter:Parameter"))
-    services.ssm.put(region, text(inputs.name), withPublicKeys(context, text(inputs.value)));
+    services.ssm.put(region, text(inputs.name), withDeployed(context, text(inputs.value)));
   bootFunctions(context);
   bootPermissions(context);
   bootInvokeConfigs(context);
@@ -65,8 +65,13 @@ function bootPermissions({ lock, services: { iam, lambda } }: BootContext): void
   }
 }
 
-/** Policies of keys and buckets, where the lock has any. */
+/** Policies of keys, buckets and buses, where the lock has any. */
 function bootResourcePolicies({ lock, account, services: { iam } }: BootContext): void {
+  for (const { region, inputs } of lock.all("aws:cloudwatch/eventBusPolicy:EventBusPolicy"))
+    iam.addResourcePolicy(
+      `arn:aws:events:${region}:${account}:event-bus/${text(inputs.eventBusName)}`,
+      text(inputs.policy),
+    );
   for (const { region, name, inputs } of lock.all("aws:kms/key:Key"))
     if (inputs.policy !== undefined)
       iam.addResourcePolicy(`arn:aws:kms:${region}:${account}:key/${name}`, text(inputs.policy));

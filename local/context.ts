@@ -62,7 +62,9 @@ export function keyFor(
   return { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: randomUUID(), AWS_REGION: region };
 }
 
-/** Replaces the placeholders that synth wrote for KMS keys with the public keys. */
-export function withPublicKeys({ services: { kms } }: BootContext, value: string): string {
-  return value.replace(/\{\{publicKey ([^}]+)\}\}/g, (_, arn: string) => kms.publicKey(arn));
+/** Replaces the placeholders that synth wrote for what exists only once it is deployed: public keys, and roles' ids. */
+export function withDeployed({ services: { kms, iam } }: BootContext, value: string): string {
+  return value
+    .replace(/\{\{publicKey ([^}]+)\}\}/g, (_, arn: string) => kms.publicKey(arn))
+    .replace(/\{\{roleId ([^}]+)\}\}/g, (_, arn: string) => iam.roleId(arn));
 }

@@ -20,7 +20,7 @@ export function describeEndpoints({ lock, endpoint, geography, latency, services
   return {
     aws: { endpoint, region: geography.regions[0]!, ...administrator },
     profile: latency.name,
-    tables: { tenants: table("Tenants"), ledger: table("Ledger") },
+    tables: { tenants: table("Tenants"), ledger: table("Ledger"), reports: table("Reports") },
     buckets: fleet.buckets,
     bus: String(lock.all("aws:cloudwatch/eventBus:EventBus")[0]?.inputs.name),
     accelerators: fleet.cells.map(({ name, listenerArn, portBase, portCount, tlsPort }) => {

@@ -15,6 +15,7 @@ export interface LockedResource {
 const booted = new Set([
   "aws:autoscaling/group:Group",
   "aws:cloudwatch/eventBus:EventBus",
+  "aws:cloudwatch/eventBusPolicy:EventBusPolicy",
   "aws:cloudwatch/eventRule:EventRule",
   "aws:cloudwatch/eventTarget:EventTarget",
   "aws:dynamodb/table:Table",

@@ -1,10 +1,9 @@
-/** Events on the bus. Edges send them as `landfall.edge`, the controller as `landfall.control`. */
+/** Events on the home bus: health from people and monitors, and what the controller says. The bus's policy tells who may put which. */
 import * as z from "zod";
 import { Region } from "./tenant.ts";
 
-export const sources = { edge: "landfall.edge", control: "landfall.control" } as const;
+export const sources = { health: "landfall.health", control: "landfall.control" } as const;
 export const detailTypes = {
-  edgeReport: "Edge Report",
   edgeHealth: "Edge Health",
   edgeReadiness: "Edge Readiness",
   settingInvalid: "Setting Invalid",
@@ -14,51 +13,6 @@ export const detailTypes = {
   tenantRemoved: "Tenant Removed",
   tenantQuarantined: "Tenant Quarantined",
 } as const;
-
-/** The prefix of a nack's reason when the structure itself is refused, and not when it can't be fetched. */
-export const structureRefused = "refuses the structure: ";
-
-/** Sessions of one removed route on one edge. Times are the edge's clock, milliseconds since 1970. */
-export const ClosingSessions = z.object({
-  slot: z.number().int(),
-  tenantId: z.string(),
-  open: z.number().int(),
-  closesAt: z.number(),
-  closed: z.number().int(),
-  /** Why they could not be closed. */
-  fault: z.string().optional(),
-});
-export type ClosingSessions = z.infer<typeof ClosingSessions>;
-
-/** Leaving: fails health checks, but accepts connections. Closing: closes sessions gradually. Drained: none is left. */
-export const DrainProgress = z.object({
-  phase: z.enum(["leaving", "closing", "drained"]),
-  since: z.number(),
-  sessions: z.number().int(),
-});
-export type DrainProgress = z.infer<typeof DrainProgress>;
-
-/** An edge's report of what it serves: on every change, and every 10 s. */
-export const EdgeReport = z.object({
-  edgeId: z.string().min(1),
-  cell: z.string(),
-  region: Region,
-  address: z.string(),
-  /** Milliseconds since 1970, by the edge's clock; only compared with the same edge's own. */
-  at: z.number().int(),
-  appliedGeneration: z.number().int().min(0),
-  structure: z.string().optional(),
-  /** It takes users: nginx accepts connections, its workers read routes, and it does not drain. */
-  serving: z.boolean(),
-  rejectedRoutes: z.array(z.strictObject({ tenantId: z.string(), slot: z.number().int(), reason: z.string() })),
-  /** Why the newest manifest is not applied; absent when it is. */
-  nack: z.strictObject({ generation: z.number().int(), reason: z.string() }).optional(),
-  /** Sessions of removed routes: how many are open, when they will be closed, and how many were closed. */
-  closing: z.array(ClosingSessions).optional(),
-  /** The progress of a draining edge. */
-  drain: DrainProgress.optional(),
-});
-export type EdgeReport = z.infer<typeof EdgeReport>;
 
 /** A health transition: of one edge, or of a whole region when `edgeId` is absent. */
 export const EdgeHealth = z.strictObject({

@@ -3,9 +3,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Command } from "commander";
 import * as z from "zod";
-import { controlEvents, EdgeHealth, EdgeReport } from "./events.ts";
+import { controlEvents, EdgeHealth } from "./events.ts";
 import { Fleet } from "./fleet.ts";
 import * as limits from "./limits.ts";
+import { EdgeReport } from "./report.ts";
 import { Manifest, RouteBucket, SignedManifest } from "./snapshot.ts";
 import { TenantRecord } from "./tenant.ts";
 
@@ -91,7 +92,7 @@ export function exported(): Map<string, string> {
     ["schemas/json/signed-manifest.schema.json", schemaOf(SignedManifest, "Landfall signed manifest")],
     ["schemas/json/manifest.schema.json", schemaOf(Manifest, "Landfall manifest")],
     ["schemas/json/route-bucket.schema.json", schemaOf(RouteBucket, "Landfall route bucket")],
-    ["schemas/json/events/edge-report.schema.json", schemaOf(EdgeReport, "Edge Report")],
+    ["schemas/json/edge-report.schema.json", schemaOf(EdgeReport, "Edge Report")],
     ["schemas/json/events/edge-health.schema.json", schemaOf(EdgeHealth, "Edge Health")],
   ]);
   for (const [detailType, schema] of Object.entries(controlEvents))

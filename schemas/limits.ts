@@ -94,13 +94,16 @@ export const edgeLimits = {
   recentReportMs: 15_000,
   /** Six missed reports: then EC2 is asked whether the instance is terminated. */
   silentMs: 60_000,
-  /** Acks that an edge's row keeps: enough for a rollout to settle while later generations are acked. */
-  acksKeptMax: 50,
-  /** Times that one report is merged when another report of the edge was written meanwhile. */
+  /** Acks that a cell's summary keeps of each edge: two seconds of them at the pace of the agent, for a trace. */
+  acksKeptMax: 8,
+  /** Times that a batch of reports is merged when another one wrote the same edges meanwhile. */
   reportMergesMax: 5,
-  /** Refused routes and closing tenants of one report. AWS: an event holds 256 KiB. */
+  /** Refused routes and closing tenants of one report, and characters of each reason. AWS: an item holds 400 KB. */
   rejectedRoutesMax: 100,
   closingTenantsMax: 100,
+  reasonCharactersMax: 300,
+  /** Edges that one update of a summary names. AWS: an expression has at most 4 KB. */
+  edgesPerUpdate: 50,
 } as const;
 
 /** The staged rollout of a structure. */
@@ -183,4 +186,15 @@ export const streamLimits = {
   /** Retries of a failed delivery, and the maximum age of a record. Then it goes to the failures bucket. */
   retriesMax: 10,
   recordAgeSeconds: 3600,
+} as const;
+
+/** The Reports stream. */
+export const reportStreamLimits = {
+  /** Reports of one delivery. */
+  batchRecordsMax: 100,
+  /** How long the stream waits for more reports that say the same as the ones before. Changes do not wait. */
+  beatWindowSeconds: 2,
+  /** Retries, and the maximum age of a report: the edge repeats it within 10 s. AWS: at least 60 s. */
+  retriesMax: 3,
+  recordAgeSeconds: 60,
 } as const;

@@ -47,8 +47,12 @@ export const keys = {
   dirty: (cell: string, batchId: string) => ({ pk: `DIRTY#${cell}`, sk: batchId }),
   waits: (cell: string) => `WAITS#${cell}`,
   wait: (cell: string, batchId: string) => ({ pk: `WAITS#${cell}`, sk: batchId }),
-  edges: (cell: string) => `EDGES#${cell}`,
-  edge: (cell: string, edgeId: string) => ({ pk: `EDGES#${cell}`, sk: edgeId }),
+  /** The summaries of a cell's edges. Its attributes are named by the edges' ids. */
+  edges: (cell: string) => ({ pk: `EDGES#${cell}`, sk: "EDGES" }),
+  edge: (edgeId: string) => ({ pk: `EDGE#${edgeId}`, sk: "EDGE" }),
+  /** Reports that counted for no edge. */
+  ignoredReports: "IGNORED",
+  ignored: (reason: string) => ({ pk: "IGNORED", sk: reason }),
   signals: (cell: string) => `SIGNALS#${cell}`,
   signal: (cell: string, subject: string) => ({ pk: `SIGNALS#${cell}`, sk: subject }),
 };

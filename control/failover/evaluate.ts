@@ -1,5 +1,5 @@
 import { observeAccelerator } from "../../aws/accelerator.ts";
-import { readEdges } from "../../aws/ledger/edges.ts";
+import { readSummaries } from "../../aws/ledger/edges.ts";
 import { readSignals } from "../../aws/ledger/signals.ts";
 import { cellOf, loadSettings } from "../../aws/settings.ts";
 import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
@@ -14,7 +14,7 @@ export async function evaluateFailover(cellName: string) {
   const cell = cellOf(fleet, cellName);
   const [observed, edges, signals] = await Promise.all([
     observeAccelerator(cell.listenerArn),
-    readEdges(cellName),
+    readSummaries(cellName),
     readSignals(cellName),
   ]);
   const desired = planAccelerator(edgeFacts(edges, signals, Date.now()), degradedRegions(signals), observed);

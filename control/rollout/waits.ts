@@ -1,5 +1,5 @@
 import { readCoverage } from "../../aws/ledger/batches.ts";
-import { readEdges } from "../../aws/ledger/edges.ts";
+import { readSummaries } from "../../aws/ledger/edges.ts";
 import { readWaits, removeWait, type Wait } from "../../aws/ledger/waits.ts";
 import { completeTask } from "../../aws/workflows.ts";
 import { evaluateWait } from "../../core/rollout/waits.ts";
@@ -15,7 +15,7 @@ export async function evaluateWaits(cell: string, now: number): Promise<void> {
 export async function evaluate(cell: string, waits: Wait[], now: number): Promise<void> {
   if (waits.length === 0) return;
   const [edges, coverage] = await Promise.all([
-    readEdges(cell),
+    readSummaries(cell),
     readCoverage(
       cell,
       waits.map(({ batchId }) => batchId),

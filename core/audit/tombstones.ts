@@ -1,5 +1,5 @@
 import { edgeLimits } from "../../schemas/limits.ts";
-import type { EdgeRow } from "../edges/edge.ts";
+import type { Edge } from "../edges/edge.ts";
 
 /** A slot or a name that its tenant gave up. */
 export interface Tombstone {
@@ -14,7 +14,7 @@ export interface Tombstone {
 }
 
 export interface FreeingFacts {
-  edges: EdgeRow[];
+  edges: Edge[];
   /** The oldest generation among the regions' manifests: an edge that boots there starts with it. */
   publishedFrom: number;
   coolOffMs: number;
@@ -31,7 +31,7 @@ export function mayFree({ tenantId, at, absentFrom }: Tombstone, facts: FreeingF
 }
 
 /** An edge that refuses a tenant's route keeps serving the last good one, at any generation. */
-const keepsOld = ({ rejectedRoutes }: EdgeRow, tenantId: string) =>
+const keepsOld = ({ rejectedRoutes }: Edge, tenantId: string) =>
   rejectedRoutes.length >= edgeLimits.rejectedRoutesMax || rejectedRoutes.some((route) => route.tenantId === tenantId);
 
 /**

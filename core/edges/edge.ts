@@ -1,25 +1,31 @@
 /** An edge as the ledger has it, and what a report changes in it. */
-import type { ClosingSessions, DrainProgress } from "../../schemas/events.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
+import type { ClosingSessions, DrainProgress, EdgeReport } from "../../schemas/report.ts";
 
-/** Times are the ledger writer's clock, milliseconds since 1970. */
-export interface EdgeRow {
+/** Which edge it is, and where. No report says this: it follows from the report's key and from EC2. */
+export interface EdgeIdentity {
   edgeId: string;
   cell: string;
   region: string;
   address: string;
+}
+
+/**
+ * What nearly every report changes. One item of the ledger has the summaries of a cell's edges, so that a rollout reads one
+ * item to learn who serves its generation. Times are milliseconds since 1970.
+ */
+export interface EdgeSummary extends EdgeIdentity {
   appliedGeneration: number;
   serving: boolean;
+  /** When the newest report was written, by the Reports table's clock, in whole seconds. */
   reportedAt: number;
-  /** The edge's own clock at its newest report. An older report changes only `reportedAt` and `appliedGeneration`. */
+  /** The edge's own clock at its newest report, and when that report's text was new. An older report changes little. */
   edgeAt: number;
-  /** Hash of the structure it runs. */
-  structure?: string;
-  rejectedRoutes: { tenantId: string; slot: number; reason: string }[];
+  changedAt: number;
+  /** How many routes it refuses. */
+  refuses: number;
   nack?: { generation: number; reason: string };
-  closing?: ClosingSessions[];
-  drain?: DrainProgress;
-  /** When it began to serve its latest generations, oldest first. */
+  /** When it was seen to serve its latest generations, oldest first, by the controller's clock. */
   acks?: { generation: number; at: number }[];
   /** The readiness that failover was told. Absent while it must still be told. */
   announced?: boolean;
@@ -27,61 +33,102 @@ export interface EdgeRow {
   terminated?: true;
 }
 
-export interface EdgeReportFacts {
+/** What few reports change. Each edge's is an item of its own. */
+export interface EdgeDetail {
   edgeId: string;
   cell: string;
-  region: string;
-  address: string;
-  at: number;
-  appliedGeneration: number;
-  serving: boolean;
-  structure?: string | undefined;
-  rejectedRoutes: EdgeRow["rejectedRoutes"];
-  nack?: { generation: number; reason: string } | undefined;
-  closing?: ClosingSessions[] | undefined;
-  drain?: DrainProgress | undefined;
+  /** The key of its reports. */
+  writer: string;
+  /** Hash of the structure it runs. */
+  structure?: string;
+  rejectedRoutes: { tenantId: string; slot: number; reason: string }[];
+  closing?: ClosingSessions[];
+  drain?: DrainProgress;
 }
 
-/** The row after a report. Reports may come twice or out of order: the applied generation only grows. */
-export function mergeReport(row: EdgeRow | undefined, report: EdgeReportFacts, now: number): EdgeRow {
-  const appliedGeneration = Math.max(row?.appliedGeneration ?? 0, report.appliedGeneration);
-  const news = appliedGeneration > (row?.appliedGeneration ?? 0) ? [{ generation: appliedGeneration, at: now }] : [];
-  const acks = [...(row?.acks ?? []), ...news].slice(-edgeLimits.acksKeptMax);
-  if (row !== undefined && report.at < row.edgeAt) return noteDue({ ...row, reportedAt: now, appliedGeneration, acks });
-  const { at, nack, structure, closing, drain, ...facts } = report;
+export interface Edge extends EdgeSummary, EdgeDetail {}
+
+/** The two parts of an edge, as they are written. */
+export function partsOf(edge: Edge): { summary: EdgeSummary; detail: EdgeDetail } {
+  const { writer, structure, rejectedRoutes, closing, drain, ...summary } = edge;
+  const { edgeId, cell } = edge;
+  const optional = {
+    ...(structure === undefined ? {} : { structure }),
+    ...(closing === undefined ? {} : { closing }),
+    ...(drain === undefined ? {} : { drain }),
+  };
+  return { summary, detail: { edgeId, cell, writer, rejectedRoutes, ...optional } };
+}
+
+/** A report as it is in the Reports table. */
+export interface WrittenReport {
+  /** Its key: the writer's `aws:userid`. */
+  writer: string;
+  report: EdgeReport;
+  /** When it was written, by the table's clock. */
+  reportedAt: number;
+}
+
+/** Whether a report says nothing new: its edge runs as before. */
+export const isBeat = (known: EdgeSummary, report: EdgeReport) => known.changedAt === report.changedAt;
+
+/** The summary after such a report. */
+export const mergeBeat = (known: EdgeSummary, { report, reportedAt }: WrittenReport, now: number): EdgeSummary => ({
+  ...known,
+  reportedAt: Math.max(known.reportedAt, reportedAt),
+  edgeAt: Math.max(known.edgeAt, Math.min(report.at, now)),
+});
+
+/** The edge after a report. Reports may come twice or out of order: the applied generation only grows. */
+export function mergeReport(
+  known: Edge | undefined,
+  identity: EdgeIdentity,
+  { writer, report, reportedAt }: WrittenReport,
+  now: number,
+): Edge {
+  const before = known?.appliedGeneration ?? 0;
+  const appliedGeneration = Math.max(before, report.appliedGeneration);
+  const news = appliedGeneration > before ? [{ generation: appliedGeneration, at: now }] : [];
+  const acks = [...(known?.acks ?? []), ...news].slice(-edgeLimits.acksKeptMax);
+  const latest = { appliedGeneration, acks, reportedAt: Math.max(known?.reportedAt ?? 0, reportedAt) };
+  if (known !== undefined && report.at < known.edgeAt) return noteDue({ ...known, ...latest });
+  const { region: _, at, nack, structure, closing, drain, ...said } = report;
   return noteDue({
-    ...facts,
-    appliedGeneration,
-    reportedAt: now,
+    ...said,
+    ...identity,
+    writer,
+    ...latest,
     edgeAt: Math.min(at, now), // a clock that ran ahead and was set back must not make later reports look old
-    acks,
+    refuses: report.rejectedRoutes.length,
     ...(nack === undefined ? {} : { nack }),
     ...(structure === undefined ? {} : { structure }),
     ...(closing === undefined ? {} : { closing }),
     ...(drain === undefined ? {} : { drain }),
-    ...(row?.announced === undefined ? {} : { announced: row.announced }),
+    ...(known?.announced === undefined ? {} : { announced: known.announced }),
+    ...(known?.terminated === undefined ? {} : { terminated: known.terminated }),
   });
 }
 
 /** Drops the note of an announcement that another readiness has overtaken. */
-function noteDue(row: EdgeRow): EdgeRow {
-  const { announced: _, ...due } = row;
-  return isAnnounced(row) ? row : due;
+function noteDue(edge: Edge): Edge {
+  const { announced: _, ...due } = edge;
+  return isAnnounced(edge) ? edge : due;
 }
 
 /** Whether the edge reported recently. */
-export const isRecent = ({ reportedAt }: Pick<EdgeRow, "reportedAt">, now: number) =>
+export const isRecent = ({ reportedAt }: Pick<EdgeSummary, "reportedAt">, now: number) =>
   now - reportedAt <= edgeLimits.recentReportMs;
 
 /** Whether the edge can take users: it serves a generation, and its nginx accepts connections. */
-export const isReady = (row: EdgeRow) => row.appliedGeneration > 0 && row.serving;
+export const isReady = ({ appliedGeneration, serving, terminated }: EdgeSummary) =>
+  appliedGeneration > 0 && serving && terminated !== true;
 
 /** Whether failover was told of this readiness. */
-export const isAnnounced = (row: EdgeRow) => row.announced === isReady(row);
+export const isAnnounced = (edge: EdgeSummary) => edge.announced === isReady(edge);
 
 /** Refusals that a report added, and tenants whose routes it no longer refuses. */
-export function refusalChanges(before: EdgeRow | undefined, after: EdgeRow) {
-  const key = ({ tenantId, slot, reason }: EdgeRow["rejectedRoutes"][number]) => `${tenantId} ${slot} ${reason}`;
+export function refusalChanges(before: EdgeDetail | undefined, after: EdgeDetail) {
+  const key = ({ tenantId, slot, reason }: EdgeDetail["rejectedRoutes"][number]) => `${tenantId} ${slot} ${reason}`;
   const known = new Set((before?.rejectedRoutes ?? []).map(key));
   const refused = after.rejectedRoutes.filter((route) => !known.has(key(route)));
   const refusedNow = new Set(after.rejectedRoutes.map(({ tenantId }) => tenantId));

@@ -1,9 +1,8 @@
 import { edgeLimits } from "../../schemas/limits.ts";
-import type { EdgeRow } from "./edge.ts";
+import type { EdgeSummary } from "./edge.ts";
 
 /** Edges that missed several reports: EC2 is asked whether their instances are terminated. */
-export const silentEdges = (edges: EdgeRow[], now: number): EdgeRow[] =>
-  edges.filter(({ reportedAt }) => now - reportedAt > edgeLimits.silentMs);
+export const isSilent = ({ reportedAt }: EdgeSummary, now: number) => now - reportedAt > edgeLimits.silentMs;
 
 /**
  * What to do with a silent edge. An edge that is not terminated still counts, because it may serve users. A terminated

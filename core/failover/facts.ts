@@ -1,4 +1,4 @@
-import { type EdgeRow, isReady, isRecent } from "../edges/edge.ts";
+import { type EdgeSummary, isReady, isRecent } from "../edges/edge.ts";
 import type { EdgeFacts } from "./plan.ts";
 
 export interface HealthSignal {
@@ -11,15 +11,15 @@ export interface HealthSignal {
  * What failover knows about each edge, in order: its last report and the last health event about it. Only an edge that
  * reported recently is ready to be added: a terminated edge must not be added again.
  */
-export function edgeFacts(rows: EdgeRow[], signals: HealthSignal[], now: number): EdgeFacts[] {
+export function edgeFacts(edges: EdgeSummary[], signals: HealthSignal[], now: number): EdgeFacts[] {
   const degraded = new Set(signals.filter((signal) => signal.health === "degraded").map((signal) => signal.edgeId));
-  return rows
-    .map((row) => ({
-      edgeId: row.edgeId,
-      region: row.region,
-      ready: isReady(row) && row.terminated !== true && isRecent(row, now),
-      gone: row.terminated === true,
-      health: degraded.has(row.edgeId) || !row.serving ? ("degraded" as const) : ("healthy" as const),
+  return edges
+    .map((edge) => ({
+      edgeId: edge.edgeId,
+      region: edge.region,
+      ready: isReady(edge) && isRecent(edge, now),
+      gone: edge.terminated === true,
+      health: degraded.has(edge.edgeId) || !edge.serving ? ("degraded" as const) : ("healthy" as const),
     }))
     .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));
 }

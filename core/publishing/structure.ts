@@ -4,10 +4,10 @@
  * evaluation per tick.
  */
 
-import { structureRefused } from "../../schemas/events.ts";
 import { structureLimits } from "../../schemas/limits.ts";
+import { structureRefused } from "../../schemas/report.ts";
 import type { Manifest } from "../../schemas/snapshot.ts";
-import { type EdgeRow, isReady, isRecent } from "../edges/edge.ts";
+import { type Edge, isReady, isRecent } from "../edges/edge.ts";
 
 export interface StructureState {
   /** The structure to move to, and the one to return to. */
@@ -30,7 +30,7 @@ export interface StructureFacts {
   wanted: string;
   live: Manifest["structure"];
   state: StructureState | undefined;
-  edges: EdgeRow[];
+  edges: Edge[];
   /** Edges that a health event reported as degraded. */
   degraded: string[];
   bakeMs: number;
@@ -89,7 +89,7 @@ const isPublished = (live: Manifest["structure"], asked: Manifest["structure"]) 
   Object.keys(live.overrides).sort().join() === Object.keys(asked.overrides).sort().join();
 
 /** Why an edge with the target counts against it. In the last stage, edges that do not report are not counted. */
-function faultOf(edge: EdgeRow, state: StructureState, facts: StructureFacts): string | undefined {
+function faultOf(edge: Edge, state: StructureState, facts: StructureFacts): string | undefined {
   const { stage, publishedAt = facts.now, degradedBefore } = state;
   const { wanted, degraded, now } = facts;
   const who = `${edge.edgeId} (${edge.region})`;

@@ -1,6 +1,6 @@
 /** Which edges serve a generation: what a rollout waits for, and what a status says. */
 import { edgeLimits } from "../../schemas/limits.ts";
-import { type EdgeRow, isRecent } from "../edges/edge.ts";
+import { type EdgeDetail, type EdgeSummary, isRecent } from "../edges/edge.ts";
 
 export interface WaitOutcome {
   satisfied: boolean;
@@ -10,16 +10,16 @@ export interface WaitOutcome {
 }
 
 /** Whether all edges that reported lately serve `generation`. A cell without such an edge does not serve it. */
-export const evaluateWait = (generation: number, edges: EdgeRow[], now: number): WaitOutcome =>
+export const evaluateWait = (generation: number, edges: EdgeSummary[], now: number): WaitOutcome =>
   evaluateEvery(
     generation,
     edges.filter((edge) => isRecent(edge, now)),
   );
 
 /** The same for every known edge, however long it has been silent. */
-export function evaluateEvery(generation: number, edges: EdgeRow[]): WaitOutcome {
+export function evaluateEvery(generation: number, edges: EdgeSummary[]): WaitOutcome {
   const counted = edges.filter((edge) => edge.appliedGeneration > 0).toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));
-  const serves = (edge: EdgeRow) => edge.appliedGeneration >= generation;
+  const serves = (edge: EdgeSummary) => edge.appliedGeneration >= generation;
   const missing = counted
     .filter((edge) => !serves(edge))
     .map((edge) => ({
@@ -31,8 +31,15 @@ export function evaluateEvery(generation: number, edges: EdgeRow[]): WaitOutcome
   return { satisfied: served.length > 0 && missing.length === 0, served, missing };
 }
 
-/** The same for one tenant: an edge that serves the generation but refuses the tenant's route does not serve the tenant. */
-export function forTenant(outcome: WaitOutcome, edges: EdgeRow[], tenantId: string): WaitOutcome {
+/**
+ * The same for one tenant: an edge that serves the generation but refuses the tenant's route does not serve the tenant.
+ * `edges` are those that refuse any route.
+ */
+export function forTenant(
+  outcome: WaitOutcome,
+  edges: Pick<EdgeDetail, "edgeId" | "rejectedRoutes">[],
+  tenantId: string,
+): WaitOutcome {
   const refusals = edges.flatMap(({ edgeId, rejectedRoutes }) =>
     rejectedRoutes.filter((route) => route.tenantId === tenantId).map(({ reason }) => [edgeId, reason] as const),
   );
@@ -48,7 +55,7 @@ export function forTenant(outcome: WaitOutcome, edges: EdgeRow[], tenantId: stri
 }
 
 /** When each edge began to serve `generation` or a later one, in order. Edges without such an ack are left out. */
-export const acksOf = (generation: number, edges: EdgeRow[]): { edgeId: string; region: string; at: number }[] =>
+export const acksOf = (generation: number, edges: EdgeSummary[]): { edgeId: string; region: string; at: number }[] =>
   edges
     .flatMap(({ edgeId, region, acks = [] }) => {
       const ack = acks.find((candidate) => candidate.generation >= generation);

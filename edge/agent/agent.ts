@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Logger } from "pino";
-import { detailTypes } from "../../schemas/events.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
+import { reportItem } from "../../schemas/report.ts";
 import { parseKeys } from "../../schemas/signed.ts";
 import type { Manifest } from "../../schemas/snapshot.ts";
 import { Backends } from "./backends/backends.ts";
@@ -53,7 +53,7 @@ export class Agent {
   #appliedAt = 0;
   /** nginx accepts connections, its workers can read routes, and a snapshot is applied. */
   #accepts = false;
-  #reported = { at: Number.NEGATIVE_INFINITY, told: 0, text: "" };
+  #reported = { at: Number.NEGATIVE_INFINITY, told: 0, changedAt: 0, news: "", text: "" };
   readonly #trouble = new Map<string, string>();
   /** Backends whose health changed, but whose route files are not updated yet. */
   readonly #unwritten = new Set<string>();
@@ -243,28 +243,31 @@ export class Agent {
     else if (!answer.notes) throw new Error("nginx's workers can't write sessions/opened: check its permissions");
   }
 
+  /** Counters that change alone are no news: they wait for the next report. */
   async #report(now: number): Promise<void> {
-    const { cell, region } = this.#settings;
+    const { region, reports } = this.#settings;
     const { closing, drain } = this.sessions.report((this.structure?.sessions.graceSeconds ?? 0) * 1000);
     const state = {
-      edgeId: this.#identity.edgeId,
-      cell,
       region,
-      address: this.#identity.address,
       appliedGeneration: this.generation,
       structure: this.structure?.hash,
       serving: this.serving,
       rejectedRoutes: this.routes.rejected.slice(0, edgeLimits.rejectedRoutesMax),
       nack: this.#source.nack,
     };
-    // Changes of counters alone cause no report: they wait for the next one.
-    const news = [state, drain?.phase, closing?.map(({ slot, closed, fault }) => [slot, closed, fault])];
-    const text = JSON.stringify(news);
-    if (text === this.#reported.text && now - this.#reported.at < reportEveryMs) return;
+    const news = JSON.stringify([
+      state,
+      drain?.phase,
+      closing?.map(({ slot, closed, fault }) => [slot, closed, fault]),
+    ]);
+    if (news === this.#reported.news && now - this.#reported.at < reportEveryMs) return;
+    const said = { ...state, closing: closing?.slice(0, closingTenantsMax), drain };
+    const text = JSON.stringify(said);
     const at = Math.max(Date.now(), this.#reported.told + 1); // newer than the last report if the clock is set back
-    const detail = { ...state, closing: closing?.slice(0, closingTenantsMax), drain, at };
-    await this.#cloud.putEvent(detailTypes.edgeReport, detail);
-    this.#reported = { at: now, told: at, text };
+    const changedAt = text === this.#reported.text ? this.#reported.changedAt : at;
+    const item = reportItem(reports.roleId, this.#identity.edgeId, { ...said, at, changedAt });
+    await this.#cloud.putItem(reports.region, reports.table, item);
+    this.#reported = { at: now, told: at, changedAt, news, text };
   }
 }
 

@@ -8,6 +8,8 @@ export const EdgeSettings = z.strictObject({
   cell: z.string(),
   region: Region,
   bucket: z.string(),
+  /** Where it reports, and the id of its role: the first half of its key in that table. */
+  reports: z.strictObject({ table: z.string(), region: Region, roleId: z.string() }),
   /** Ed25519 public keys by KMS key id, SPKI in base64. Two during a key rotation. */
   publicKeys: z.record(z.string(), z.string()),
   /** Volatile: nginx.conf, router, routes. Readable by nginx's workers. */
@@ -27,9 +29,6 @@ export const EdgeSettings = z.strictObject({
   sockets: z.array(z.string()).min(1),
 });
 export type EdgeSettings = z.infer<typeof EdgeSettings>;
-
-/** Maximum characters of a reason in a report: a whole event has at most 256 KiB. */
-export const reasonMax = 300;
 
 /** The instance itself: its id, the address it listens on and connects from (undefined: every address). */
 export interface Identity {

@@ -14,7 +14,11 @@ const short: Record<string, (name: string, inputs: Inputs, region: string) => In
     qualifiedArn: arn("lambda", region, `function:${name}:1`),
     version: "1",
   }),
-  "aws:iam/role:Role": (name) => ({ arn: `arn:aws:iam::${account}:role/${name}` }),
+  // A role's id exists only once the role is deployed. The program that boots the lock fills it in.
+  "aws:iam/role:Role": (name) => {
+    const arn = `arn:aws:iam::${account}:role/${name}`;
+    return { arn, uniqueId: `{{roleId ${arn}}}` };
+  },
   "aws:iam/instanceProfile:InstanceProfile": (name) => ({ arn: `arn:aws:iam::${account}:instance-profile/${name}` }),
   "aws:sfn/stateMachine:StateMachine": (name, _, region) => ({ arn: arn("states", region, `stateMachine:${name}`) }),
   "aws:s3/bucket:Bucket": (_, { bucket }) => ({ arn: `arn:aws:s3:::${String(bucket)}`, bucket }),
@@ -42,16 +46,23 @@ interface Statement {
   actions?: string[];
   resources?: string[];
   principals?: { type: string; identifiers: string[] }[];
+  conditions?: { test: string; variable: string; values: string[] }[];
 }
+const principalOf = (principals: NonNullable<Statement["principals"]>) =>
+  principals.some(({ type }) => type === "*")
+    ? "*"
+    : Object.fromEntries(principals.map(({ type, identifiers }) => [type, identifiers]));
+
 const policyDocument = ({ statements = [] }: { statements?: Statement[] }) => ({
   Version: "2012-10-17",
-  Statement: statements.map(({ effect = "Allow", actions, resources, principals }) => ({
+  Statement: statements.map(({ effect = "Allow", actions, resources, principals, conditions }) => ({
     Effect: effect,
     Action: actions,
     Resource: resources,
-    ...(principals === undefined
+    ...(principals === undefined ? {} : { Principal: principalOf(principals) }),
+    ...(conditions === undefined
       ? {}
-      : { Principal: Object.fromEntries(principals.map((p) => [p.type, p.identifiers])) }),
+      : { Condition: Object.fromEntries(conditions.map((one) => [one.test, { [one.variable]: one.values }])) }),
   })),
 });
 

@@ -8,6 +8,7 @@ import { DeleteCommand, DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-
 import type { CellView } from "../../cli/status.ts";
 import { newTable } from "../../cli/table.ts";
 import type { TenantView } from "../../cli/view.ts";
+import { detailTypes, sources } from "../../schemas/events.ts";
 import type { Cloud } from "../cloud.ts";
 import { openPod } from "../controls.ts";
 import { administrator } from "../iam/iam.ts";
@@ -282,11 +283,14 @@ export class Story {
     const region = "ap-northeast-1";
     const client = new EventBridgeClient(this.#options);
     const { writes } = this.#cloud.context.services.accelerator;
+    const EventBusName = this.#cloud.endpoints().bus;
     const signal = async (health: "degraded" | "healthy", lands: (landed: string) => boolean) => {
       const began = Date.now();
       const Detail = JSON.stringify({ cell: this.#accelerator.cell, region, health, reason: "demo" });
       await client.send(
-        new PutEventsCommand({ Entries: [{ Source: "landfall.edge", DetailType: "Edge Health", Detail }] }),
+        new PutEventsCommand({
+          Entries: [{ EventBusName, Source: sources.health, DetailType: detailTypes.edgeHealth, Detail }],
+        }),
       );
       await eventually(
         async () => writes.some(({ at }) => at >= began),

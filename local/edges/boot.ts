@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { EdgeSettings } from "../../edge/agent/settings.ts";
 import { settingsIn } from "../../edge/user-data.ts";
-import { type BootContext, keyFor, text, withPublicKeys } from "../context.ts";
+import { type BootContext, keyFor, text, withDeployed } from "../context.ts";
 import type { LockedResource } from "../lock.ts";
 import { LocalEdge } from "./edge.ts";
 
@@ -39,11 +39,18 @@ export function bootEdges(context: BootContext): void {
       max: Number(inputs.maxSize),
       desired: count,
       template: text(template.inputs.name),
+      tags: tagsIn(inputs.tags),
       edges,
     });
     for (const edge of edges) edge.start();
   }
 }
+
+/** Tags of a group that its instances get at launch. */
+const tagsIn = (tags: unknown) =>
+  ((tags ?? []) as { key: string; value: string; propagateAtLaunch: boolean }[])
+    .filter(({ propagateAtLaunch }) => propagateAtLaunch)
+    .map(({ key, value }) => ({ Key: key, Value: value }));
 
 const versionOf = createRequire(import.meta.url)("../../package.json") as { version: string };
 
@@ -56,7 +63,7 @@ function newEdge(
   role: string,
 ): LocalEdge {
   const data = Buffer.from(text(template.inputs.userData), "base64").toString("utf8");
-  const settings = EdgeSettings.parse(settingsIn(withPublicKeys(context, data)));
+  const settings = EdgeSettings.parse(settingsIn(withDeployed(context, data)));
   const id = `i-${createHash("sha256").update(`${group.name} ${index}`).digest("hex").slice(0, 17)}`;
   return new LocalEdge({
     id,

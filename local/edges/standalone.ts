@@ -47,7 +47,8 @@ export class StandaloneEdge {
   }
 
   static async start({ dir, address, structure, connections = 8192 }: StandaloneOptions): Promise<StandaloneEdge> {
-    const base = edgeSettings({ cell: "c1", region: "us-west-2", bucket: "none", publicKeys: {} });
+    const reports = { table: "none", region: "us-west-2", roleId: "none" };
+    const base = edgeSettings({ cell: "c1", region: "us-west-2", bucket: "none", reports, publicKeys: {} });
     const runDir = path.join(dir, "run");
     const nginx = { ...base.nginx, ...nginxHere(), workers: 1, connections };
     const asRoot = process.getuid?.() === 0 ? { user: "nobody nogroup" } : {};

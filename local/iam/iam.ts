@@ -73,6 +73,11 @@ export class Iam {
     return caller;
   }
 
+  /** The unique id that AWS gives a role. */
+  roleId(roleArn: string): string {
+    return `AROA${createHash("sha256").update(roleArn).digest("hex").slice(0, 17).toUpperCase()}`;
+  }
+
   /**
    * The session that a service gets when it assumes a role.
    * @throws AwsError AccessDenied when the role's trust policy does not allow it
@@ -95,12 +100,11 @@ export class Iam {
         403,
       );
     const name = roleArn.slice(roleArn.lastIndexOf("/") + 1);
-    const roleId = `AROA${createHash("sha256").update(roleArn).digest("hex").slice(0, 17).toUpperCase()}`;
     return {
       arn: `arn:aws:sts::${account}:assumed-role/${name}/${session}`,
       roleArn,
       account,
-      userId: `${roleId}:${session}`,
+      userId: `${this.roleId(roleArn)}:${session}`,
     };
   }
 

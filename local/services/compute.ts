@@ -12,6 +12,8 @@ export interface InstanceGroup {
   max: number;
   desired: number;
   template: string;
+  /** Tags that the group gives its instances. */
+  tags: { Key: string; Value: string }[];
   edges: LocalEdge[];
 }
 
@@ -71,13 +73,14 @@ export class Compute {
           if (Filters.length > 0) throw new AwsError("InvalidParameterValue", "filters are not implemented here");
           const here = this.edges.filter(({ config }) => config.region === region);
           const wanted = InstanceIds === undefined ? here : InstanceIds.map((id) => this.#edge(id, region));
+          const tagsOf = (edge: LocalEdge) => this.#groups.find(({ edges }) => edges.includes(edge))?.tags ?? [];
           const Instances = wanted.map((edge) => ({
             InstanceId: edge.config.id,
             InstanceType: "t4g.small",
             PrivateIpAddress: edge.config.address,
             State: stateOf(edge),
             LaunchTime: this.#launched,
-            Tags: [{ Key: "landfall:cell", Value: edge.config.cell }],
+            Tags: tagsOf(edge),
           }));
           return { Reservations: Instances.length === 0 ? [] : [{ ReservationId: "r-local", Instances }] };
         },

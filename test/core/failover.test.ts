@@ -8,6 +8,7 @@ import {
   type Observed,
   planAccelerator,
 } from "../../core/failover/plan.ts";
+import { edge as reportingEdge } from "../fixtures/edge.ts";
 
 const regions = ["ap-northeast-1", "eu-west-3", "us-west-2"];
 const edge = (edgeId: string, region: string, changes: Partial<EdgeFacts> = {}): EdgeFacts => ({
@@ -206,17 +207,7 @@ describe("planAccelerator", () => {
 });
 
 describe("edgeFacts", () => {
-  const row = {
-    edgeId: "a",
-    cell: "c1",
-    region: "us-west-2",
-    address: "x",
-    appliedGeneration: 1,
-    serving: true,
-    reportedAt: 0,
-    edgeAt: 0,
-    rejectedRoutes: [],
-  };
+  const row = reportingEdge("a", { reportedAt: 0 });
 
   it("keeps signals about an edge apart from those about its region", () => {
     const signals = [{ region: "us-west-2", health: "degraded" as const }];

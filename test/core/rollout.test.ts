@@ -1,22 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type EdgeRow, isReady, mergeReport } from "../../core/edges/edge.ts";
+import { type Edge, isBeat, isReady, mergeBeat, mergeReport, partsOf } from "../../core/edges/edge.ts";
 import { isNews, type Served } from "../../core/rollout/settle.ts";
 import { evaluateWait, forTenant } from "../../core/rollout/waits.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
+import { EdgeReport } from "../../schemas/report.ts";
+import { edge as anEdge } from "../fixtures/edge.ts";
 
-const edge = (edgeId: string, changes: Partial<EdgeRow> = {}): EdgeRow => ({
-  edgeId,
-  cell: "c1",
-  region: "us-west-2",
-  address: "10.0.0.1",
-  appliedGeneration: 5,
-  serving: true,
-  reportedAt: 1000,
-  edgeAt: 1000,
-  rejectedRoutes: [],
-  ...changes,
-});
+const edge = (edgeId: string, changes: Partial<Edge> = {}) =>
+  anEdge(edgeId, { appliedGeneration: 5, reportedAt: 1000, ...changes });
 
 describe("evaluateWait", () => {
   it("is satisfied when every edge that reported lately serves the generation, or a later one", () => {
@@ -77,34 +69,85 @@ describe("isNews", () => {
 });
 
 describe("mergeReport", () => {
-  const report = (at: number, appliedGeneration: number) => ({ ...edge("a"), at, appliedGeneration });
+  const identity = { edgeId: "a", cell: "c1", region: "us-west-2", address: "10.0.0.9" };
+  const report = (at: number, appliedGeneration: number, changes: Partial<EdgeReport> = {}): EdgeReport => ({
+    region: "us-west-2",
+    at,
+    changedAt: at,
+    appliedGeneration,
+    serving: true,
+    rejectedRoutes: [],
+    ...changes,
+  });
+  const merge = (known: Edge | undefined, said: EdgeReport, now: number, reportedAt = now) =>
+    mergeReport(known, identity, { writer: "AROA:a", report: said, reportedAt }, now);
 
   it("never lowers the applied generation, whatever order reports come in", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.nat(50), fc.nat(20)), { minLength: 1 }), (reports) => {
-        let row: EdgeRow | undefined;
+        let known: Edge | undefined;
         for (const [at, generation] of reports) {
-          const next = mergeReport(row, report(at, generation), 0);
-          expect(next.appliedGeneration).toBeGreaterThanOrEqual(row?.appliedGeneration ?? 0);
-          row = next;
+          const next = merge(known, report(at, generation), 0);
+          expect(next.appliedGeneration).toBeGreaterThanOrEqual(known?.appliedGeneration ?? 0);
+          known = next;
         }
-        expect(row?.appliedGeneration).toBe(Math.max(...reports.map(([, generation]) => generation)));
+        expect(known?.appliedGeneration).toBe(Math.max(...reports.map(([, generation]) => generation)));
       }),
     );
   });
 
   it("takes all other fields from the edge's latest report", () => {
-    const row = mergeReport(undefined, { ...report(10, 1), serving: true }, 100);
-    expect(mergeReport(row, { ...report(9, 1), serving: false }, 101).serving).toBe(true);
-    expect(mergeReport(row, { ...report(11, 1), serving: false }, 101).serving).toBe(false);
+    const known = merge(undefined, report(10, 1), 100);
+    expect(merge(known, report(9, 1, { serving: false }), 101).serving).toBe(true);
+    expect(merge(known, report(11, 1, { serving: false }), 101).serving).toBe(false);
   });
 
   it("accepts reports of an edge whose clock ran ahead and was set back", () => {
-    const ahead = mergeReport(undefined, { ...report(3_600_000, 1), serving: true }, 1000);
-    expect(mergeReport(ahead, { ...report(2000, 1), serving: false }, 2000)).toMatchObject({
-      serving: false,
-      reportedAt: 2000,
-    });
+    const ahead = merge(undefined, report(3_600_000, 1), 1000);
+    expect(merge(ahead, report(2000, 1, { serving: false }), 2000)).toMatchObject({ serving: false, reportedAt: 2000 });
+  });
+
+  it("takes who and where the edge is from its identity, whatever the report says", () => {
+    const lie = {
+      ...report(10, 1),
+      edgeId: "b",
+      cell: "c2",
+      address: "10.9.9.9",
+      region: "eu-west-3",
+      acks: [],
+      announced: true,
+    };
+    expect(merge(undefined, EdgeReport.parse(lie), 100)).toMatchObject({ ...identity, writer: "AROA:a" });
+    expect(merge(undefined, EdgeReport.parse(lie), 100)).not.toHaveProperty("announced");
+  });
+
+  it("is as recent as the report was written, however late it comes", () => {
+    const late = merge(edge("a", { reportedAt: 1000 }), report(2000, 5), 600_000, 2000);
+    expect(late.reportedAt).toBe(2000);
+    expect(merge(late, report(2001, 5), 600_000, 1500).reportedAt).toBe(2000);
+  });
+
+  it("never makes a terminated edge ready", () => {
+    const after = merge(edge("a", { terminated: true }), report(2_000_000, 9), 2_000_000);
+    expect([isReady(after), after.terminated]).toEqual([false, true]);
+  });
+
+  it("notes nothing but the time of a report that says the same", () => {
+    const known = merge(undefined, report(10, 1), 1000);
+    const { summary } = partsOf(known);
+    const beat = { writer: "AROA:a", report: report(20, 1, { changedAt: 10 }), reportedAt: 5000 };
+    expect(isBeat(summary, beat.report)).toBe(true);
+    expect(mergeBeat(summary, beat, 6000)).toEqual({ ...summary, reportedAt: 5000, edgeAt: 20 });
+  });
+
+  it("parts an edge into summary and details, and loses nothing", () => {
+    const whole = merge(
+      undefined,
+      report(10, 1, { structure: "s", closing: [], nack: { generation: 2, reason: "r" } }),
+      1000,
+    );
+    const { summary, detail } = partsOf(whole);
+    expect({ ...summary, ...detail }).toEqual(whole);
   });
 
   it("calls an edge ready once it serves a generation", () => {

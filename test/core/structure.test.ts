@@ -5,7 +5,7 @@ import {
   type StructureState,
   structureOf,
 } from "../../core/publishing/structure.ts";
-import { structureRefused } from "../../schemas/events.ts";
+import { structureRefused } from "../../schemas/report.ts";
 import { edge, now } from "../fixtures/edge.ts";
 
 describe("advanceStructure", () => {

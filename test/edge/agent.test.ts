@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { LocalEdge } from "../../local/edges/edge.ts";
 import { structureOn } from "../../local/edges/standalone.ts";
 import { kill } from "../../local/processes.ts";
-import type { EdgeReport } from "../../schemas/events.ts";
+import type { EdgeReport } from "../../schemas/report.ts";
 import { clientHello } from "../fixtures/client-hello.ts";
 import { Region, rawRoute, removeDir, tlsRoute } from "../fixtures/region.ts";
 import { type Backend, connect, firstAnswer, freePort, startBackend, visit } from "../fixtures/sockets.ts";

@@ -4,7 +4,8 @@ import { edgeSettings } from "../../edge/user-data.ts";
 import { structureOn } from "../../local/edges/standalone.ts";
 
 const structure = structureOn({ edgeTlsPort: 8443, portBase: 10000, portCount: 20000 });
-const settings = edgeSettings({ cell: "c1", region: "us-west-2", bucket: "b", publicKeys: {} });
+const reports = { table: "reports", region: "us-west-2", roleId: "AROA" };
+const settings = edgeSettings({ cell: "c1", region: "us-west-2", bucket: "b", reports, publicKeys: {} });
 const id = "0123456789ab";
 
 describe("the structure", () => {

@@ -24,13 +24,35 @@ describe("infra.lock.json", () => {
     expect(keys.filter((key) => key.startsWith("aws:globalaccelerator/listener"))).toHaveLength(1);
   });
 
-  it("limits the effect of a bad record on the stream", () => {
-    expect(lock.all("aws:lambda/eventSourceMapping:EventSourceMapping")[0]?.inputs).toMatchObject({
-      bisectBatchOnFunctionError: true,
-      functionResponseTypes: ["ReportBatchItemFailures"],
-      maximumRetryAttempts: 10,
-      destinationConfig: { onFailure: { destinationArn: expect.stringMatching(/^arn:aws:s3:::/) } },
-    });
+  it("limits the effect of a bad record on each stream", () => {
+    const mappings = lock.all("aws:lambda/eventSourceMapping:EventSourceMapping");
+    expect(mappings.map(({ name, inputs }) => [name, inputs.maximumRetryAttempts])).toEqual([
+      ["ReportsStream", 3],
+      ["ReportsStreamBeats", 3],
+      ["TenantsStream", 10],
+    ]);
+    for (const { inputs } of mappings)
+      expect(inputs).toMatchObject({
+        bisectBatchOnFunctionError: true,
+        functionResponseTypes: ["ReportBatchItemFailures"],
+        destinationConfig: { onFailure: { destinationArn: expect.stringMatching(/^arn:aws:s3:::/) } },
+      });
+  });
+
+  it("lets an edge write its own report, read its region's bucket, and nothing else", () => {
+    const policies = lock.all("aws:iam/rolePolicy:RolePolicy").filter(({ name }) => name.startsWith("Edge-"));
+    expect(policies).toHaveLength(3);
+    for (const { inputs } of policies) {
+      const { Statement } = JSON.parse(String(inputs.policy)) as { Statement: { Action: string[] }[] };
+      expect(Statement.map(({ Action }) => Action)).toEqual([
+        ["s3:GetObject"],
+        ["s3:ListBucket"],
+        ["dynamodb:PutItem"],
+      ]);
+      expect(Statement[2]).toMatchObject({
+        Condition: { "ForAllValues:StringEquals": { "dynamodb:LeadingKeys": ["${aws:userid}"] } },
+      });
+    }
   });
 
   it("gives no function all actions of a service", () => {
@@ -46,17 +68,12 @@ describe("infra.lock.json", () => {
     expect(writers.map(({ name }) => name)).toEqual(["ApplyAcceleratorRole"]);
   });
 
-  it("has a snapshot bucket, a forwarding rule and an edge group in every region", () => {
+  it("has a snapshot bucket and an edge group in every region", () => {
     for (const region of ["us-west-2", "eu-west-3", "ap-northeast-1"]) {
       expect(
         lock
           .all("aws:s3/bucket:Bucket")
           .filter(({ name, inputs }) => name.startsWith("Snapshots") && inputs.region === region),
-      ).toHaveLength(1);
-      expect(
-        lock
-          .all("aws:cloudwatch/eventRule:EventRule")
-          .filter(({ name, inputs }) => name.startsWith("Forward") && inputs.region === region),
       ).toHaveLength(1);
       expect(lock.all("aws:autoscaling/group:Group").filter(({ inputs }) => inputs.region === region)).toHaveLength(1);
     }

@@ -27,7 +27,8 @@ const signal = (region: string, health: "degraded" | "healthy", edgeId?: string)
     new PutEventsCommand({
       Entries: [
         {
-          Source: "landfall.edge",
+          EventBusName: world.cloud.endpoints().bus,
+          Source: "landfall.health",
           DetailType: "Edge Health",
           Detail: JSON.stringify({ cell: "c1", region, health, ...(edgeId === undefined ? {} : { edgeId }) }),
         },

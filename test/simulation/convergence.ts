@@ -3,13 +3,12 @@ import { claimsOf } from "../../core/admission/claims.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Validated } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
-import type { EdgeRow } from "../../core/edges/edge.ts";
 import { routesOf } from "../../core/routes/routes.ts";
 import { kindOf, kindOfSlot, slotAt, slotsIn } from "../../core/slots/numbering.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { SimulatedEdge } from "./edges.ts";
-import type { Readiness } from "./laws.ts";
+import { type Readiness, summariesIn } from "./laws.ts";
 import { tables } from "./services.ts";
 import type { Tables } from "./table.ts";
 
@@ -63,7 +62,7 @@ export function converged(simulation: Simulated): string[] {
       });
     if (textOf(wanted) !== textOf(edge.routes)) faults.push(`${edge.edgeId} does not serve what the ledger has`);
   }
-  for (const edge of items.filter(({ pk }) => String(pk).startsWith("EDGES#")).map(({ edge }) => edge as EdgeRow))
+  for (const edge of items.filter(({ sk }) => sk === "EDGES").flatMap(summariesIn))
     if (!simulation.readiness.knows(edge)) faults.push(`failover does not know whether ${edge.edgeId} is ready`);
   for (const row of rows.values()) {
     const status = items.find(({ pk, sk }) => pk === `TENANT#${row.tenantId}` && sk === "STATUS")?.observed as

@@ -1,9 +1,12 @@
 /** A model of an edge: it verifies and applies manifests with the real agent's functions, and keeps them in memory. */
 
 import { RefusedError, verifyManifest } from "../../edge/agent/snapshot/verify.ts";
+import { reportItem } from "../../schemas/report.ts";
 import type { PublicKeys } from "../../schemas/signed.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import { type Manifest, manifestKey, objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
+
+const roleId = "AROASIMULATED";
 
 export type Fetch = (region: string, key: string) => string | undefined;
 
@@ -16,7 +19,8 @@ export class SimulatedEdge {
   nack: { generation: number; reason: string } | undefined;
   /** The manifest that was read last. The real agent gets 304 Not Modified for it. */
   #seen: string | undefined;
-  /** Until these times, it is cut off from its bucket, cut off from the bus, and polls late. */
+  #said = { text: "", changedAt: 0 };
+  /** Until these times, it is cut off from its bucket, cut off from the Reports table, and polls late. */
   cutOffUntil = 0;
   unheardUntil = 0;
   lagUntil = 0;
@@ -57,18 +61,20 @@ export class SimulatedEdge {
     return RouteBucket.parse(JSON.parse(text)).routes;
   }
 
+  /** The item that it writes into the Reports table, as the document client has it. */
   report(at: number) {
-    return {
-      edgeId: this.edgeId,
-      cell: this.cell,
+    const said = {
       region: this.region,
-      address: `10.9.0.${this.edgeId.length}`,
-      at,
       appliedGeneration: this.manifest?.generation ?? 0,
       ...(this.manifest === undefined ? {} : { structure: this.manifest.structure.default }),
       serving: this.manifest !== undefined,
       rejectedRoutes: [],
       ...(this.nack === undefined ? {} : { nack: this.nack }),
     };
+    const text = JSON.stringify(said);
+    if (text !== this.#said.text) this.#said = { text, changedAt: at };
+    const report = { ...said, at, changedAt: this.#said.changedAt };
+    const item = reportItem(roleId, this.edgeId, report);
+    return { id: item.id.S, beat: item.beat.BOOL, report: item.report.S };
   }
 }

@@ -108,7 +108,7 @@ function operand(token: string, item: Item | undefined, names: Names): unknown {
   return names.values[token];
 }
 
-/** The item after `SET a = :b, c = if_not_exists(c, :d) ADD e :f`. */
+/** The item after `SET a = :b, c = if_not_exists(c, :d) ADD e :f REMOVE g`. */
 export function update(text: string, item: Item, names: Names): Item {
   const next = structuredClone(item);
   const rest = tokensOf(text);
@@ -122,7 +122,8 @@ export function update(text: string, item: Item, names: Names): Item {
       else if (clause === "SET") {
         take(rest, "=");
         write(next, path, settable(rest, item, names), names);
-      } else throw new Error(`clause ${clause} is not implemented`);
+      } else if (clause === "REMOVE") delete next[names.names[path] ?? path];
+      else throw new Error(`clause ${clause} is not implemented`);
     } while (rest[0] === ",");
   }
   return next;

@@ -1,6 +1,6 @@
 /** The laws that must hold after every step. A breach's message starts with its law. */
 import { canonicalJson } from "../../core/canonical.ts";
-import { type EdgeRow, isReady } from "../../core/edges/edge.ts";
+import { type EdgeSummary, isReady } from "../../core/edges/edge.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
 import { objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
@@ -90,17 +90,21 @@ function routesIn(object: Watched["object"], hash: string): Route[] {
   return routes;
 }
 
+/** The edges of a cell, from the ledger's item. */
+export const summariesIn = ({ pk: _, sk: __, ...edges }: Item = {}): EdgeSummary[] =>
+  Object.values(edges as Record<string, { summary: EdgeSummary }>).map(({ summary }) => summary);
+
 /** Law 7 over what failover is told of edges: failover reads the edge's row then, so the row must show it already. */
 export class Readiness {
   /** What each edge's row showed since the edge's last announcement. */
   readonly #shown = new Map<string, Set<boolean>>();
   readonly #announced = new Map<string, boolean>();
 
-  wrote(edge: EdgeRow): void {
+  wrote(edge: EdgeSummary): void {
     this.#shown.set(edge.edgeId, (this.#shown.get(edge.edgeId) ?? new Set()).add(isReady(edge)));
   }
 
-  announced({ edgeId, ready }: { edgeId: string; ready: boolean }, row: EdgeRow | undefined): void {
+  announced({ edgeId, ready }: { edgeId: string; ready: boolean }, row: EdgeSummary | undefined): void {
     if (!this.#shown.get(edgeId)?.has(ready))
       throw new Breach(`law 7: ${edgeId} is announced as ${ready ? "ready" : "not ready"} before its row shows it`);
     this.#shown.set(edgeId, new Set(row === undefined ? [] : [isReady(row)]));
@@ -108,7 +112,7 @@ export class Readiness {
   }
 
   /** Whether failover was last told what the row shows. */
-  knows = (edge: EdgeRow) => (this.#announced.get(edge.edgeId) ?? false) === isReady(edge);
+  knows = (edge: EdgeSummary) => (this.#announced.get(edge.edgeId) ?? false) === isReady(edge);
 }
 
 /** Law 3 over a region's manifest: signed, and never older than the one before. */

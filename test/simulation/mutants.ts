@@ -80,12 +80,12 @@ export const mutants: Mutant[] = [
     ],
   },
   {
-    name: "announces an edge's readiness before its row shows it",
+    name: "announces an edge's readiness before its summary shows it",
     changes: [
       {
-        file: "functions/record-edge-report.ts",
-        from: "await announceReadiness(edge, await writeEdge(edge, known?.version ?? 0));",
-        to: "await announceReadiness(edge, known?.version ?? 0);",
+        file: "control/edges/record.ts",
+        from: "  await announceReadiness(cell, await writeSummaries(cell, [...beats, ...summaries]));",
+        to: "  await announceReadiness(cell, new Map([...beats, ...summaries].map((one) => [one.summary.edgeId, one])));\n  await writeSummaries(cell, [...beats, ...summaries].map((one) => ({ ...one, version: one.version + 1 })));",
       },
     ],
   },

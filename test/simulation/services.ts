@@ -1,5 +1,7 @@
 /** The services that functions call: the embedded cloud's own, in this process, and two tables in memory. */
+import type { DescribeInstancesCommandInput } from "@aws-sdk/client-ec2";
 import type { PutEventsCommandInput } from "@aws-sdk/client-eventbridge";
+import { edgeTags } from "../../core/edges/identity.ts";
 import { AwsError } from "../../local/gateway/error.ts";
 import type { Service } from "../../local/gateway/service.ts";
 import { Kms } from "../../local/services/kms.ts";
@@ -12,9 +14,16 @@ import type { Schedule } from "./schedule.ts";
 import { DynamoError, Tables } from "./table.ts";
 
 export const account = "123456789012";
-export const tables = { tenants: "tenants", ledger: "ledger" };
+export const tables = { tenants: "tenants", ledger: "ledger", reports: "reports" };
 export const signingKey = "arn:aws:kms:us-west-2:123456789012:key/simulated";
 const structure = "5".repeat(64);
+
+/** An instance of an edge, as EC2 knows it. */
+interface EdgeInstance {
+  edgeId: string;
+  cell: string;
+  region: string;
+}
 
 export type Answer = { value: unknown } | { error: Error };
 
@@ -22,9 +31,14 @@ const caller = { arn: "simulated", account, userId: "simulated" };
 const call = (region: string) => ({ region, account, caller, requestId: "" });
 
 export class Services {
-  readonly tables = new Tables({ [tables.tenants]: ["tenantId"], [tables.ledger]: ["pk", "sk"] });
+  readonly tables = new Tables({
+    [tables.tenants]: ["tenantId"],
+    [tables.ledger]: ["pk", "sk"],
+    [tables.reports]: ["id"],
+  });
   readonly keys: PublicKeys;
   readonly #schedule: Schedule;
+  readonly #instances: EdgeInstance[];
   readonly #s3: Service;
   readonly #others: Record<string, Service>;
   readonly #throttled = new Map<string, number>();
@@ -33,7 +47,8 @@ export class Services {
   onEvent: (detailType: string, detail: unknown) => void = () => {};
 
   /** `states` is called late, because Step Functions needs the functions, and these need the other services. */
-  constructor(schedule: Schedule, fleet: Fleet, states: () => Service) {
+  constructor(schedule: Schedule, fleet: Fleet, instances: EdgeInstance[], states: () => Service) {
+    this.#instances = instances;
     this.#schedule = schedule;
     const s3 = new S3();
     for (const [region, name] of Object.entries(fleet.buckets)) {
@@ -99,8 +114,23 @@ export class Services {
     if (service === "s3") return this.#onS3(region, name, input as Record<string, unknown>);
     if (service === "events") return this.#onEvents(input as PutEventsCommandInput);
     if (service === "globalaccelerator") return { EndpointGroups: [] };
-    if (service === "ec2") return { Reservations: [{ Instances: [{ State: { Name: "running" } }] }] };
+    if (service === "ec2") return this.#onEc2(region, input as DescribeInstancesCommandInput);
     return this.#others[service]!.handlers[name]!(input as never, call(region)) ?? {};
+  }
+
+  #onEc2(region: string, { InstanceIds = [] }: DescribeInstancesCommandInput): unknown {
+    const found = this.#instances.filter((one) => one.region === region && InstanceIds.includes(one.edgeId));
+    if (found.length === 0) throw new AwsError("InvalidInstanceID.NotFound", `${InstanceIds.join()} does not exist`);
+    const Instances = found.map(({ edgeId, cell }, index) => ({
+      InstanceId: edgeId,
+      State: { Name: "running" },
+      PrivateIpAddress: `10.9.0.${index + 1}`,
+      Tags: [
+        { Key: edgeTags.cell, Value: cell },
+        { Key: edgeTags.stage, Value: "simulated" },
+      ],
+    }));
+    return { Reservations: [{ Instances }] };
   }
 
   #onEvents({ Entries = [] }: PutEventsCommandInput): unknown {

@@ -7,7 +7,6 @@ import path from "node:path";
 import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
 import { validateRecord } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
-import type { EdgeRow } from "../../core/edges/edge.ts";
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
@@ -19,7 +18,7 @@ import { converged } from "./convergence.ts";
 import { SimulatedEdge } from "./edges.ts";
 import { type Code, type FunctionName, functionNames } from "./functions.ts";
 import { SimulatedLambda } from "./lambda.ts";
-import { Breach, Readiness, type Watched, watchCommit, watchServed } from "./laws.ts";
+import { Breach, Readiness, summariesIn, type Watched, watchCommit, watchServed } from "./laws.ts";
 import { Schedule } from "./schedule.ts";
 import { type Happening, type Script, troubleMs } from "./script.ts";
 import { account, Services, signingKey, tables } from "./services.ts";
@@ -39,6 +38,7 @@ Object.assign(process.env, {
   LANDFALL_STAGE: "simulated",
   LANDFALL_TENANTS_TABLE: tables.tenants,
   LANDFALL_LEDGER_TABLE: tables.ledger,
+  LANDFALL_REPORTS_TABLE: tables.reports,
   LANDFALL_BUS: "bus",
   LANDFALL_SIGNING_KEY: signingKey,
   LANDFALL_ROLLOUT_MACHINE: machineArn("tenant-rollout"),
@@ -89,6 +89,7 @@ export class Simulation {
   readonly #lambda: SimulatedLambda;
   readonly #states: States;
   readonly #stream: Stream;
+  readonly #reports: Stream;
   /** Which version of its record each row has. */
   readonly #rowAt = new Map<string, number>();
   #ids = 0;
@@ -100,10 +101,16 @@ export class Simulation {
     this.edges = this.fleet.cells.flatMap(({ name }) =>
       [home, "eu-west-3", "eu-west-3"].map((region, index) => new SimulatedEdge(`${name}-${index}`, name, region)),
     );
-    this.#services = new Services(this.#schedule, this.fleet, () => this.#states.service());
+    this.#services = new Services(this.#schedule, this.fleet, this.edges, () => this.#states.service());
     this.tables = this.#services.tables;
     this.#lambda = new SimulatedLambda(this.#schedule, code, this.#services);
-    this.#stream = new Stream(this.#schedule, this.#lambda);
+    this.#stream = new Stream(this.#schedule, this.#lambda, { fn: "start-rollout", keyName: "tenantId", batchMax: 5 });
+    this.#reports = new Stream(this.#schedule, this.#lambda, {
+      fn: "record-edge-report",
+      keyName: "id",
+      carries: "report",
+      batchMax: 12,
+    });
     this.tables.onWrite = (table, old, now) => this.#watchTable(table, old, now);
     this.#services.onEvent = (detailType, detail) => this.#watchEvent(detailType, detail);
     this.#states = new States({
@@ -213,13 +220,14 @@ export class Simulation {
 
   #watchTable(table: string, old: Record<string, unknown> | undefined, now: Record<string, unknown> | undefined): void {
     if (table === tables.tenants) return this.#stream.write(String((now ?? old)!.tenantId), now);
+    if (table === tables.reports) return this.#reports.write(String((now ?? old)!.id), now);
     const { pk, sk } = (now ?? old) as { pk: string; sk: string };
     if (sk === "COMMIT") {
       const { commit } = (now ?? {}) as { commit?: { generation: number } };
       this.#schedule.note(`commit ${pk} ${commit?.generation}`);
       watchCommit(old, now, this.#watched);
     }
-    if (pk.startsWith("EDGES#") && now !== undefined) this.readiness.wrote(now.edge as EdgeRow);
+    if (sk === "EDGES") for (const edge of summariesIn(now)) this.readiness.wrote(edge);
     if (sk.startsWith("WITHHELD#") && now !== undefined)
       throw new Breach(`law 4: the gate refused ${canonicalJson(now.withheld)}`);
     if (sk === "ROW") this.#watchRow(now?.row as TenantRow | undefined);
@@ -229,8 +237,11 @@ export class Simulation {
   #watchEvent(detailType: string, detail: unknown): void {
     if (detailType !== detailTypes.edgeReadiness) return;
     const event = EdgeReadiness.parse(detail);
-    const item = this.tables.item(tables.ledger, `EDGES#${event.cell}`, event.edgeId);
-    this.readiness.announced(event, item?.edge as EdgeRow | undefined);
+    const edges = summariesIn(this.tables.item(tables.ledger, `EDGES#${event.cell}`, "EDGES"));
+    this.readiness.announced(
+      event,
+      edges.find(({ edgeId }) => edgeId === event.edgeId),
+    );
   }
 
   /** Law 7: however late or often a handler runs, a row never goes back to an older record. */
@@ -238,7 +249,7 @@ export class Simulation {
     if (row === undefined) throw new Breach("law 7: a row was deleted");
     const broken = row.reasons.find((reason) => reason.includes("LawBrokenError"));
     if (broken !== undefined) throw new Breach(`law 7: ${broken}`);
-    const versions = this.#stream.records.filter(({ tenantId }) => tenantId === row.tenantId);
+    const versions = this.#stream.records.filter(({ key }) => key === row.tenantId);
     const at = versions.findLastIndex(({ image }) => hashOf(image) === row.hash);
     const before = this.#rowAt.get(row.tenantId) ?? -1;
     if (row.hash !== absent && at < before)
@@ -266,30 +277,13 @@ export class Simulation {
     this.#report(edge);
   }
 
-  /** Sends a report event: sometimes late, sometimes twice, and not at all while the edge is unheard. */
+  /** Writes its report, unless it is unheard. Some deliveries come again, up to 20 s later. */
   #report(edge: SimulatedEdge): void {
     const { now, random } = this.#schedule;
     if (edge.unheardUntil > now) return;
-    const event = {
-      id: String(++this.#ids),
-      source: "landfall.edge",
-      "detail-type": "Edge Report",
-      time: new Date().toISOString(),
-      detail: edge.report(Date.now()),
-    };
-    const trouble = now < troubleMs;
-    for (let copies = trouble && random.chance(0.05) ? 2 : 1; copies > 0; copies--) {
-      const ms = trouble && random.chance(0.1) ? random.below(20_000) : random.below(50);
-      this.#schedule.later(ms, () => void this.#deliverReport(event, 3));
-    }
-  }
-
-  async #deliverReport(event: object, tries: number): Promise<void> {
-    try {
-      await this.#lambda.invoke("record-edge-report", event);
-    } catch {
-      if (tries > 1) setTimeout(() => void this.#deliverReport(event, tries - 1), 1000); // the next report replaces it
-    }
+    this.tables.send("PutCommand", { TableName: tables.reports, Item: edge.report(Date.now()) });
+    if (now < troubleMs && random.chance(0.1))
+      this.#schedule.later(random.below(20_000), () => this.#reports.redeliver(random.below(30), 5));
   }
 
   /** The record of each existing tenant, with its validation result. */

@@ -1,28 +1,41 @@
-/** The Tenants table's stream: delivers batches to its function in order, and again on request. */
+/** A table's stream: delivers batches to its function in order, and again on request. */
+import type { FunctionName } from "./functions.ts";
 import type { SimulatedLambda } from "./lambda.ts";
 import type { Schedule } from "./schedule.ts";
 
 interface StreamRecord {
   sequence: string;
-  tenantId: string;
-  /** The record as it was written; absent when it was deleted. */
-  image: object | undefined;
+  key: string;
+  at: number;
+  /** The item as it was written; absent when it was deleted. */
+  image: Record<string, unknown> | undefined;
+}
+
+export interface StreamTarget {
+  fn: FunctionName;
+  keyName: string;
+  /** The attribute of the image that records carry, if any. */
+  carries?: string;
+  batchMax: number;
 }
 
 export class Stream {
   readonly records: StreamRecord[] = [];
   readonly #schedule: Schedule;
   readonly #lambda: SimulatedLambda;
+  readonly #target: StreamTarget;
   #delivered = 0;
   #delivering = false;
 
-  constructor(schedule: Schedule, lambda: SimulatedLambda) {
+  constructor(schedule: Schedule, lambda: SimulatedLambda, target: StreamTarget) {
     this.#schedule = schedule;
     this.#lambda = lambda;
+    this.#target = target;
   }
 
-  write(tenantId: string, image: object | undefined): void {
-    this.records.push({ sequence: String(this.records.length + 1).padStart(21, "0"), tenantId, image });
+  write(key: string, image: Record<string, unknown> | undefined): void {
+    const sequence = String(this.records.length + 1).padStart(21, "0");
+    this.records.push({ sequence, key, at: Date.now(), image });
     this.#schedule.later(this.#schedule.random.below(400), () => void this.#drain());
   }
 
@@ -48,7 +61,8 @@ export class Stream {
     if (this.#delivering) return;
     this.#delivering = true;
     while (this.#delivered < this.records.length) {
-      const batch = this.records.slice(this.#delivered, this.#delivered + this.#schedule.random.between(1, 5));
+      const size = this.#schedule.random.between(1, this.#target.batchMax);
+      const batch = this.records.slice(this.#delivered, this.#delivered + size);
       const good = await this.#deliver(batch).then(
         () => true,
         () => false,
@@ -60,10 +74,16 @@ export class Stream {
   }
 
   #deliver(batch: StreamRecord[]): Promise<unknown> {
-    const Records = batch.map(({ sequence, tenantId }) => ({
+    const { fn, keyName, carries } = this.#target;
+    const Records = batch.map(({ sequence, key, at, image }) => ({
       eventSourceARN: "arn:stream",
-      dynamodb: { SequenceNumber: sequence, Keys: { tenantId: { S: tenantId } } },
+      dynamodb: {
+        SequenceNumber: sequence,
+        ApproximateCreationDateTime: Math.floor(at / 1000),
+        Keys: { [keyName]: { S: key } },
+        ...(carries === undefined || image === undefined ? {} : { NewImage: { [carries]: { S: image[carries] } } }),
+      },
     }));
-    return this.#lambda.invoke("start-rollout", { Records });
+    return this.#lambda.invoke(fn, { Records });
   }
 }

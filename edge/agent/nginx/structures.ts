@@ -1,6 +1,6 @@
 /** Chooses the structure that nginx runs. A new one that does not serve is undone, and routes don't wait for it. */
 import path from "node:path";
-import { structureRefused } from "../../../schemas/events.ts";
+import { structureRefused } from "../../../schemas/report.ts";
 import { Structure } from "../../../schemas/snapshot.ts";
 import { clock } from "../clock.ts";
 import { writeAtomically } from "../files.ts";

@@ -2,8 +2,8 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import * as z from "zod";
+import { edgeLimits } from "../../../schemas/limits.ts";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
-import { reasonMax } from "../settings.ts";
 import { readContent, routeContent } from "./content.ts";
 import { type RouteContext, routeFiles, type ServedRoute } from "./route-files.ts";
 
@@ -133,7 +133,11 @@ export class RoutesDir {
         after.set(made.route.slot, made.route);
         continue;
       }
-      rejected.push({ tenantId: route.tenantId, slot: made.slot, reason: made.reason.slice(0, reasonMax) });
+      rejected.push({
+        tenantId: route.tenantId,
+        slot: made.slot,
+        reason: made.reason.slice(0, edgeLimits.reasonCharactersMax),
+      });
       const last = before?.get(made.slot) ?? this.#leftBy(route);
       if (last?.tenantId !== route.tenantId) continue; // the slot had another tenant
       kept.add(last);

@@ -1,7 +1,7 @@
 /** This edge's sessions and their owners. Closes the sessions of removed routes, and all sessions in a drain. */
 import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import type { EdgeReport } from "../../../schemas/events.ts";
+import type { EdgeReport } from "../../../schemas/report.ts";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { type Closing, planClosing } from "./closing.ts";
 import { advanceDrain, type Drain } from "./drain.ts";

@@ -1,7 +1,6 @@
 /** The two AWS calls of an edge, signed without the SDK: its clients would cost the agent fifty megabytes. */
 import { fromInstanceMetadata } from "@smithy/credential-provider-imds";
 import { AwsClient } from "aws4fetch";
-import { sources } from "../../../schemas/events.ts";
 
 const requestMs = 5000;
 const renewMs = 5 * 60_000;
@@ -36,33 +35,33 @@ export class EdgeCloud {
     return { text, etag: answer.headers.get("etag") ?? undefined };
   }
 
-  async putEvent(detailType: string, detail: object): Promise<void> {
-    const base = this.#endpoint ?? `https://events.${this.#region}.amazonaws.com`;
-    const entry = { Source: sources.edge, DetailType: detailType, Detail: JSON.stringify(detail) };
-    const answer = await this.#send("events", `${base}/`, {
+  /** Writes an item, in DynamoDB's own JSON, to a table of this region. */
+  async putItem(region: string, TableName: string, Item: object): Promise<void> {
+    const base = this.#endpoint ?? `https://dynamodb.${region}.amazonaws.com`;
+    const request = {
       method: "POST",
-      headers: { "content-type": "application/x-amz-json-1.1", "x-amz-target": "AWSEvents.PutEvents" },
-      body: JSON.stringify({ Entries: [entry] }),
-    });
+      headers: { "content-type": "application/x-amz-json-1.0", "x-amz-target": "DynamoDB_20120810.PutItem" },
+      body: JSON.stringify({ TableName, Item }),
+    };
+    const answer = await this.#send("dynamodb", `${base}/`, request, region);
     const text = await answer.text();
-    if (!answer.ok || (JSON.parse(text) as { FailedEntryCount?: number }).FailedEntryCount !== 0)
-      throw new Error(`EventBridge answered ${answer.status}: ${text.slice(0, 200)}`);
+    if (!answer.ok) throw new Error(`DynamoDB answered ${answer.status}: ${text.slice(0, 200)}`);
   }
 
   /** Signs first: a time-out that is passed to `new Request` is lost at the next garbage collection. */
-  async #send(service: string, url: string, init: RequestInit): Promise<Response> {
-    const request = await (await this.#client(service)).sign(url, init);
+  async #send(service: string, url: string, init: RequestInit, region = this.#region): Promise<Response> {
+    const request = await (await this.#client(service, region)).sign(url, init);
     return fetch(request, { signal: AbortSignal.timeout(requestMs) });
   }
 
-  async #client(service: string): Promise<AwsClient> {
+  async #client(service: string, region: string): Promise<AwsClient> {
     const { accessKeyId, secretAccessKey, sessionToken } = await this.#currentCredentials();
     return new AwsClient({
       accessKeyId,
       secretAccessKey,
       ...(sessionToken === undefined ? {} : { sessionToken }),
       service,
-      region: this.#region,
+      region,
     });
   }
 

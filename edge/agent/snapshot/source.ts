@@ -1,10 +1,10 @@
 /** Polls this region's bucket for new manifests, and reads their objects. */
-import type { EdgeReport } from "../../../schemas/events.ts";
-import { snapshotLimits } from "../../../schemas/limits.ts";
+
+import { edgeLimits, snapshotLimits } from "../../../schemas/limits.ts";
+import type { EdgeReport } from "../../../schemas/report.ts";
 import { sha256 } from "../../../schemas/signed.ts";
 import { manifestKey, objectKey } from "../../../schemas/snapshot.ts";
 import { clock } from "../clock.ts";
-import { reasonMax } from "../settings.ts";
 import { type EdgeCloud, TooLargeError } from "./aws.ts";
 import type { Store } from "./store.ts";
 import { RefusedError } from "./verify.ts";
@@ -67,7 +67,7 @@ export class SnapshotSource {
 
   #refused(error: unknown): void {
     const { message = String(error), generation = 0 } = error as { message?: string; generation?: number };
-    this.nack = { generation, reason: message.slice(0, reasonMax) };
+    this.nack = { generation, reason: message.slice(0, edgeLimits.reasonCharactersMax) };
   }
 
   /** Reads the object from disk, else from the bucket; undefined if neither has it. */

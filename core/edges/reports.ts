@@ -1,0 +1,44 @@
+/** Which reports of a delivery count, and how far. */
+import { EdgeReport } from "../../schemas/report.ts";
+import type { WrittenReport } from "./edge.ts";
+
+/** A report as the table's stream delivers it. */
+export interface ReportRecord extends Omit<WrittenReport, "report"> {
+  text: string;
+}
+
+/** The last report of each writer, which says all that the ones before said, and writers whose last report is malformed. */
+export function lastReports(records: ReportRecord[]): { reports: WrittenReport[]; malformed: string[] } {
+  const last = new Map(records.map((record) => [record.writer, record]));
+  const parsed = [...last.values()].map(({ text, ...record }) => ({ ...record, read: parse(text) }));
+  return {
+    reports: parsed.flatMap(({ read, ...record }) => (read === undefined ? [] : [{ ...record, report: read }])),
+    malformed: parsed.flatMap(({ read, writer }) => (read === undefined ? [writer] : [])),
+  };
+}
+
+function parse(text: string): EdgeReport | undefined {
+  try {
+    return EdgeReport.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined; // counted as malformed: its writer is a foreign program
+  }
+}
+
+/** The report without what its edge can't know: a generation that was never committed, and refusals of unknown tenants. */
+export function credible(
+  report: EdgeReport,
+  { live, known, isTenant }: { live: number; known: number; isTenant: (tenantId: string) => boolean },
+): { report: EdgeReport; doubts: ("generation above the live commit" | "refusal of an unknown tenant's route")[] } {
+  const isAbove = report.appliedGeneration > live;
+  const rejectedRoutes = report.rejectedRoutes.filter(({ tenantId }) => isTenant(tenantId));
+  return {
+    report: { ...report, rejectedRoutes, appliedGeneration: isAbove ? known : report.appliedGeneration },
+    doubts: [
+      ...(isAbove ? ["generation above the live commit" as const] : []),
+      ...(rejectedRoutes.length < report.rejectedRoutes.length
+        ? ["refusal of an unknown tenant's route" as const]
+        : []),
+    ],
+  };
+}
