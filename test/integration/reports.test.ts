@@ -14,7 +14,7 @@ let world: World;
 const clients: { destroy(): void }[] = [];
 
 beforeAll(async () => {
-  world = await World.start({ edgesPerGroup: 1, names: ["acme"] });
+  world = await World.start({ edgesPerGroup: 2, names: ["acme"] });
   await world.put(world.record("acme"));
   await world.settled("acme", "Admitted");
 });

@@ -1,0 +1,116 @@
+import { describe, expect, it } from "vitest";
+import { type Instance, identityOf } from "../../core/edges/identity.ts";
+import { credible, lastReports } from "../../core/edges/reports.ts";
+import { type EdgeReport, reportItem, writerOf } from "../../schemas/report.ts";
+import { fleet } from "../fixtures/fleet.ts";
+
+const report = (changes: Partial<EdgeReport> = {}): EdgeReport => ({
+  region: "us-west-2",
+  at: 10,
+  changedAt: 10,
+  appliedGeneration: 5,
+  serving: true,
+  rejectedRoutes: [],
+  ...changes,
+});
+
+describe("identityOf", () => {
+  const cell = fleet.cells[0]!;
+  const region = cell.regions[0]!;
+  const instance = (changes: Partial<Instance> = {}): Instance => ({
+    state: "running",
+    address: "10.0.0.9",
+    tags: { "landfall:stage": fleet.stage, "landfall:cell": cell.name },
+    ...changes,
+  });
+
+  it("takes cell, region and address from what EC2 says of the instance", () => {
+    expect(identityOf("i-1", region, instance(), fleet)).toEqual({
+      edgeId: "i-1",
+      cell: cell.name,
+      region,
+      address: "10.0.0.9",
+    });
+  });
+
+  it.each([
+    ["an instance that EC2 does not know", undefined, "unknown instance"],
+    ["a terminated one", instance({ state: "terminated" }), "terminated instance"],
+    ["one that shuts down", instance({ state: "shutting-down" }), "terminated instance"],
+    [
+      "one of another stage",
+      instance({ tags: { "landfall:stage": "other", "landfall:cell": cell.name } }),
+      "instance of another stage",
+    ],
+    ["one without tags", instance({ tags: {} }), "instance of another stage"],
+    [
+      "one of a cell that the fleet does not have",
+      instance({ tags: { "landfall:stage": fleet.stage, "landfall:cell": "c9" } }),
+      "instance of no cell",
+    ],
+    ["one without an address", instance({ address: undefined }), "unknown instance"],
+  ])("does not count %s", (_, found, reason) => {
+    expect(identityOf("i-1", region, found, fleet)).toBe(reason);
+  });
+
+  it("does not count an instance in a region that its cell does not have", () => {
+    expect(identityOf("i-1", "sa-east-1", instance(), fleet)).toBe("instance of no cell");
+  });
+});
+
+describe("lastReports", () => {
+  const record = (writer: string, text: string, reportedAt = 1) => ({ writer, text, reportedAt });
+  const text = (at: number) => JSON.stringify(report({ at }));
+
+  it("takes the last report of each writer", () => {
+    const { reports } = lastReports([record("a", text(1)), record("b", text(2)), record("a", text(3))]);
+    expect(reports.map(({ writer, report }) => [writer, report.at])).toEqual([
+      ["a", 3],
+      ["b", 2],
+    ]);
+  });
+
+  it.each([
+    ["no JSON", "{"],
+    ["nothing", ""],
+    ["another shape", JSON.stringify({ ...report(), serving: "yes" })],
+    ["a reason of a megabyte", JSON.stringify(report({ nack: { generation: 1, reason: "x".repeat(1e6) } }))],
+  ])("sets %s aside, and keeps the other writers' reports", (_, bad) => {
+    expect(lastReports([record("a", bad), record("b", text(2))])).toMatchObject({
+      malformed: ["a"],
+      reports: [{ writer: "b" }],
+    });
+  });
+});
+
+describe("credible", () => {
+  const facts = { live: 7, known: 4, isTenant: (id: string) => id === "acme" };
+  const refusal = (tenantId: string) => ({ tenantId, slot: 1, reason: "r" });
+
+  it("takes a report that says nothing impossible as it is", () => {
+    const said = report({ appliedGeneration: 7, rejectedRoutes: [refusal("acme")] });
+    expect(credible(said, facts)).toEqual({ report: said, doubts: [] });
+  });
+
+  it("keeps the known generation in place of one that was never committed", () => {
+    expect(credible(report({ appliedGeneration: 8 }), facts)).toMatchObject({
+      report: { appliedGeneration: 4 },
+      doubts: ["generation above the live commit"],
+    });
+  });
+
+  it("leaves out refusals of tenants that do not exist", () => {
+    expect(credible(report({ rejectedRoutes: [refusal("acme"), refusal("nobody")] }), facts)).toMatchObject({
+      report: { rejectedRoutes: [refusal("acme")] },
+      doubts: ["refusal of an unknown tenant's route"],
+    });
+  });
+});
+
+describe("reportItem", () => {
+  it("has the writer's id as its key, and says whether the report has news", () => {
+    const { id, beat } = reportItem("AROA1", "i-2", report());
+    expect([id.S, writerOf(id.S), beat.BOOL]).toEqual(["AROA1:i-2", "i-2", false]);
+    expect(reportItem("AROA1", "i-2", report({ at: 11 })).beat.BOOL).toBe(true);
+  });
+});
