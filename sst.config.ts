@@ -26,13 +26,13 @@ export default $config({
     const root = $cli.paths.root;
     const fleet = fleetOf($app.stage);
     const { accountId } = aws.getCallerIdentityOutput();
-    const { tenants, ledger, reports } = tables();
+    const { tenants, ledger, reports, rollouts } = tables();
     const { snapshots, failures } = storage(fleet, accountId);
     const { key, publicKey } = signing();
     const bus = homeBus();
     const rolloutMachineArn = machineArn("tenant-rollout", fleet.homeRegion, accountId);
     const listeners = accelerators(fleet);
-    const fns = functions({ tenants, ledger, reports, bus, key, snapshots, rolloutMachineArn, listeners });
+    const fns = functions({ tenants, ledger, reports, rollouts, bus, key, snapshots, rolloutMachineArn, listeners });
     const machines = workflows(fleet, fns, root);
     tenantsStream(tenants, fns.startRollout, failures);
     reportsStream(reports, fns.recordEdgeReport, failures);

@@ -1,15 +1,20 @@
 /** EC2: what it knows of an edge's instance. */
-import { DescribeInstancesCommand, EC2Client } from "@aws-sdk/client-ec2";
+import { DescribeInstancesCommand, EC2Client, TerminateInstancesCommand } from "@aws-sdk/client-ec2";
 import type { Instance } from "../core/edges/identity.ts";
 
 const clients = new Map<string, EC2Client>();
+function clientIn(region: string): EC2Client {
+  const client = clients.get(region) ?? new EC2Client({ region });
+  clients.set(region, client);
+  return client;
+}
 
 /** Undefined for an instance that never existed, or was terminated so long ago that EC2 no longer lists it. */
 export async function describeInstance(region: string, instanceId: string): Promise<Instance | undefined> {
-  const client = clients.get(region) ?? new EC2Client({ region });
-  clients.set(region, client);
   try {
-    const { Reservations = [] } = await client.send(new DescribeInstancesCommand({ InstanceIds: [instanceId] }));
+    const { Reservations = [] } = await clientIn(region).send(
+      new DescribeInstancesCommand({ InstanceIds: [instanceId] }),
+    );
     const [found] = Reservations.flatMap(({ Instances = [] }) => Instances);
     if (found === undefined) return undefined;
     return {
@@ -26,4 +31,9 @@ export async function describeInstance(region: string, instanceId: string): Prom
 export async function isTerminated(region: string, instanceId: string): Promise<boolean> {
   const instance = await describeInstance(region, instanceId);
   return instance === undefined || instance.state === "terminated";
+}
+
+/** Auto Scaling replaces the instance. */
+export async function terminateInstance(region: string, instanceId: string): Promise<void> {
+  await clientIn(region).send(new TerminateInstancesCommand({ InstanceIds: [instanceId] }));
 }

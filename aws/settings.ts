@@ -11,6 +11,7 @@ export const environment = z
     LANDFALL_TENANTS_TABLE: z.string(),
     LANDFALL_LEDGER_TABLE: z.string(),
     LANDFALL_REPORTS_TABLE: z.string(),
+    LANDFALL_ROLLOUTS_TABLE: z.string(),
     LANDFALL_BUS: z.string(),
     LANDFALL_SIGNING_KEY: z.string(),
     LANDFALL_ROLLOUT_MACHINE: z.string().optional(),

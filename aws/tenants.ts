@@ -15,8 +15,12 @@ export async function readRecords(tenantIds: string[]): Promise<Map<string, unkn
 }
 export const readRecord = async (tenantId: string) => (await readRecords([tenantId])).get(tenantId);
 
-/** Every record, page by page, in no order. Concurrent writes may be included or not. */
-export async function* scanRecords(): AsyncGenerator<{ tenantId: string }[]> {
-  for await (const { Items = [] } of paginateScan({ client: documents }, { TableName }))
-    yield Items as { tenantId: string }[];
+/** Ids behind `from`, page by page, in no order, each with the key to go on from. Concurrent writes may be missing. */
+export async function* scanTenantIds(from?: object): AsyncGenerator<{ tenantIds: string[]; next: object | undefined }> {
+  const pages = paginateScan(
+    { client: documents, ...(from === undefined ? {} : { startingToken: from }) },
+    { TableName, ProjectionExpression: "tenantId" },
+  );
+  for await (const { Items = [], LastEvaluatedKey } of pages)
+    yield { tenantIds: Items.map(({ tenantId }) => String(tenantId)), next: LastEvaluatedKey };
 }

@@ -39,8 +39,8 @@ export async function onboarding({ tenants, profile, rates }: CloudOptions & { t
     await fleet.until("all tenants are settled", async () => {
       await sleep(lookMs);
       let settled = 0;
-      for await (const page of scanLedger())
-        settled += page.filter(
+      for await (const { items } of scanLedger())
+        settled += items.filter(
           ({ sk, observed }) => sk === "STATUS" && (observed as { served?: string })?.served === "all",
         ).length;
       return settled >= tenants;

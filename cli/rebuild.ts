@@ -78,8 +78,8 @@ async function readLedger() {
   const { scanLedger } = await import("../aws/ledger/audit.ts");
   const rows: TenantRow[] = [];
   const claims: { claim: string; tenantId: string; cell: string }[] = [];
-  for await (const page of scanLedger())
-    for (const { pk, sk, row, tenantId, cell } of page)
+  for await (const { items } of scanLedger())
+    for (const { pk, sk, row, tenantId, cell } of items)
       if (sk === "ROW") rows.push(row as TenantRow);
       else if (sk === "CLAIM")
         claims.push({ claim: pk.slice("CLAIM#".length), tenantId: String(tenantId), cell: String(cell) });

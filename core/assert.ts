@@ -133,8 +133,8 @@ export function assertPublishPlan({ objects, withheld, commit }: PublishPlan, li
   }
 }
 
-/** A write of an endpoint group, right before it is sent. `terminated` are edges whose instances are terminated. */
-export function assertChange(change: Change, observed: Observed, terminated: ReadonlySet<string>): void {
+/** A write of an endpoint group, right before it is sent. `gone` are edges whose instances are terminated, or will be. */
+export function assertChange(change: Change, observed: Observed, gone: ReadonlySet<string>): void {
   const { region, endpoints } = change;
   const ids = endpoints.map(({ edgeId }) => edgeId);
   holds(5, endpoints.length > 0, () => `the list of ${region} would be empty`);
@@ -143,7 +143,7 @@ export function assertChange(change: Change, observed: Observed, terminated: Rea
     holds(5, Number.isInteger(weight) && weight >= 0 && weight <= 255, () => `${edgeId} would have weight ${weight}`);
   const group = observed.groups.find((candidate) => candidate.region === region);
   for (const { edgeId } of group?.endpoints ?? [])
-    holds(6, ids.includes(edgeId) || terminated.has(edgeId), () => `${edgeId} is not terminated and would be removed`);
+    holds(6, ids.includes(edgeId) || gone.has(edgeId), () => `${edgeId} is not terminated and would be removed`);
   const all = observed.groups.flatMap((candidate) => candidate.endpoints);
   const healthy = new Set(all.filter(({ health }) => health === "HEALTHY").map(({ edgeId }) => edgeId));
   const takesUsers = ({ edgeId, weight }: { edgeId: string; weight: number }) => weight > 0 && healthy.has(edgeId);

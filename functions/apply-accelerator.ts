@@ -15,12 +15,12 @@ export const handler = shell(FailoverInput, async ({ cell: name }, { awsRequestI
   const lease = await takeLease(`accelerator#${name}`, awsRequestId, leaseMs, Date.now());
   if (lease === undefined) throw new LeaseHeldError(`another execution is writing the accelerator of ${name}`);
   try {
-    const { cell, changes, held, observed, terminated } = await evaluateFailover(name);
+    const { cell, changes, held, observed, gone } = await evaluateFailover(name);
     const failures: unknown[] = [];
     for (const change of changes) {
       if (!(await holdLease(lease, leaseMs, Date.now()))) throw new LeaseHeldError(`lost the lease of ${name}`);
       try {
-        assertChange(change, observed, terminated);
+        assertChange(change, observed, gone);
         await writeChange(cell, change, `${name}-${change.region}-${lease.epoch}`);
         logger.info("accelerator written", { change });
       } catch (error) {

@@ -1,86 +1,159 @@
 /** The audit's second part: starts rollouts for tenants whose record, ledger, snapshot and status don't agree. */
-import { type LedgerItem, readFindings, saveFindings, scanLedger } from "../aws/ledger/audit.ts";
+import { readTenantRows } from "../aws/ledger/admission.ts";
+import { forgetTenant, type LedgerKey, readNote, readOwners, saveNote, scanLedger } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
+import { readSummaries } from "../aws/ledger/edges.ts";
+import { readStatuses } from "../aws/ledger/status.ts";
 import { logger } from "../aws/logger.ts";
+import { inParallel } from "../aws/parallel.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { getRoutes } from "../aws/snapshots.ts";
-import { scanRecords } from "../aws/tenants.ts";
+import { readRecords, scanTenantIds } from "../aws/tenants.ts";
 import { homeFirst } from "../control/publishing/regions.ts";
 import { startRollouts } from "../control/rollout/start.ts";
-import type { TenantRow } from "../core/admission/tenant-row.ts";
-import { persistentDifferences } from "../core/audit/drift.ts";
-import { admissible, type LedgerTenant, tenantDifferences } from "../core/audit/tenants.ts";
+import { absent, type TenantRow } from "../core/admission/tenant-row.ts";
+import { validateRecord } from "../core/admission/validate.ts";
+import { weigh } from "../core/audit/findings.ts";
+import {
+  type AuditedTenant,
+  admissible,
+  differenceOf,
+  isForgettable,
+  type PendingTenant,
+} from "../core/audit/tenants.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
 import { renderBucket } from "../core/publishing/render.ts";
 import { everyBucket } from "../core/routes/buckets.ts";
 import { routeDifferences } from "../core/routes/differences.ts";
 import { type CellRoom, roomIn } from "../core/slots/placement.ts";
+import { auditLimits } from "../schemas/limits.ts";
 import { sha256 } from "../schemas/signed.ts";
 import { AuditInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
 const scope = "tenants";
+/** How a tenant differs that has a record and no row. */
+const unknown = "unknown";
 
-export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
+/** Where the next audit goes on, and tenants that wait for room. */
+interface Progress {
+  ledger?: LedgerKey | undefined;
+  records?: object | undefined;
+  pending: string[];
+}
+
+/** What an audit saw: how each tenant differs (undefined: not), and who waits for room. */
+interface Seen {
+  differences: Map<string, string | undefined>;
+  pending: PendingTenant[];
+  forgotten: number;
+}
+
+/**
+ * Looks again at what earlier audits found, and then at the next part of the tenants: its cost does not grow with all of
+ * them. Parts are read with scans, which may miss what was just written; what is repaired was read again consistently.
+ */
+export const handler = shell(AuditInput, async (_, { awsRequestId, getRemainingTimeInMillis }) => {
+  const hasTime = () => getRemainingTimeInMillis() > auditLimits.reserveMs;
   const settings = await loadSettings();
   if (settings.frozen) return { found: 0, mended: 0 };
-  const { tenants, owners, pending } = await readLedger();
-  const { hashes, protocols } = await readRecords(new Set(pending.map(({ tenantId }) => tenantId)));
-  const differences = tenantDifferences(hashes, tenants, owners);
-  for (const [tenantId, how] of await readRouteDifferences(settings))
-    if (!differences.has(tenantId)) differences.set(tenantId, how);
   const now = Date.now();
-  const due = persistentDifferences(differences, await readFindings(scope), now);
-  const waiting = pending.map((row) => ({ ...row, protocols: protocols.get(row.tenantId) ?? [] }));
-  const admitted = admissible(waiting, await readRooms(settings)); // one audit is enough: they wait for room
+  const { findings, progress = { pending: [] } } = await readNote<Progress>(scope);
+  const rules = await readRules(settings);
+  const seen: Seen = { differences: new Map(), pending: [], forgotten: 0 };
+  await examineAgain([...new Set([...findings.map(({ key }) => key), ...progress.pending])], rules, seen);
+  const ledger = await walkLedger(progress.ledger, rules, seen, hasTime);
+  const records = await walkRecords(progress.records, seen, hasTime);
+  for (const [tenantId, how] of await readRouteDifferences(settings))
+    if (seen.differences.get(tenantId) === undefined) seen.differences.set(tenantId, how);
+  const { due, kept } = weigh(findings, seen.differences, now, auditLimits.apartMs);
+  const admitted = admissible(seen.pending, await readRooms(settings)); // one audit is enough: they wait for room
   await startRollouts(`audit-${awsRequestId}`, new Map([...due, ...admitted].map((id) => [id, ""])), now);
   // Saved after the rollouts are started: if the audit dies in between, the next one finds the same differences.
-  await saveFindings(scope, differences, now);
-  logger.info("drift checked", { found: differences.size, due: due.length, pending: admitted.length });
-  return { found: differences.size, mended: due.length + admitted.length };
+  const pending = seen.pending.map(({ tenantId }) => tenantId).slice(0, auditLimits.pendingTriedMax);
+  await saveNote<Progress>(scope, { findings: kept, progress: { ledger, records, pending } });
+  logger.info("drift checked", {
+    found: kept.length,
+    due: due.length,
+    pending: admitted.length,
+    forgotten: seen.forgotten,
+    complete: ledger === undefined && records === undefined,
+  });
+  return { found: kept.length, mended: due.length + admitted.length };
 });
 
-/** The hash of every record, and the protocols of the wanted ones. */
-async function readRecords(wanted: Set<string>) {
-  const hashes = new Map<string, string>();
-  const protocols = new Map<string, string[]>();
-  for await (const page of scanRecords())
-    for (const record of page) {
-      const { tenantId, protocols: map } = record as { tenantId: string; protocols?: unknown };
-      hashes.set(tenantId, sha256(canonicalJson(plain(record))));
-      if (wanted.has(tenantId)) protocols.set(tenantId, Object.keys((map as object | null) ?? {}));
-    }
-  return { hashes, protocols };
+type Rules = Settings["fleet"] & { edges: Set<string> };
+
+async function readRules({ fleet }: Settings): Promise<Rules> {
+  const edges = await inParallel(fleet.cells, ({ name }) => readSummaries(name));
+  return { ...fleet, edges: new Set(edges.flat().map(({ address }) => address)) };
 }
 
-async function readLedger() {
-  const rows = new Map<string, TenantRow>();
-  const observed = new Map<string, { generation: number; served: string }>();
-  const owners = new Map<string, string>();
-  for await (const page of scanLedger())
-    for (const item of page) {
-      if (item.sk === "ROW") rows.set((item.row as TenantRow).tenantId, item.row as TenantRow);
-      else if (item.sk === "CLAIM") owners.set(item.pk.slice("CLAIM#".length), String(item.tenantId));
-      else if (item.sk === "STATUS" && item.observed !== undefined) observed.set(String(item.tenantId), statusIn(item));
-    }
-  const tenants = new Map([...rows].map(([id, row]) => [id, ledgerTenant(row, observed.get(id))]));
-  const pending = [...rows.values()].filter(({ state }) => state === "Pending");
-  return { tenants, owners, pending };
+/** Examines what earlier audits found. A tenant may have a record and still no row, or neither by now. */
+async function examineAgain(tenantIds: string[], rules: Rules, seen: Seen): Promise<void> {
+  await examine(await readTenantRows(tenantIds), rules, seen);
+  const rowless = tenantIds.filter((tenantId) => !seen.differences.has(tenantId));
+  const records = await readRecords(rowless);
+  for (const tenantId of rowless) seen.differences.set(tenantId, records.has(tenantId) ? unknown : undefined);
 }
 
-const statusIn = ({ observed }: LedgerItem) => {
-  const { observedGeneration, served } = observed as { observedGeneration: number; served: string };
-  return { generation: observedGeneration, served };
-};
+/** Compares these tenants with their records and statuses, and forgets removed ones that nothing needs. */
+async function examine(rows: Map<string, TenantRow>, rules: Rules, seen: Seen): Promise<void> {
+  const tenantIds = [...rows.keys()];
+  const [inputs, statuses, owners] = await Promise.all([
+    readRecords(tenantIds),
+    readStatuses(tenantIds),
+    readOwners([...rows.values()].flatMap(({ blocked = [] }) => blocked)),
+  ]);
+  for (const [tenantId, row] of rows) {
+    const input = inputs.get(tenantId);
+    const record = input === undefined ? undefined : validateRecord(input, rules, rules.edges);
+    const observed = statuses.get(tenantId);
+    const tenant: AuditedTenant = {
+      row,
+      record,
+      hash: input === undefined ? absent : sha256(canonicalJson(plain(input))),
+      status: observed && { generation: observed.observedGeneration, served: observed.served },
+    };
+    if (isForgettable(tenant, Date.now())) {
+      if (await forgetTenant(row)) seen.forgotten++;
+      continue;
+    }
+    seen.differences.set(tenantId, differenceOf(tenant, { platformDomains: rules.platformDomains, owners }));
+    if (row.state === "Pending") seen.pending.push({ ...row, protocols: protocolsIn(input) });
+  }
+}
 
-/** A removed tenant is settled when its removal is settled. */
-function ledgerTenant(row: TenantRow, status: { generation: number; served: string } | undefined): LedgerTenant {
-  const { tenantId, version, hash, state, blocked = [] } = row;
-  const admitted = state === "Removed" ? row.generation : (row.admitted?.generation ?? 0);
-  const observed = status?.generation ?? 0;
-  const served = status?.served ?? "none";
-  return { tenantId, version, hash, state, retry: row.retry === true, blocked, admitted, observed, served };
+const protocolsIn = (input: unknown) =>
+  Object.keys((input as { protocols?: object | null } | undefined)?.protocols ?? {});
+
+/** Examines tenants of the ledger behind `from`. Returns where to go on; undefined at the end. */
+async function walkLedger(from: LedgerKey | undefined, rules: Rules, seen: Seen, hasTime: () => boolean) {
+  let [tenants, items] = [0, 0];
+  for await (const page of scanLedger(from)) {
+    const rows = page.items.flatMap(({ sk, row }) => (sk === "ROW" ? [row as TenantRow] : []));
+    const fresh = rows.filter(({ tenantId }) => !seen.differences.has(tenantId));
+    await examine(new Map(fresh.map((row) => [row.tenantId, row])), rules, seen);
+    tenants += rows.length;
+    items += page.items.length;
+    const isEnough = tenants >= auditLimits.tenantsPerRunMax || items >= auditLimits.itemsPerRunMax;
+    if (page.next !== undefined && (isEnough || !hasTime())) return page.next;
+  }
+  return undefined;
+}
+
+/** Finds records behind `from` that have no row: their stream batch was lost. Returns where to go on. */
+async function walkRecords(from: object | undefined, seen: Seen, hasTime: () => boolean) {
+  let tenants = 0;
+  for await (const { tenantIds, next } of scanTenantIds(from)) {
+    const unseen = tenantIds.filter((tenantId) => !seen.differences.has(tenantId));
+    const rows = await readTenantRows(unseen);
+    for (const tenantId of unseen) if (!rows.has(tenantId)) seen.differences.set(tenantId, unknown);
+    tenants += tenantIds.length;
+    if (next !== undefined && (tenants >= auditLimits.tenantsPerRunMax || !hasTime())) return next;
+  }
+  return undefined;
 }
 
 /** Tenants whose routes differ between ledger and live commit: a function died before it marked them for publishing. */

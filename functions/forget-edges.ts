@@ -1,6 +1,9 @@
-/** Forgets silent edges whose instances are terminated, once the accelerator no longer has them. */
+/**
+ * Forgets silent edges whose instances are terminated, once the accelerator no longer has them. Replaces edges that run and
+ * are silent for long.
+ */
 import { observeAccelerator } from "../aws/accelerator.ts";
-import { isTerminated } from "../aws/compute.ts";
+import { isTerminated, terminateInstance } from "../aws/compute.ts";
 import {
   deleteReport,
   forgetEdge,
@@ -17,38 +20,51 @@ import { PublishInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
 export const handler = shell(PublishInput, async ({ cell: name }) => {
-  const { fleet } = await loadSettings();
+  const { fleet, mode, frozen } = await loadSettings();
   const now = Date.now();
-  const silent = [...(await readStored(name)).values()].filter(({ summary }) => isSilent(summary, now));
+  const stored = [...(await readStored(name)).values()];
+  const silent = stored.filter(({ summary }) => isSilent(summary, now));
   if (silent.length === 0) return { cell: name, forgotten: 0 };
-  const { groups } = await observeAccelerator(cellOf(fleet, name).listenerArn);
-  const attached = new Set(groups.flatMap(({ endpoints }) => endpoints.map(({ edgeId }) => edgeId)));
+  const edges = stored.map(({ summary }) => summary);
+  const endpoints = (await observeAccelerator(cellOf(fleet, name).listenerArn)).groups.flatMap(
+    (group) => group.endpoints,
+  );
+  const attached = new Set(endpoints.map(({ edgeId }) => edgeId));
+  const takesUsers = endpoints.filter(({ health, weight }) => health === "HEALTHY" && weight > 0);
+  const serving = new Set(takesUsers.map(({ edgeId }) => edgeId));
   let forgotten = 0;
   for (const edge of silent) {
     const { edgeId, region, terminated } = edge.summary;
     const isGone = terminated === true || (await isTerminated(region, edgeId));
-    const action = actionOnSilentEdge(isGone, attached.has(edgeId));
-    if (action === "mark") await markTerminated(edge);
+    const facts = { edge: edge.summary, edges, attached, serving, isTerminated: isGone, now };
+    const action = actionOnSilentEdge(facts);
+    if (action !== "counts") logger.info("edge is silent", { cell: name, edgeId, action });
+    if (action === "mark") await mark(edge, "terminated");
     if (action === "forget") {
       await forget(edge);
       forgotten++;
+    }
+    if (mode !== "enforce" || frozen) continue;
+    if (action === "terminate") await terminateInstance(region, edgeId);
+    if (action === "give up") {
+      await mark(edge, "givenUp");
+      break; // one at a time
     }
   }
   return { cell: name, forgotten };
 });
 
-/** The edge takes no users any more. It still counts until it is forgotten. */
-async function markTerminated({ summary, version }: StoredSummary): Promise<void> {
-  if (summary.terminated === true) return;
-  await writeSummaries(summary.cell, [{ summary: { ...summary, terminated: true }, version }]);
+/** Failover removes a marked edge from the accelerator. It still counts until it is forgotten. */
+async function mark({ summary, version }: StoredSummary, as: "terminated" | "givenUp"): Promise<void> {
+  if (summary[as] === true) return;
+  await writeSummaries(summary.cell, [{ summary: { ...summary, [as]: true }, version }]);
 }
 
 /** The report goes first: as long as the edge's details are there, a failed attempt is repeated. */
 async function forget(edge: StoredSummary): Promise<void> {
-  const { edgeId, cell } = edge.summary;
+  const { edgeId } = edge.summary;
   const detail = (await readDetails([edgeId])).get(edgeId)?.detail;
   for (const { tenantId } of detail?.rejectedRoutes ?? []) await removeRefusal(tenantId, edgeId);
   if (detail !== undefined) await deleteReport(detail.writer);
   await forgetEdge(edge);
-  logger.info("edge forgotten", { cell, edgeId });
 }

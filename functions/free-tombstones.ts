@@ -5,9 +5,10 @@ import {
   type FoundTombstone,
   freeTombstone,
   type LedgerItem,
+  type LedgerKey,
   markTombstone,
-  readFindings,
-  saveFindings,
+  readNote,
+  saveNote,
   scanLedger,
   slotIn,
   tombstoneIn,
@@ -24,10 +25,18 @@ import { getManifest, getRoutes } from "../aws/snapshots.ts";
 import { bucketsOf, homeFirst } from "../control/publishing/regions.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { assertFree } from "../core/assert.ts";
-import { persistentDifferences } from "../core/audit/drift.ts";
-import { countFreeOf, lostSlots, newAccount, ownedAndFree, type SlotAccount } from "../core/audit/slot-account.ts";
+import { weigh } from "../core/audit/findings.ts";
+import {
+  countFreeOf,
+  lostSlots,
+  newAccount,
+  ownedAndFree,
+  type PackedAccount,
+  pack,
+  type SlotAccount,
+  unpack,
+} from "../core/audit/slot-account.ts";
 import { isConclusive, mayFree } from "../core/audit/tombstones.ts";
-import type { Batch } from "../core/rollout/batch.ts";
 import { bucketOf } from "../core/routes/buckets.ts";
 import { kindOfSlot, type SlotKind, slotKinds } from "../core/slots/numbering.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
@@ -36,38 +45,64 @@ import type { Route } from "../schemas/snapshot.ts";
 import { AuditInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
+const scope = "slots";
+
+/** A walk through the ledger that one audit did not finish: where the next one goes on, and each cell's slots so far. */
+interface Progress {
+  from: LedgerKey;
+  accounts: Record<string, PackedAccount>;
+}
+
+/** Tombstones are freed as they are found. Slots are accounted for when a walk has come to the ledger's end. */
 export const handler = shell(AuditInput, async (_, { awsRequestId, getRemainingTimeInMillis }) => {
   const hasTime = () => getRemainingTimeInMillis() > auditLimits.reserveMs;
   const { fleet, frozen } = await loadSettings();
   if (frozen) return { freed: 0, returned: 0 };
-  const ledger = await readLedger(fleet);
+  const { progress } = await readNote<Progress>(scope);
+  const walk = await walkLedger(progress, fleet, hasTime);
   let freed = 0;
   let returned = 0;
   for (const cell of fleet.cells) {
-    const found = ledger.tombstones.filter((tombstone) => tombstone.cell === cell.name);
+    const found = walk.tombstones.filter((tombstone) => tombstone.cell === cell.name);
     if ((await readCell(cell.name)).halt !== undefined) continue;
-    const account = ledger.accounts.get(cell.name)!;
+    const account = walk.accounts.get(cell.name)!;
     freed += await freeIn(cell, fleet, found, awsRequestId, account, hasTime);
-    returned += await returnLost(cell, account);
+    if (walk.next === undefined) returned += await returnLost(cell, account);
   }
-  logger.info("tombstones checked", { found: ledger.tombstones.length, freed, returned });
+  const accounts = Object.fromEntries([...walk.accounts].map(([cell, account]) => [cell, pack(account)]));
+  await saveNote<Progress>(scope, {
+    findings: [],
+    ...(walk.next === undefined ? {} : { progress: { from: walk.next, accounts } }),
+  });
+  logger.info("tombstones checked", {
+    found: walk.tombstones.length,
+    freed,
+    returned,
+    complete: walk.next === undefined,
+  });
   return { freed, returned };
 });
 
-async function readLedger(fleet: Fleet) {
+async function walkLedger(progress: Progress | undefined, fleet: Fleet, hasTime: () => boolean) {
   const accounts = new Map<string, SlotAccount>();
   for (const { name } of fleet.cells) {
+    const kept = progress?.accounts[name];
     const { counters } = await readCell(name); // read before the scan: a slot handed out during it is not lost
-    accounts.set(name, newAccount({ raw: counters.raw.taken, tls: counters.tls.taken }));
+    accounts.set(name, kept ? unpack(kept) : newAccount({ raw: counters.raw.taken, tls: counters.tls.taken }));
   }
   const tombstones: FoundTombstone[] = [];
-  for await (const page of scanLedger())
-    for (const item of page) {
+  let count = 0;
+  for await (const { items, next } of scanLedger(progress?.from)) {
+    for (const item of items) {
       const tombstone = tombstoneIn(item);
       if (tombstone !== undefined) tombstones.push(tombstone);
       note(item, accounts);
     }
-  return { tombstones, accounts };
+    count += items.length;
+    const isEnough = count >= auditLimits.itemsPerRunMax || !hasTime();
+    if (next !== undefined && isEnough) return { tombstones, accounts, next };
+  }
+  return { tombstones, accounts, next: undefined };
 }
 
 function note(item: LedgerItem, accounts: Map<string, SlotAccount>): void {
@@ -79,9 +114,6 @@ function note(item: LedgerItem, accounts: Map<string, SlotAccount>): void {
   } else if (item.sk === "ROW") {
     const { cell, spare = [] } = item.row as TenantRow;
     for (const slot of spare) accounts.get(cell)?.known.add(slot);
-  } else if (item.sk === "BATCH" && Date.now() - Number(item.startedAt) < rolloutLimits.batchActiveMs) {
-    for (const { cell, slots } of Object.values((item as unknown as Batch).reserved ?? {}))
-      for (const { slot } of Object.values(slots)) accounts.get(cell)?.known.add(slot);
   }
 }
 
@@ -153,20 +185,25 @@ const has =
     return names.some((name) => name.slice(name.indexOf(".") + 1) === what.claim.slice(1));
   };
 
-/** Frees slots that two audits find unaccounted, and withdraws free slots that have a tenant after all. */
+/**
+ * Frees slots that are unaccounted for so long that every batch which may have reserved them is over, and withdraws free
+ * slots that have a tenant after all.
+ */
 async function returnLost(cell: Cell, account: SlotAccount): Promise<number> {
   const { name } = cell;
-  const lost = lostSlots(cell, account);
-  const now = Date.now();
   const scope = `slots of ${name}`;
+  const { findings } = await readNote(scope);
+  const lost = new Map<string, string | undefined>(findings.map(({ key }) => [key, undefined]));
+  for (const [key, how] of lostSlots(cell, account)) lost.set(key, how);
+  const { due, kept } = weigh(findings, lost, Date.now(), rolloutLimits.batchActiveMs);
   let returned = 0;
-  for (const key of persistentDifferences(lost, await readFindings(scope), now)) {
+  for (const key of due) {
     const [kind, slot] = key.split(" ") as [SlotKind, string];
     if (!(await returnSlot(name, kind, Number(slot)))) continue;
     account.free.add(Number(slot));
     returned++;
   }
-  await saveFindings(scope, lost, now);
+  await saveNote(scope, { findings: kept });
   for (const slot of ownedAndFree(account)) await withdrawSlot(name, kindOfSlot(slot), slot);
   for (const kind of slotKinds) await countFree(name, kind, countFreeOf(account, kind));
   return returned;

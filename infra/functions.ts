@@ -5,6 +5,7 @@ interface Parts {
   tenants: aws.dynamodb.Table;
   ledger: aws.dynamodb.Table;
   reports: aws.dynamodb.Table;
+  rollouts: aws.dynamodb.Table;
   bus: aws.cloudwatch.EventBus;
   key: aws.kms.Key;
   snapshots: Record<string, aws.s3.Bucket>;
@@ -13,17 +14,32 @@ interface Parts {
 }
 
 interface Options {
-  permissions: { actions: string[]; resources: $util.Input<string>[] }[];
+  permissions: {
+    actions: string[];
+    resources: $util.Input<string>[];
+    conditions?: { test: string; variable: string; values: string[] }[];
+  }[];
   environment?: Record<string, $util.Input<string>>;
 }
 
 /** Every function with exactly the rights it uses; `link` would grant whole services. */
-export function functions({ tenants, ledger, reports, bus, key, snapshots, rolloutMachineArn, listeners }: Parts) {
+export function functions({
+  tenants,
+  ledger,
+  reports,
+  rollouts,
+  bus,
+  key,
+  snapshots,
+  rolloutMachineArn,
+  listeners,
+}: Parts) {
   const environment = {
     LANDFALL_STAGE: $app.stage,
     LANDFALL_TENANTS_TABLE: tenants.name,
     LANDFALL_LEDGER_TABLE: ledger.name,
     LANDFALL_REPORTS_TABLE: reports.name,
+    LANDFALL_ROLLOUTS_TABLE: rollouts.name,
     LANDFALL_BUS: bus.name,
     LANDFALL_SIGNING_KEY: key.arn,
   };
@@ -46,10 +62,10 @@ export function functions({ tenants, ledger, reports, bus, key, snapshots, rollo
   };
   const readTenants = { actions: ["dynamodb:BatchGetItem"], resources: [tenants.arn] };
   const startRollouts = { actions: ["states:StartExecution"], resources: [rolloutMachineArn] };
-  const onLedger = (...actions: string[]) => ({
-    actions: actions.map((action) => `dynamodb:${action}`),
-    resources: [ledger.arn],
-  });
+  const on =
+    (table: aws.dynamodb.Table) =>
+    (...actions: string[]) => ({ actions: actions.map((action) => `dynamodb:${action}`), resources: [table.arn] });
+  const [onLedger, onRollouts] = [on(ledger), on(rollouts)];
   const describeInstances = { actions: ["ec2:DescribeInstances"], resources: ["*"] }; // AWS knows no resource for it
   const putEvents = { actions: ["events:PutEvents"], resources: [bus.arn] };
   const complete = { actions: ["states:SendTaskSuccess"], resources: ["*"] };
@@ -66,12 +82,13 @@ export function functions({ tenants, ledger, reports, bus, key, snapshots, rollo
   return {
     startRollout: make("StartRollout", "start-rollout", {
       environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
-      permissions: [onLedger("UpdateItem"), startRollouts],
+      permissions: [onRollouts("UpdateItem"), startRollouts],
     }),
     admitTenants: make("AdmitTenants", "admit-tenants", {
       permissions: [
         readSettings,
         readTenants,
+        onRollouts("UpdateItem", "DeleteItem", "ConditionCheckItem"),
         onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
       ],
     }),
@@ -80,21 +97,27 @@ export function functions({ tenants, ledger, reports, bus, key, snapshots, rollo
         readSettings,
         onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
         complete,
+        onRollouts("BatchGetItem", "PutItem"),
         onObjects("GetObject", "PutObject"),
         listObjects,
         { actions: ["kms:Sign", "kms:GetPublicKey"], resources: [key.arn] },
       ],
     }),
     awaitAcks: make("AwaitAcks", "await-acks", {
-      permissions: [onLedger("GetItem", "Query", "PutItem", "DeleteItem", "BatchGetItem"), complete],
+      permissions: [onLedger("GetItem", "Query", "PutItem", "DeleteItem"), onRollouts("BatchGetItem"), complete],
     }),
     settleRollout: make("SettleRollout", "settle-rollout", {
-      permissions: [onLedger("GetItem", "Query", "BatchGetItem", "UpdateItem", "DeleteItem"), putEvents],
+      permissions: [
+        onLedger("GetItem", "Query", "BatchGetItem", "UpdateItem", "DeleteItem"),
+        onRollouts("GetItem", "BatchGetItem", "UpdateItem"),
+        putEvents,
+      ],
     }),
     recordEdgeReport: make("RecordEdgeReport", "record-edge-report", {
       permissions: [
         readSettings,
         onLedger("GetItem", "Query", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem"),
+        onRollouts("BatchGetItem"),
         describeInstances,
         complete,
         putEvents,
@@ -110,6 +133,11 @@ export function functions({ tenants, ledger, reports, bus, key, snapshots, rollo
         { actions: ["dynamodb:DeleteItem"], resources: [reports.arn] },
         readAccelerator,
         describeInstances,
+        {
+          actions: ["ec2:TerminateInstances"],
+          resources: ["arn:aws:ec2:*:*:instance/*"],
+          conditions: [{ test: "StringEquals", variable: "aws:ResourceTag/landfall:stage", values: [$app.stage] }],
+        },
       ],
     }),
     freeTombstones: make("FreeTombstones", "free-tombstones", {
@@ -134,8 +162,9 @@ export function functions({ tenants, ledger, reports, bus, key, snapshots, rollo
       environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
       permissions: [
         readSettings,
-        { actions: ["dynamodb:Scan"], resources: [tenants.arn] },
-        onLedger("Scan", "Query", "GetItem", "PutItem", "UpdateItem"),
+        { actions: ["dynamodb:Scan", "dynamodb:BatchGetItem"], resources: [tenants.arn] },
+        onLedger("Scan", "Query", "GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem"),
+        onRollouts("UpdateItem"),
         onObjects("GetObject"),
         listObjects,
         startRollouts,

@@ -1,6 +1,6 @@
 import { named } from "./names";
 
-/** Tenants belongs to the writers of tenant records, Reports to edges, the Ledger only to the controller. */
+/** Tenants belongs to the writers of tenant records, Reports to edges, Ledger and Rollouts only to the controller. */
 export function tables() {
   const protect = { protect: $app.stage === "production" };
   const tenants = new aws.dynamodb.Table(
@@ -43,5 +43,17 @@ export function tables() {
     streamEnabled: true,
     streamViewType: "NEW_IMAGE",
   });
-  return { tenants, ledger, reports };
+  // Batches are kept for a day, for traces. In the ledger, each scan would read them.
+  const rollouts = new aws.dynamodb.Table("Rollouts", {
+    name: named("rollouts"),
+    billingMode: "PAY_PER_REQUEST",
+    hashKey: "pk",
+    rangeKey: "sk",
+    attributes: [
+      { name: "pk", type: "S" },
+      { name: "sk", type: "S" },
+    ],
+    ttl: { attributeName: "expires", enabled: true },
+  });
+  return { tenants, ledger, reports, rollouts };
 }

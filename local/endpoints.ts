@@ -20,7 +20,12 @@ export function describeEndpoints({ lock, endpoint, geography, latency, services
   return {
     aws: { endpoint, region: geography.regions[0]!, ...administrator },
     profile: latency.name,
-    tables: { tenants: table("Tenants"), ledger: table("Ledger"), reports: table("Reports") },
+    tables: {
+      tenants: table("Tenants"),
+      ledger: table("Ledger"),
+      reports: table("Reports"),
+      rollouts: table("Rollouts"),
+    },
     buckets: fleet.buckets,
     bus: String(lock.all("aws:cloudwatch/eventBus:EventBus")[0]?.inputs.name),
     accelerators: fleet.cells.map(({ name, listenerArn, portBase, portCount, tlsPort }) => {

@@ -58,8 +58,8 @@ export const rolloutLimits = {
   batchTenantsMax: 500,
   batchIdBytesMax: 40_000,
   /** How long a batch and its coverage are kept, for traces. */
-  batchKeepSeconds: 7 * 24 * 3600,
-  /** A batch older than this is over, and its reserved slots are free for the audit: longer than the workflow's time-out. */
+  batchKeepSeconds: 24 * 3600,
+  /** A batch older than this is over, and slots that it reserved are lost: longer than the workflow's time-out. */
   batchActiveMs: 20 * 60_000,
   /** stepflows/tenant-rollout: the whole execution, the wait for acks, the attempts to admit, and to see every edge serve. */
   workflowSeconds: 900,
@@ -94,6 +94,8 @@ export const edgeLimits = {
   recentReportMs: 15_000,
   /** Six missed reports: then EC2 is asked whether the instance is terminated. */
   silentMs: 60_000,
+  /** An edge that runs and is silent for this long is replaced, if the others report: it keeps slots and names from being freed. */
+  giveUpMs: 30 * 60_000,
   /** Acks that a cell's summary keeps of each edge: two seconds of them at the pace of the agent, for a trace. */
   acksKeptMax: 8,
   /** Times that a batch of reports is merged when another one wrote the same edges meanwhile. */
@@ -126,14 +128,22 @@ export const acceleratorLimits = {
 
 /** The audit. */
 export const auditLimits = {
-  /** Minimum time between two audits that find a difference: a change in progress looks like a difference too. */
+  /** A difference is repaired when it is the same after this time: a change in progress looks like a difference too. */
   apartMs: 15_000,
+  /** Time after which a repair in vain is tried again, at first and at most; it doubles each time. */
+  backoffMs: 4 * 60_000,
+  backoffMaxMs: 24 * 3600_000,
+  /** Tenants that one audit compares, and items of the ledger that it reads. The next one goes on behind them. */
+  tenantsPerRunMax: 20_000,
+  itemsPerRunMax: 200_000,
+  /** How long the row of a removed tenant is kept. */
+  removedKeepMs: 24 * 3600_000,
   /** Differences that one item of the ledger keeps, and their bytes. */
   differencesMax: 1500,
   differenceBytesMax: 150_000,
   /** Pending tenants that one audit tries again. */
   pendingTriedMax: 500,
-  /** Nothing is freed with less time left in the function. */
+  /** Nothing more is read or freed with less time left in the function. */
   reserveMs: 60_000,
   /** An object stays this long after it was last referenced, and references are noted this often. */
   objectKeepMs: 7 * 24 * 3600 * 1000,

@@ -12,7 +12,7 @@ export const controlsPrefix = "/_landfall/";
 export interface Endpoints {
   aws: { endpoint: string; region: string; accessKeyId: string; secretAccessKey: string };
   profile: string;
-  tables: { tenants: string; ledger: string; reports: string };
+  tables: { tenants: string; ledger: string; reports: string; rollouts: string };
   buckets: Record<string, string>;
   bus: string;
   accelerators: {

@@ -1,13 +1,13 @@
 /** Reads the whole ledger, and stores what one audit keeps for the next. */
 import { GetCommand, PutCommand, paginateScan, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
-import { type AuditFindings, bounded } from "../../core/audit/drift.ts";
+import type { Finding } from "../../core/audit/findings.ts";
 import type { References } from "../../core/audit/objects.ts";
 import type { Tombstone } from "../../core/audit/tombstones.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
 import type { SlotKind } from "../../core/slots/numbering.ts";
 import { auditLimits } from "../../schemas/limits.ts";
-import { documents, isConditionFailed } from "../documents.ts";
+import { batchGet, documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 import { queryAll } from "./query.ts";
@@ -16,18 +16,57 @@ const TableName = environment.LANDFALL_LEDGER_TABLE;
 
 export type LedgerItem = Record<string, unknown> & { pk: string; sk: string };
 
-/** Every item, page by page, in no order. Concurrent writes may be included or not. */
-export async function* scanLedger(): AsyncGenerator<LedgerItem[]> {
-  for await (const { Items = [] } of paginateScan({ client: documents }, { TableName })) yield Items as LedgerItem[];
+export type LedgerKey = Pick<LedgerItem, "pk" | "sk">;
+
+/** Items behind `from`, page by page, in no order, each with the key to go on from. Concurrent writes may be missing. */
+export async function* scanLedger(
+  from?: LedgerKey,
+): AsyncGenerator<{ items: LedgerItem[]; next: LedgerKey | undefined }> {
+  const pages = paginateScan(
+    { client: documents, ...(from === undefined ? {} : { startingToken: from }) },
+    { TableName },
+  );
+  for await (const { Items = [], LastEvaluatedKey } of pages)
+    yield { items: Items as LedgerItem[], next: LastEvaluatedKey as LedgerKey | undefined };
 }
 
-export async function readFindings(scope: string): Promise<AuditFindings | undefined> {
-  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.drift(scope), ConsistentRead: true }));
-  return Item?.seen as AuditFindings | undefined;
+/** What one audit keeps for the next. */
+export interface AuditNote<Progress = undefined> {
+  findings: Finding[];
+  progress?: Progress;
 }
-export async function saveFindings(scope: string, differences: Map<string, string>, at: number): Promise<void> {
-  const seen: AuditFindings = { differences: bounded(differences), at };
-  await documents.send(new PutCommand({ TableName, Item: { ...keys.drift(scope), seen } }));
+
+export async function readNote<Progress>(scope: string): Promise<AuditNote<Progress>> {
+  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.drift(scope), ConsistentRead: true }));
+  return (Item?.note as AuditNote<Progress> | undefined) ?? { findings: [] };
+}
+export async function saveNote<Progress>(scope: string, note: AuditNote<Progress>): Promise<void> {
+  await documents.send(new PutCommand({ TableName, Item: { ...keys.drift(scope), note } }));
+}
+
+/** The owners of these claims. A claim that nobody has is absent. */
+export async function readOwners(claims: string[]): Promise<Map<string, string>> {
+  const items = await batchGet<{ pk: string; tenantId: string }>(TableName, [...new Set(claims)].map(keys.claim));
+  return new Map(items.map(({ pk, tenantId }) => [pk.slice("CLAIM#".length), tenantId]));
+}
+
+/** Removes everything that is known of a removed tenant, unless its row changed since it was read. */
+export async function forgetTenant({ tenantId, version }: TenantRow): Promise<boolean> {
+  const atVersion = { ConditionExpression: "version = :version", ExpressionAttributeValues: { ":version": version } };
+  try {
+    await documents.send(
+      new TransactWriteCommand({
+        TransactItems: [
+          { Delete: { TableName, Key: keys.tenant(tenantId), ...atVersion } },
+          { Delete: { TableName, Key: keys.status(tenantId) } },
+        ],
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (failedConditions(error) === undefined) throw error;
+    return false;
+  }
 }
 
 /** The notes of referenced hashes from the last eight days. */

@@ -8,7 +8,9 @@ import { batchGet, documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 
-const TableName = environment.LANDFALL_LEDGER_TABLE;
+/** A table of their own: batches come with every write, and the ledger's size follows the tenants. */
+const TableName = environment.LANDFALL_ROLLOUTS_TABLE;
+
 /** Creates a batch. An existing one keeps its start time. `sequences` are the stream's numbers of the last records. */
 export async function createBatch(
   batchId: string,

@@ -10,6 +10,7 @@ import { keys } from "./keys.ts";
 import { queryAll } from "./query.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
+const rollouts = environment.LANDFALL_ROLLOUTS_TABLE;
 
 export interface DirtyBatch {
   batchId: string;
@@ -33,7 +34,7 @@ export async function markDirty(
 ): Promise<void> {
   const dirty: DirtyBatch = { batchId, tenants, mark: attempt };
   const isLatest = {
-    TableName,
+    TableName: rollouts,
     Key: keys.batch(batchId),
     ConditionExpression: "attempt = :attempt",
     ExpressionAttributeValues: { ":attempt": attempt },
@@ -44,7 +45,7 @@ export async function markDirty(
         TransactItems: [
           { ConditionCheck: isLatest },
           { Put: { TableName, Item: { ...keys.dirty(cell, batchId), ...dirty } } },
-          { Delete: { TableName, Key: keys.coverage(batchId, cell) } },
+          { Delete: { TableName: rollouts, Key: keys.coverage(batchId, cell) } },
         ],
       }),
     );
@@ -62,7 +63,7 @@ export function coverBatches(
   const expires = Math.floor(Date.now() / 1000) + rolloutLimits.batchKeepSeconds;
   const covered: Coverage = { generation, committedAt, expires };
   return batches.flatMap(({ batchId, mark }) => [
-    { Put: { TableName, Item: { ...keys.coverage(batchId, cell), ...covered } } },
+    { Put: { TableName: rollouts, Item: { ...keys.coverage(batchId, cell), ...covered } } },
     {
       Delete: {
         TableName,

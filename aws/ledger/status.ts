@@ -2,7 +2,7 @@
 import { DeleteCommand, PutCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Announced, Served } from "../../core/rollout/settle.ts";
-import { documents, isConditionFailed } from "../documents.ts";
+import { batchGet, documents, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 import { queryAll } from "./query.ts";
@@ -70,6 +70,12 @@ export interface TenantItems {
   status: TenantStatus | undefined;
   announced: Announced | undefined;
   refusals: Refusal[];
+}
+
+/** The last settled status of each tenant. Tenants without one are absent. */
+export async function readStatuses(tenantIds: string[]): Promise<Map<string, TenantStatus>> {
+  const items = await batchGet<{ tenantId: string; observed?: TenantStatus }>(TableName, tenantIds.map(keys.status));
+  return new Map(items.flatMap(({ tenantId, observed }) => (observed === undefined ? [] : [[tenantId, observed]])));
 }
 
 /** Everything that the ledger has on one tenant. */

@@ -2,6 +2,7 @@ import { observeAccelerator } from "../../aws/accelerator.ts";
 import { readSummaries } from "../../aws/ledger/edges.ts";
 import { readSignals } from "../../aws/ledger/signals.ts";
 import { cellOf, loadSettings } from "../../aws/settings.ts";
+import { isGone } from "../../core/edges/edge.ts";
 import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
 import { changesBetween, planAccelerator } from "../../core/failover/plan.ts";
 
@@ -19,8 +20,8 @@ export async function evaluateFailover(cellName: string) {
   ]);
   const desired = planAccelerator(edgeFacts(edges, signals, Date.now()), degradedRegions(signals), observed);
   const changes = changesBetween(desired, observed);
-  const terminated = new Set(edges.filter((edge) => edge.terminated === true).map(({ edgeId }) => edgeId));
-  const base = { cell, observed, terminated };
+  const gone = new Set(edges.filter(isGone).map(({ edgeId }) => edgeId));
+  const base = { cell, observed, gone };
   if (mode === "enforce" && !frozen) return { ...base, changes, held: desired.held };
   const why = frozen ? "frozen" : "monitor mode";
   const held = [...desired.held, ...changes.map((change) => `${why}: ${JSON.stringify(change)}`)];

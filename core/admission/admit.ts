@@ -49,8 +49,25 @@ export type Admission = { kind: "unchanged"; row: TenantRow | undefined } | Admi
 
 const { transactionWritesMax, routeBytesMax, reasonsMax, reasonCharactersMax } = tenantLimits;
 
-const isUnchanged = ({ row, hash, record }: AdmissionFacts) =>
-  (row?.hash === hash && row.retry === undefined) || (row === undefined && record === undefined);
+/**
+ * Whether the row still follows from the record. Apart from the record, the fleet may have changed: which records it allows,
+ * the platform's domains, the edges' addresses.
+ */
+export function isCurrent({
+  row,
+  hash,
+  record,
+  platformDomains,
+}: Pick<AdmissionFacts, "row" | "hash" | "record" | "platformDomains">): boolean {
+  if (row === undefined) return record === undefined;
+  if (row.hash !== hash) return false;
+  if (record === undefined) return true;
+  if (!record.ok || row.invalid) return !record.ok && row.invalid === true;
+  const isServed = row.state === "Admitted" || row.state === "Suspended";
+  return !isServed || canonicalJson(claimsOf(record.record, platformDomains)) === canonicalJson(row.claims);
+}
+
+const isUnchanged = (facts: AdmissionFacts) => facts.row?.retry === undefined && isCurrent(facts);
 
 /** Protocols of the record that need a new slot, in order. Protocols that can use a spare slot are left out. */
 export function slotsWanted(facts: AdmissionFacts): string[] {
@@ -85,7 +102,7 @@ export function admit(facts: AdmissionFacts, fresh: Record<string, Reserved>): A
   const { row, record } = facts;
   if (isUnchanged(facts)) return { kind: "unchanged", row };
   if (record === undefined) return remove(facts, row!);
-  if (!record.ok) return refuse(facts, "Rejected", record.reasons, fresh);
+  if (!record.ok) return refuse(facts, "Rejected", record.reasons, fresh, { invalid: true });
   const fault = sizeFault(facts, record.record);
   if (fault !== undefined) return refuse(facts, fault.state, [fault.reason], fresh);
   const plan = accept(facts, record.record, fresh);
@@ -132,7 +149,7 @@ export function refuse(
   state: "Rejected" | "Pending",
   reasons: string[],
   fresh: Record<string, Reserved>,
-  { blocked = [], fault = false }: { blocked?: string[]; fault?: boolean } = {},
+  { blocked = [], fault = false, invalid = false }: { blocked?: string[]; fault?: boolean; invalid?: boolean } = {},
 ): AdmissionPlan {
   const row = nextRow(facts);
   const unused = Object.values(fresh).flatMap(({ slot, free }) => (free ? [] : [slot]));
@@ -141,6 +158,7 @@ export function refuse(
     ...row,
     ...(spare.length > 0 ? { spare } : {}),
     ...(blocked.length > 0 ? { blocked } : {}),
+    ...(invalid ? { invalid } : {}),
     ...(state === "Pending" || blocked.length > 0 || fault ? { retry: true } : {}),
     state,
     reasons: shortened(reasons),
@@ -149,8 +167,8 @@ export function refuse(
 
 /** Whether a refusal would leave a row unchanged: writing it again would only conflict with other writers. */
 export function isSameRefusal({ row: next }: AdmissionPlan, row: TenantRow | undefined): boolean {
-  const said = ({ hash, state, reasons, cell, spare = [], blocked = [], retry }: TenantRow) =>
-    canonicalJson({ hash, state, reasons, cell, spare, blocked, retry });
+  const said = ({ hash, state, reasons, cell, spare = [], blocked = [], retry, invalid }: TenantRow) =>
+    canonicalJson({ hash, state, reasons, cell, spare, blocked, retry, invalid });
   return row !== undefined && said(row) === said(next);
 }
 
@@ -223,6 +241,7 @@ function nextRow({ tenantId, row, hash, cell, now }: AdmissionFacts): TenantRow 
   const {
     blocked: _b,
     retry: _r,
+    invalid: _i,
     spare,
     ...known
   }: TenantRow = row ?? {

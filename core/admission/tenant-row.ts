@@ -12,6 +12,8 @@ export interface TenantRow {
   hash: string;
   /** The record must be evaluated again although it did not change: it was refused for a temporary cause. */
   retry?: true;
+  /** The record itself was refused: it is evaluated again when the fleet says otherwise. */
+  invalid?: true;
   state: "Admitted" | "Suspended" | "Rejected" | "Pending" | "Removed";
   reasons: string[];
   cell: string;

@@ -18,6 +18,37 @@ export const newAccount = (taken: Record<SlotKind, number>): SlotAccount => ({
   free: new Set(),
 });
 
+/** The account as it is kept between the parts of a long audit: one bit for each number. */
+export interface PackedAccount {
+  taken: Record<SlotKind, number>;
+  known: Uint8Array;
+  owned: Uint8Array;
+  free: Uint8Array;
+}
+
+export const pack = ({ taken, known, owned, free }: SlotAccount): PackedAccount => ({
+  taken,
+  known: bitsOf(known),
+  owned: bitsOf(owned),
+  free: bitsOf(free),
+});
+export const unpack = ({ taken, known, owned, free }: PackedAccount): SlotAccount => ({
+  taken,
+  known: setOf(known),
+  owned: setOf(owned),
+  free: setOf(free),
+});
+
+function bitsOf(slots: Set<number>): Uint8Array {
+  const bits = new Uint8Array(Math.floor(Math.max(0, ...slots) / 8) + 1);
+  for (const slot of slots) bits[slot >> 3]! |= 1 << (slot & 7);
+  return bits;
+}
+const setOf = (bits: Uint8Array) =>
+  new Set(
+    Array.from({ length: bits.length * 8 }, (_, slot) => slot).filter((slot) => bits[slot >> 3]! & (1 << (slot & 7))),
+  );
+
 /** Unaccounted slots that were handed out, as differences: the function that reserved them died. */
 export function lostSlots(cell: Cell, { taken, known }: SlotAccount): Map<string, string> {
   const lost = new Map<string, string>();

@@ -1,39 +1,45 @@
 import { auditLimits } from "../../schemas/limits.ts";
+import { isCurrent } from "../admission/admit.ts";
 import { absent, type TenantRow } from "../admission/tenant-row.ts";
+import type { Validated } from "../admission/validate.ts";
 import { kindOf, type SlotKind, slotKinds } from "../slots/numbering.ts";
 import { type CellRoom, roomFor } from "../slots/placement.ts";
 
-/** The part of a tenant's ledger state that an audit compares. */
-export interface LedgerTenant {
-  tenantId: string;
-  version: number;
+/** What an audit reads of one tenant. */
+export interface AuditedTenant {
+  row: TenantRow;
+  /** The record's canonical hash, `absent` without a record, and what the fleet of today says of the record. */
   hash: string;
-  state: TenantRow["state"];
-  retry: boolean;
-  blocked: string[];
-  /** The generation that edges should serve, and the generation and result of the last settled status. */
-  admitted: number;
-  observed: number;
-  served: string;
+  record: Validated | undefined;
+  /** The last settled status: its generation, and by how many edges it is served. */
+  status: { generation: number; served: string } | undefined;
 }
 
 /**
- * Tenants whose record, row and status differ, and how: their work was lost, failed for good, or never settled.
- * `hashes` are the canonical hashes of the records; `owners` maps each claim to its tenant.
+ * How a tenant's record, row and status differ: its work was lost, failed for good, or never settled, or the fleet changed.
+ * `owners` maps each claim to its tenant. Undefined without a difference.
  */
-export function tenantDifferences(
-  hashes: Map<string, string>,
-  tenants: Map<string, LedgerTenant>,
-  owners: Map<string, string>,
-): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const [tenantId, hash] of hashes)
-    if (!tenants.has(tenantId)) found.set(tenantId, `unknown ${hash.slice(0, 12)}`);
-  for (const tenant of tenants.values()) {
-    const how = differenceOf(tenant, hashes.get(tenant.tenantId) ?? absent, owners);
-    if (how !== undefined) found.set(tenant.tenantId, `${how} ${tenant.version}`);
-  }
-  return found;
+export function differenceOf(
+  { row, hash, record, status }: AuditedTenant,
+  { platformDomains, owners }: { platformDomains: string[]; owners: Map<string, string> },
+): string | undefined {
+  const how = (what: string) => `${what} ${row.version}`;
+  if (row.hash !== hash) return how(`record ${hash.slice(0, 12)}`);
+  const { blocked = [], tenantId, state } = row;
+  const free = (claim: string) => [undefined, tenantId].includes(owners.get(claim));
+  if (blocked.length > 0 && blocked.every(free)) return how("names are free");
+  if (row.retry && blocked.length === 0 && state !== "Pending") return how("to be tried again");
+  if (!isCurrent({ row, hash, record, platformDomains })) return how("the fleet changed");
+  const admitted = state === "Removed" ? row.generation : (row.admitted?.generation ?? 0);
+  if (admitted > (status?.generation ?? 0)) return how("not settled");
+  return admitted > 0 && status?.served !== "all" ? how("not served everywhere") : undefined;
+}
+
+/** Whether nothing needs the row of a removed tenant any more: its slots are free, and its removal is settled and old. */
+export function isForgettable({ row, hash, status }: AuditedTenant, now: number): boolean {
+  const hasSlots = Object.keys(row.slots).length > 0 || row.spare !== undefined;
+  if (row.state !== "Removed" || hash !== absent || hasSlots || now - row.at < auditLimits.removedKeepMs) return false;
+  return status !== undefined && status.generation >= row.generation && status.served === "all";
 }
 
 /** A tenant that waits for room, and the protocols of its record. */
@@ -55,14 +61,4 @@ export function admissible(pending: PendingTenant[], rooms: CellRoom[]): string[
     .map(({ tenantId }) => tenantId)
     .sort()
     .slice(0, auditLimits.pendingTriedMax);
-}
-
-function differenceOf(tenant: LedgerTenant, hash: string, owners: Map<string, string>): string | undefined {
-  if (tenant.hash !== hash) return `record ${hash.slice(0, 12)}`;
-  const { blocked, tenantId } = tenant;
-  const free = (claim: string) => [undefined, tenantId].includes(owners.get(claim));
-  if (blocked.length > 0 && blocked.every(free)) return "names are free";
-  if (tenant.retry && blocked.length === 0 && tenant.state !== "Pending") return "to be tried again";
-  if (tenant.admitted > tenant.observed) return "not settled";
-  return tenant.admitted > 0 && tenant.served !== "all" ? "not served everywhere" : undefined;
 }

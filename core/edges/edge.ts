@@ -31,6 +31,8 @@ export interface EdgeSummary extends EdgeIdentity {
   announced?: boolean;
   /** EC2 reports its instance as terminated: it serves no user any more. */
   terminated?: true;
+  /** It was silent for so long that its instance is to be terminated. Its next report ends that. */
+  givenUp?: true;
 }
 
 /** What few reports change. Each edge's is an item of its own. */
@@ -73,7 +75,11 @@ export interface WrittenReport {
 export const isBeat = (known: EdgeSummary, report: EdgeReport) => known.changedAt === report.changedAt;
 
 /** The summary after such a report. */
-export const mergeBeat = (known: EdgeSummary, { report, reportedAt }: WrittenReport, now: number): EdgeSummary => ({
+export const mergeBeat = (
+  { givenUp: _, ...known }: EdgeSummary,
+  { report, reportedAt }: WrittenReport,
+  now: number,
+): EdgeSummary => ({
   ...known,
   reportedAt: Math.max(known.reportedAt, reportedAt),
   edgeAt: Math.max(known.edgeAt, Math.min(report.at, now)),
@@ -119,9 +125,11 @@ function noteDue(edge: Edge): Edge {
 export const isRecent = ({ reportedAt }: Pick<EdgeSummary, "reportedAt">, now: number) =>
   now - reportedAt <= edgeLimits.recentReportMs;
 
+/** Whether the edge must leave the accelerator. */
+export const isGone = ({ terminated, givenUp }: EdgeSummary) => terminated === true || givenUp === true;
+
 /** Whether the edge can take users: it serves a generation, and its nginx accepts connections. */
-export const isReady = ({ appliedGeneration, serving, terminated }: EdgeSummary) =>
-  appliedGeneration > 0 && serving && terminated !== true;
+export const isReady = (edge: EdgeSummary) => edge.appliedGeneration > 0 && edge.serving && !isGone(edge);
 
 /** Whether failover was told of this readiness. */
 export const isAnnounced = (edge: EdgeSummary) => edge.announced === isReady(edge);

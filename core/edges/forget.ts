@@ -1,14 +1,45 @@
+/** What becomes of edges that stopped reporting. */
 import { edgeLimits } from "../../schemas/limits.ts";
-import type { EdgeSummary } from "./edge.ts";
+import { type EdgeSummary, isReady, isRecent } from "./edge.ts";
 
-/** Edges that missed several reports: EC2 is asked whether their instances are terminated. */
+/** An edge that missed several reports. */
 export const isSilent = ({ reportedAt }: EdgeSummary, now: number) => now - reportedAt > edgeLimits.silentMs;
 
+export interface SilentFacts {
+  edge: EdgeSummary;
+  /** Every edge of its cell. */
+  edges: EdgeSummary[];
+  /** Edges that the accelerator has and that take users there. */
+  attached: Set<string>;
+  serving: Set<string>;
+  isTerminated: boolean;
+  now: number;
+}
+
 /**
- * What to do with a silent edge. An edge that is not terminated still counts, because it may serve users. A terminated
- * edge is marked while the accelerator has it, so that failover removes it there. Then the edge is forgotten.
+ * An edge whose instance runs counts, because it may serve users, until it is given up: then failover detaches it, its
+ * instance is terminated, and Auto Scaling replaces it. A terminated edge is marked while the accelerator has it, so that
+ * failover removes it there. Then it is forgotten.
  */
-export function actionOnSilentEdge(isTerminated: boolean, isAttached: boolean): "counts" | "mark" | "forget" {
-  if (!isTerminated) return "counts";
-  return isAttached ? "mark" : "forget";
+export function actionOnSilentEdge(facts: SilentFacts): "counts" | "mark" | "forget" | "give up" | "terminate" {
+  const { edge, attached, isTerminated } = facts;
+  const isAttached = attached.has(edge.edgeId);
+  if (isTerminated) return isAttached ? "mark" : "forget";
+  if (edge.givenUp === true) return isAttached ? "counts" : "terminate";
+  return mayGiveUp(facts) ? "give up" : "counts";
+}
+
+/**
+ * Silence alone is no reason, because what is broken may be the way of the reports: two thirds of the cell's other edges
+ * must report, and another edge of the region must take users. One edge of a cell at a time.
+ */
+function mayGiveUp({ edge, edges, serving, now }: SilentFacts): boolean {
+  if (now - edge.reportedAt <= edgeLimits.giveUpMs) return false;
+  const others = edges.filter(({ edgeId }) => edgeId !== edge.edgeId);
+  if (others.some(({ givenUp, terminated }) => givenUp === true || terminated === true)) return false;
+  const heard = others.filter((other) => isRecent(other, now));
+  return (
+    heard.length * 3 >= others.length * 2 &&
+    heard.some((other) => other.region === edge.region && isReady(other) && serving.has(other.edgeId))
+  );
 }

@@ -1,4 +1,4 @@
-import { type EdgeSummary, isReady, isRecent } from "../edges/edge.ts";
+import { type EdgeSummary, isGone, isReady, isRecent } from "../edges/edge.ts";
 import type { EdgeFacts } from "./plan.ts";
 
 export interface HealthSignal {
@@ -18,7 +18,7 @@ export function edgeFacts(edges: EdgeSummary[], signals: HealthSignal[], now: nu
       edgeId: edge.edgeId,
       region: edge.region,
       ready: isReady(edge) && isRecent(edge, now),
-      gone: edge.terminated === true,
+      gone: isGone(edge),
       health: degraded.has(edge.edgeId) || !edge.serving ? ("degraded" as const) : ("healthy" as const),
     }))
     .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));

@@ -10,7 +10,7 @@ export interface EdgeFacts {
   ready: boolean;
   /** The last health event about it. */
   health: "healthy" | "degraded";
-  /** Its instance is terminated. */
+  /** Its instance is terminated, or will be. */
   gone: boolean;
 }
 

@@ -4,6 +4,7 @@ import * as ec2 from "@aws-sdk/client-ec2";
 import type { LocalEdge } from "../edges/edge.ts";
 import { AwsError } from "../gateway/error.ts";
 import { service } from "../gateway/service.ts";
+import type { Context } from "../iam/conditions.ts";
 
 export interface InstanceGroup {
   name: string;
@@ -37,6 +38,15 @@ export class Compute {
     return this.edges.find(({ config }) => config.id === id && config.region === region)?.state;
   }
 
+  /** Condition keys of a call on these instances: the tags that all of them have. */
+  #tagsOf(ids: string[]): Context {
+    const tags = this.#groups.filter(({ edges }) => edges.some(({ config }) => ids.includes(config.id)));
+    const shared = (tags[0]?.tags ?? []).filter(({ Key, Value }) =>
+      tags.every((group) => group.tags.some((tag) => tag.Key === Key && tag.Value === Value)),
+    );
+    return Object.fromEntries(shared.map(({ Key, Value }) => [`aws:ResourceTag/${Key}`, Value]));
+  }
+
   #edge(id: string, region: string): LocalEdge {
     const edge = this.edges.find(({ config }) => config.id === id && config.region === region);
     if (edge === undefined) throw new AwsError("InvalidInstanceID.NotFound", `The instance ID '${id}' does not exist`);
@@ -68,6 +78,13 @@ export class Compute {
       signingName: "ec2",
       protocol: "ec2Query",
       sdk: ec2,
+      resourcesOf: (operation, { InstanceIds }, { region, account }) =>
+        operation === "DescribeInstances"
+          ? ["*"]
+          : ((InstanceIds as string[] | undefined) ?? []).map(
+              (id) => `arn:aws:ec2:${region}:${account}:instance/${id}`,
+            ),
+      contextOf: (_, { InstanceIds }) => this.#tagsOf((InstanceIds as string[] | undefined) ?? []),
       handlers: {
         DescribeInstances: ({ InstanceIds, Filters = [] }, { region }) => {
           if (Filters.length > 0) throw new AwsError("InvalidParameterValue", "filters are not implemented here");

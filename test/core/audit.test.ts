@@ -1,11 +1,17 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { bounded, persistentDifferences } from "../../core/audit/drift.ts";
+import { claimsOf } from "../../core/admission/claims.ts";
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import type { Validated } from "../../core/admission/validate.ts";
+import { weigh } from "../../core/audit/findings.ts";
 import { objectsToDelete } from "../../core/audit/objects.ts";
-import { admissible, type LedgerTenant, tenantDifferences } from "../../core/audit/tenants.ts";
+import { pack, unpack } from "../../core/audit/slot-account.ts";
+import { type AuditedTenant, admissible, differenceOf, isForgettable } from "../../core/audit/tenants.ts";
 import { isConclusive, mayFree } from "../../core/audit/tombstones.ts";
 import { auditLimits } from "../../schemas/limits.ts";
+import type { TenantRecord } from "../../schemas/tenant.ts";
 import { edge, now } from "../fixtures/edge.ts";
-import { cell } from "../fixtures/fleet.ts";
+import { cell, fleet } from "../fixtures/fleet.ts";
 
 describe("mayFree", () => {
   const tombstone = { cell: "c1", tenantId: "acme", at: 0, absentFrom: 7 };
@@ -49,69 +55,139 @@ describe("mayFree", () => {
   });
 });
 
-describe("persistentDifferences", () => {
-  const before = {
-    differences: [
-      ["a", "x"],
-      ["b", "x"],
-    ] as [string, string][],
-    at: now,
-  };
-  it("returns differences that are still the same some time later", () => {
-    const found = new Map([
-      ["a", "x"],
-      ["b", "y"],
-      ["c", "x"],
-    ]);
-    expect(persistentDifferences(found, before, now + auditLimits.apartMs)).toEqual(["a"]);
-    expect(persistentDifferences(found, before, now + auditLimits.apartMs - 1)).toEqual([]);
-    expect(persistentDifferences(found, undefined, now)).toEqual([]);
-    expect(persistentDifferences(new Map([["toString", "x"]]), before, now + auditLimits.apartMs)).toEqual([]);
+describe("weigh", () => {
+  const settleMs = auditLimits.apartMs;
+  const seen = (...found: [string, string | undefined][]) => new Map(found);
+  const first = weigh([], seen(["a", "x"], ["b", "x"]), now, settleMs);
+
+  it("repairs a difference that is still the same some time later, and none before", () => {
+    expect(first.due).toEqual([]);
+    const later = seen(["a", "x"], ["b", "y"], ["c", "x"]);
+    expect(weigh(first.kept, later, now + settleMs - 1, settleMs).due).toEqual([]);
+    expect(weigh(first.kept, later, now + settleMs, settleMs).due).toEqual(["a"]);
   });
 
-  it("keeps only as much as fits in one ledger item", () => {
-    const many = new Map(Array.from({ length: 9000 }, (_, i) => [`${"t".repeat(60)}${i}`, "record 0123456789ab 1"]));
-    expect(Buffer.byteLength(JSON.stringify(bounded(many)))).toBeLessThan(300_000);
+  it("forgets a difference that is gone, and keeps one that was not looked at", () => {
+    expect(weigh(first.kept, seen(["a", undefined]), now, settleMs).kept.map(({ key }) => key)).toEqual(["b"]);
+  });
+
+  it("comes back to a difference that stays, after twice the time each time, up to a day", () => {
+    let { kept } = weigh([], seen(["a", "x"]), 0, settleMs);
+    const repairs: number[] = [];
+    for (let at = 0; at < 5 * auditLimits.backoffMaxMs; at += 60_000) {
+      const next = weigh(kept, seen(["a", "x"]), at, settleMs);
+      if (next.due.length > 0) repairs.push(at);
+      kept = next.kept;
+    }
+    const gaps = repairs.slice(1).map((at, index) => at - repairs[index]!);
+    expect(gaps.slice(0, 4)).toEqual([1, 2, 4, 8].map((times) => times * auditLimits.backoffMs));
+    expect(Math.max(...gaps)).toBe(auditLimits.backoffMaxMs);
+  });
+
+  it("keeps as much as one ledger item holds, and new differences before those that can't be repaired", () => {
+    const many = Array.from({ length: 9000 }, (_, i): [string, string] => [
+      `${"t".repeat(60)}${i}`,
+      "record 0123456789ab 1",
+    ]);
+    const stuck = weigh([], seen(...many), now, settleMs).kept;
+    expect(Buffer.byteLength(JSON.stringify(stuck))).toBeLessThan(350_000);
+    const tried = weigh(stuck, seen(...many), now + settleMs, settleMs).kept;
+    expect(weigh(tried, seen(["new", "x"]), now + settleMs, settleMs).kept.map(({ key }) => key)).toContain("new");
   });
 });
 
-describe("tenantDifferences", () => {
-  const tenant = (changes: Partial<LedgerTenant>): LedgerTenant => ({
+describe("an audited tenant", () => {
+  const record: TenantRecord = {
+    tenantId: "acme",
+    hostnames: ["acme.example.org"],
+    homeRegion: "us-west-2",
+    multiRegion: false,
+    suspended: false,
+    protocols: { tls: 3080 },
+    backends: { "us-west-2": ["10.0.0.1"] },
+  };
+  const claims = claimsOf(record, fleet.platformDomains);
+  const row = (changes: Partial<TenantRow> = {}): TenantRow => ({
     tenantId: "acme",
     version: 3,
+    generation: 2,
     hash: "h1",
     state: "Admitted",
-    retry: false,
-    blocked: [],
-    admitted: 2,
-    observed: 2,
-    served: "all",
+    reasons: [],
+    cell: "c1",
+    slots: { tls: 20_000 },
+    claims,
+    admitted: { generation: 2, record },
+    at: now,
     ...changes,
   });
-  const found = (changes: Partial<LedgerTenant>, hash: string | undefined = "h1", owners = new Map<string, string>()) =>
-    tenantDifferences(
-      hash === undefined ? new Map() : new Map([["acme", hash]]),
-      new Map([["acme", tenant(changes)]]),
-      owners,
-    ).get("acme");
+  const settled = { generation: 2, served: "all" };
+  const found = (changes: Partial<TenantRow>, rest: Partial<AuditedTenant> = {}, owners: [string, string][] = []) =>
+    differenceOf(
+      { row: row(changes), hash: "h1", record: { ok: true, record }, status: settled, ...rest },
+      { platformDomains: fleet.platformDomains, owners: new Map(owners) },
+    );
 
-  it("finds no difference in a tenant that matches its record", () => {
+  it("that matches its record has no difference", () => {
     expect(found({})).toBeUndefined();
   });
-  it("finds records whose creation, change or deletion was not processed", () => {
-    expect(tenantDifferences(new Map([["new", "h"]]), new Map(), new Map()).has("new")).toBe(true);
-    expect(found({}, "h2")).toMatch(/^record h2 3$/);
-    expect(tenantDifferences(new Map(), new Map([["acme", tenant({})]]), new Map()).size).toBe(1);
+  it("differs when a change or a deletion of its record was not processed", () => {
+    expect(found({}, { hash: "h2" })).toBe("record h2 3");
+    expect(found({}, { hash: "absent", record: undefined })).toBe("record absent 3");
   });
-  it("finds changes that did not settle or are not served everywhere", () => {
-    expect(found({ observed: 1 })).toMatch(/settled/);
-    expect(found({ served: "partly" })).toMatch(/everywhere/);
-    expect(found({ served: "partly", blocked: ["x.com"] }, "h1", new Map([["x.com", "other"]]))).toMatch(/everywhere/);
+  it("differs when its change did not settle or is not served everywhere", () => {
+    expect(found({}, { status: { ...settled, generation: 1 } })).toMatch(/settled/);
+    expect(found({}, { status: undefined })).toMatch(/settled/);
+    expect(found({}, { status: { ...settled, served: "partly" } })).toMatch(/everywhere/);
   });
-  it("finds tenants whose blocked names have become free", () => {
-    const blocked = { state: "Rejected" as const, retry: true, blocked: ["x.com"] };
-    expect(found(blocked, "h1", new Map([["x.com", "other"]]))).toBeUndefined();
+  it("differs when its blocked names have become free", () => {
+    const blocked = { state: "Rejected" as const, retry: true as const, blocked: ["x.com"] };
+    expect(found(blocked, {}, [["x.com", "other"]])).toBeUndefined();
     expect(found(blocked)).toMatch(/free/);
+  });
+  it("differs when the fleet says otherwise of its record than before", () => {
+    const refused: Validated = { ok: false, reasons: ["backends: outside the ranges"] };
+    expect(found({}, { record: refused })).toMatch(/the fleet changed/);
+    expect(found({ state: "Pending", retry: true }, { record: refused })).toMatch(/the fleet changed/);
+    const invalid = { state: "Rejected" as const, invalid: true as const };
+    expect(found(invalid, { record: refused })).toBeUndefined();
+    expect(found(invalid)).toMatch(/the fleet changed/);
+    expect(found({ claims: claims.slice(1) })).toMatch(/the fleet changed/);
+  });
+
+  it("is forgotten a day after its removal settled, when it has no slot any more", () => {
+    const removed = row({
+      state: "Removed",
+      hash: "absent",
+      slots: {},
+      claims: [],
+      at: now - auditLimits.removedKeepMs,
+    });
+    const gone = (changes: Partial<AuditedTenant> = {}) =>
+      isForgettable({ row: removed, hash: "absent", record: undefined, status: settled, ...changes }, now);
+    expect(gone()).toBe(true);
+    expect(gone({ row: { ...removed, at: now } })).toBe(false);
+    expect(gone({ row: { ...removed, slots: { tls: 1 } } })).toBe(false);
+    expect(gone({ row: { ...removed, spare: [7] } })).toBe(false);
+    expect(gone({ row: { ...removed, state: "Rejected" } })).toBe(false);
+    expect(gone({ hash: "h1" })).toBe(false);
+    expect(gone({ status: { generation: 2, served: "partly" } })).toBe(false);
+    expect(gone({ status: { generation: 1, served: "all" } })).toBe(false);
+  });
+});
+
+describe("the slot account", () => {
+  it("is the same after it was packed", () => {
+    const slots = fc
+      .uniqueArray(fc.integer({ min: 0, max: 120_000 }), { maxLength: 50 })
+      .map((found) => new Set(found));
+    fc.assert(
+      fc.property(slots, slots, slots, (known, owned, free) => {
+        const account = { taken: { raw: 3, tls: 4 }, known, owned, free };
+        expect(unpack(pack(account))).toEqual(account);
+      }),
+      { numRuns: 20 },
+    );
   });
 });
 

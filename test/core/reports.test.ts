@@ -1,7 +1,11 @@
 import { describe, expect, it } from "vitest";
+import { mergeBeat, mergeReport } from "../../core/edges/edge.ts";
+import { actionOnSilentEdge, type SilentFacts } from "../../core/edges/forget.ts";
 import { type Instance, identityOf } from "../../core/edges/identity.ts";
 import { credible, lastReports } from "../../core/edges/reports.ts";
+import { edgeLimits } from "../../schemas/limits.ts";
 import { type EdgeReport, reportItem, writerOf } from "../../schemas/report.ts";
+import { edge, now } from "../fixtures/edge.ts";
 import { fleet } from "../fixtures/fleet.ts";
 
 const report = (changes: Partial<EdgeReport> = {}): EdgeReport => ({
@@ -112,5 +116,66 @@ describe("reportItem", () => {
     const { id, beat } = reportItem("AROA1", "i-2", report());
     expect([id.S, writerOf(id.S), beat.BOOL]).toEqual(["AROA1:i-2", "i-2", false]);
     expect(reportItem("AROA1", "i-2", report({ at: 11 })).beat.BOOL).toBe(true);
+  });
+});
+
+describe("actionOnSilentEdge", () => {
+  const long = now - edgeLimits.giveUpMs - 1;
+  const silent = edge("silent", { reportedAt: long });
+  const others = ["a", "b", "c"].map((id) => edge(id, { reportedAt: now }));
+  const facts = (changes: Partial<SilentFacts> = {}): SilentFacts => ({
+    edge: silent,
+    edges: [silent, ...others],
+    attached: new Set(["silent", "a", "b", "c"]),
+    serving: new Set(["silent", "a", "b", "c"]),
+    isTerminated: false,
+    now,
+    ...changes,
+  });
+
+  it("marks a terminated edge while the accelerator has it, and then forgets it", () => {
+    expect(actionOnSilentEdge(facts({ isTerminated: true }))).toBe("mark");
+    expect(actionOnSilentEdge(facts({ isTerminated: true, attached: new Set() }))).toBe("forget");
+  });
+
+  it("gives up an edge that is silent for long while the others report, detaches it, and then terminates it", () => {
+    expect(actionOnSilentEdge(facts())).toBe("give up");
+    const givenUp = { ...silent, givenUp: true as const };
+    expect(actionOnSilentEdge(facts({ edge: givenUp }))).toBe("counts");
+    expect(actionOnSilentEdge(facts({ edge: givenUp, attached: new Set(["a"]) }))).toBe("terminate");
+  });
+
+  it.each<[string, Partial<SilentFacts>]>([
+    ["it was silent for a short time", { edge: { ...silent, reportedAt: long + 2 } }],
+    ["nobody else reports", { edges: [silent, ...others.map((other) => ({ ...other, reportedAt: long }))] }],
+    [
+      "fewer than two thirds of the others report",
+      { edges: [silent, ...others, edge("d", { reportedAt: 0 }), edge("e", { reportedAt: 0 })] },
+    ],
+    [
+      "no other edge of its region reports",
+      { edges: [silent, ...others.map((other) => ({ ...other, region: "eu-west-3" }))] },
+    ],
+    ["the accelerator sends users to no other edge of its region", { serving: new Set(["silent"]) }],
+    ["another edge is given up", { edges: [silent, ...others, edge("d", { givenUp: true })] }],
+    ["another edge is terminated", { edges: [silent, ...others, edge("d", { terminated: true })] }],
+    ["it is the only edge", { edges: [silent] }],
+  ])("does nothing while %s", (_, changes) => {
+    expect(actionOnSilentEdge(facts(changes))).toBe("counts");
+  });
+
+  it("takes an edge back that reports again", () => {
+    const report = {
+      region: "us-west-2",
+      at: now,
+      changedAt: now,
+      appliedGeneration: 7,
+      serving: true,
+      rejectedRoutes: [],
+    };
+    const givenUp = { ...silent, givenUp: true as const, changedAt: now };
+    const identity = { edgeId: "silent", cell: "c1", region: "us-west-2", address: "10.0.0.9" };
+    expect(mergeBeat(givenUp, { writer: "w", report, reportedAt: now }, now)).not.toHaveProperty("givenUp");
+    expect(mergeReport(givenUp, identity, { writer: "w", report, reportedAt: now }, now)).not.toHaveProperty("givenUp");
   });
 });

@@ -6,6 +6,7 @@ import { DeleteCommand, DynamoDBDocumentClient, GetCommand, PutCommand, UpdateCo
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LocalEdge } from "../../local/edges/edge.ts";
 import { detailTypes, sources } from "../../schemas/events.ts";
+import { edgeLimits } from "../../schemas/limits.ts";
 import { type EdgeReport, reportItem } from "../../schemas/report.ts";
 import { eventually } from "../local/harness.ts";
 import { World } from "./world.ts";
@@ -223,22 +224,7 @@ describe("an edge", () => {
     const ec2 = new EC2Client(world.client(config.region));
     clients.push(ec2);
     await ec2.send(new TerminateInstancesCommand({ InstanceIds: [config.id] }));
-    await new Promise((resolve) => setTimeout(resolve, 3000)); // its last report is on its way
-    const asIfSilent = new UpdateCommand({
-      TableName: tables().ledger,
-      Key: { pk: "EDGES#c1", sk: "EDGES" },
-      UpdateExpression: "SET #edge.summary.reportedAt = :long",
-      ExpressionAttributeNames: { "#edge": config.id },
-      ExpressionAttributeValues: { ":long": Date.now() - 120_000 },
-    });
-    await world.tables.send(asIfSilent);
-    const { states } = world.cloud.context.services;
-    const reconcile = () =>
-      states.startExecution(
-        "arn:aws:states:us-west-2:123456789012:stateMachine:landfall-local-reconcile",
-        crypto.randomUUID(),
-        JSON.stringify({ cells: ["c1"] }),
-      );
+    await silentFor(config.id, 120_000);
     const late = () => documents.send(put(idOf(config), report({ region: config.region })));
     reconcile();
     await eventually(
@@ -254,7 +240,7 @@ describe("an edge", () => {
       () => known(config.id),
       (edge) => edge?.terminated === true && edge.announced === false,
     );
-    await eventually(weightless(config.id), (gone) => gone);
+    await eventually(detached(config.id), (gone) => gone);
     reconcile();
     await eventually(
       () => known(config.id),
@@ -269,8 +255,47 @@ describe("an edge", () => {
     const Key = { pk: `EDGE#${config.id}`, sk: "EDGE" };
     expect((await world.tables.send(new GetCommand({ TableName: tables().ledger, Key }))).Item).toBeUndefined();
   });
+
+  it("that runs and is silent for long is detached, terminated and forgotten, if the others report", async () => {
+    const edge = edgeIn("eu-west-3");
+    const { id } = edge.config;
+    process.kill(edge.agentPid!, "SIGSTOP");
+    await silentFor(id, edgeLimits.giveUpMs + 60_000);
+    reconcile();
+    await eventually(detached(id), (gone) => gone);
+    expect(edge.state).toBe("running");
+    reconcile();
+    await eventually(
+      () => edge.state,
+      (state) => state === "terminated",
+    );
+    reconcile();
+    await eventually(
+      () => known(id),
+      (found) => found === undefined,
+    );
+  });
 });
 
+/** Waits until the edge's last report is recorded, and makes it look as old as that. */
+async function silentFor(edgeId: string, ms: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  const update = new UpdateCommand({
+    TableName: tables().ledger,
+    Key: { pk: "EDGES#c1", sk: "EDGES" },
+    UpdateExpression: "SET #edge.summary.reportedAt = :then",
+    ExpressionAttributeNames: { "#edge": edgeId },
+    ExpressionAttributeValues: { ":then": Date.now() - ms },
+  });
+  await world.tables.send(update);
+}
+
+function reconcile(): void {
+  const { states } = world.cloud.context.services;
+  const arn = "arn:aws:states:us-west-2:123456789012:stateMachine:landfall-local-reconcile";
+  states.startExecution(arn, crypto.randomUUID(), JSON.stringify({ cells: ["c1"] }));
+}
+
 /** Whether the accelerator no longer has the edge. */
-const weightless = (edgeId: string) => async () =>
+const detached = (edgeId: string) => async () =>
   (await world.edges()).find((edge) => edge.edgeId === edgeId)?.weight === undefined;

@@ -9,8 +9,8 @@ import { DescribeExecutionCommand, SFNClient, StartExecutionCommand } from "@aws
 import { GetParameterCommand, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { DeleteCommand, GetCommand, PutCommand, paginateScan, QueryCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import type { AuditNote } from "../../aws/ledger/audit.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
-import { auditLimits } from "../../schemas/limits.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import { objectKey, type Structure } from "../../schemas/snapshot.ts";
 import { eventually } from "../local/harness.ts";
@@ -88,17 +88,17 @@ async function roll(batchId: string, tenantIds: string[]) {
   const input = JSON.stringify({ batchId });
   return machines.send(new StartExecutionCommand({ stateMachineArn, name: batchId, input }));
 }
-/** Runs two audits, and backdates the first one, so that the two count as far enough apart. */
+/** Runs two audits, and makes everything due that the first one noted, as if time had passed between them. */
 async function auditTwice(): Promise<void> {
   await run("audit");
   const TableName = world.cloud.endpoints().tables.ledger;
   const { Items = [] } = await world.tables.send(
     new QueryCommand({ TableName, KeyConditionExpression: "pk = :pk", ExpressionAttributeValues: { ":pk": "DRIFT" } }),
   );
-  for (const { seen, ...item } of Items)
-    await world.tables.send(
-      new PutCommand({ TableName, Item: { ...item, seen: { ...seen, at: seen.at - auditLimits.apartMs } } }),
-    );
+  for (const { note, ...item } of Items) {
+    const findings = (note as AuditNote).findings.map((finding) => ({ ...finding, nextAt: 0 }));
+    await world.tables.send(new PutCommand({ TableName, Item: { ...item, note: { ...note, findings } } }));
+  }
   await run("audit");
 }
 /** Everything in the ledger. */
@@ -193,6 +193,21 @@ describe("names that were given up", () => {
     await auditTwice();
     await auditTwice();
     expect(await world.settled("fresh", "Admitted")).toMatchObject({ hostnames: [name], served: "all" });
+  });
+});
+
+describe("a change of the fleet", () => {
+  it("is applied to records that did not change, and takes no route from an edge", async () => {
+    const name = `globex.${domain}`;
+    const { reservedNames } = await change({});
+    await change({ reservedNames: [...reservedNames, name] });
+    await auditTwice();
+    const refused = await world.settled("globex", "Rejected");
+    expect(refused).toMatchObject({ generation: 1, observedGeneration: 1, reasons: [expect.stringContaining(name)] });
+    expect(world.routeFiles(`n/${name}`).filter((file) => file?.includes("globex"))).toHaveLength(3);
+    await change({ reservedNames });
+    await auditTwice();
+    expect(await world.settled("globex", "Admitted")).toMatchObject({ generation: 1, served: "all" });
   });
 });
 

@@ -14,7 +14,7 @@ import type { Schedule } from "./schedule.ts";
 import { DynamoError, Tables } from "./table.ts";
 
 export const account = "123456789012";
-export const tables = { tenants: "tenants", ledger: "ledger", reports: "reports" };
+export const tables = { tenants: "tenants", ledger: "ledger", reports: "reports", rollouts: "rollouts" };
 export const signingKey = "arn:aws:kms:us-west-2:123456789012:key/simulated";
 const structure = "5".repeat(64);
 
@@ -35,6 +35,7 @@ export class Services {
     [tables.tenants]: ["tenantId"],
     [tables.ledger]: ["pk", "sk"],
     [tables.reports]: ["id"],
+    [tables.rollouts]: ["pk", "sk"],
   });
   readonly keys: PublicKeys;
   readonly #schedule: Schedule;

@@ -39,6 +39,7 @@ Object.assign(process.env, {
   LANDFALL_TENANTS_TABLE: tables.tenants,
   LANDFALL_LEDGER_TABLE: tables.ledger,
   LANDFALL_REPORTS_TABLE: tables.reports,
+  LANDFALL_ROLLOUTS_TABLE: tables.rollouts,
   LANDFALL_BUS: "bus",
   LANDFALL_SIGNING_KEY: signingKey,
   LANDFALL_ROLLOUT_MACHINE: machineArn("tenant-rollout"),
@@ -221,6 +222,7 @@ export class Simulation {
   #watchTable(table: string, old: Record<string, unknown> | undefined, now: Record<string, unknown> | undefined): void {
     if (table === tables.tenants) return this.#stream.write(String((now ?? old)!.tenantId), now);
     if (table === tables.reports) return this.#reports.write(String((now ?? old)!.id), now);
+    if (table === tables.rollouts) return;
     const { pk, sk } = (now ?? old) as { pk: string; sk: string };
     if (sk === "COMMIT") {
       const { commit } = (now ?? {}) as { commit?: { generation: number } };
