@@ -5,6 +5,7 @@ import { connect, UsageError } from "./connect.ts";
 import { changePath, openPod, type PathOptions, type PodOptions } from "./local.ts";
 import { rebuild } from "./rebuild.ts";
 import { showStatus } from "./status.ts";
+import { retryStructure } from "./structure.ts";
 import { listTenants, putTenant, removeTenant, type ShowOptions, showTenant } from "./tenants.ts";
 
 const program = new Command("landfall")
@@ -48,6 +49,13 @@ program
   .description("rebuilds a ledger from the snapshots when it is behind them (restored from a backup, or lost)")
   .option("--apply", "write the ledger; without it, show what would be written")
   .action(({ apply = false }: { apply?: boolean }) => rebuild(apply));
+
+const structure = program.command("structure").description("what edges run beside the routes: nginx.conf, router");
+structure
+  .command("retry")
+  .description("tries a structure again that was returned because an edge refused it or got worse")
+  .argument("<cell>")
+  .action((cell: string) => retryStructure(cell));
 
 const local = program.command("local").description("what only the embedded cloud has");
 local

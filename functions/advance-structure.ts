@@ -26,6 +26,7 @@ export const handler = shell(PublishInput, async ({ cell }) => {
   const next = advanceStructure({
     wanted,
     live: commit.structure,
+    generation: commit.generation,
     state: structure?.state,
     edges,
     degraded: signals.flatMap(({ edgeId, health }) => (edgeId !== undefined && health === "degraded" ? [edgeId] : [])),

@@ -112,6 +112,8 @@ export const edgeLimits = {
 export const structureLimits = {
   /** An edge may take this long to report the structure that it was given. */
   applyMs: 60_000,
+  /** One that stopped reporting may be terminated: that is known after `silentMs` and one reconcile. */
+  silentMs: 3 * 60_000,
 } as const;
 
 /** Global Accelerator. */

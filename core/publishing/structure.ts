@@ -7,7 +7,7 @@
 import { structureLimits } from "../../schemas/limits.ts";
 import { structureRefused } from "../../schemas/report.ts";
 import type { Manifest } from "../../schemas/snapshot.ts";
-import { type Edge, isReady, isRecent } from "../edges/edge.ts";
+import { type Edge, isGone, isReady, isRecent } from "../edges/edge.ts";
 
 export interface StructureState {
   /** The structure to move to, and the one to return to. */
@@ -17,18 +17,24 @@ export interface StructureState {
   /** When the stage was decided, and when it was first seen published, milliseconds since 1970. */
   since: number;
   publishedAt?: number;
+  /** The cell's generation at which it was first seen published. */
+  publishedIn?: number;
   /** Edges that were degraded before the stage: their health is not counted against the structure. */
   degradedBefore: string[];
   /** Edges that have the target by override, in order. */
   edges: string[];
   /** Why it was returned. */
   reason?: string;
+  /** An operator wants the same structure to be tried again. */
+  again?: true;
 }
 
 export interface StructureFacts {
   /** What the platform team wants every edge to have. */
   wanted: string;
   live: Manifest["structure"];
+  /** The cell's live generation. */
+  generation: number;
   state: StructureState | undefined;
   edges: Edge[];
   /** Edges that a health event reported as degraded. */
@@ -45,14 +51,14 @@ export function structureOf(state: StructureState): Manifest["structure"] {
 
 /** The next state, or undefined when there is nothing to do but wait. */
 export function advanceStructure(facts: StructureFacts): StructureState | undefined {
-  const { state, wanted, live, now } = facts;
+  const { state, wanted, live, generation, now } = facts;
   if (state === undefined || state.stage === "done" || state.stage === "returned") return begin(facts);
   if (state.target !== wanted)
     return { ...state, ...returned(now, `${wanted.slice(0, 12)} is wanted instead`), target: state.target };
   if (!isPublished(live, structureOf(state))) return undefined;
-  if (state.publishedAt === undefined) return { ...state, publishedAt: now };
-  const members =
-    state.stage === "all" ? facts.edges : facts.edges.filter(({ edgeId }) => state.edges.includes(edgeId));
+  const members = membersOf(state, facts);
+  if (members.length === 0) return again(state, facts);
+  if (state.publishedAt === undefined) return { ...state, publishedAt: now, publishedIn: generation };
   const fault = members.map((edge) => faultOf(edge, state, facts)).find((found) => found !== undefined);
   if (fault !== undefined) return { ...state, ...returned(now, fault) };
   const counted = members.filter((edge) => isRecent(edge, now));
@@ -61,21 +67,40 @@ export function advanceStructure(facts: StructureFacts): StructureState | undefi
   return next(state, facts);
 }
 
-function begin({ state, wanted, live, edges, degraded, now }: StructureFacts): StructureState | undefined {
+/** Edges that were given the target and still count: one that is terminated speaks neither for nor against it. */
+const membersOf = ({ stage, edges: given }: StructureState, { edges }: StructureFacts) =>
+  edges.filter((edge) => !isGone(edge) && (stage === "all" || given.includes(edge.edgeId)));
+
+function begin(facts: StructureFacts): StructureState | undefined {
+  const { state, wanted, live, degraded, now } = facts;
   if (state !== undefined && !isPublished(live, structureOf(state))) return undefined; // still returning to `from`
-  if (live.default === wanted || (state?.stage === "returned" && state.target === wanted && state.reason !== undefined))
-    return undefined;
-  const canary = edges
-    .filter((edge) => isReady(edge) && isRecent(edge, now) && !degraded.includes(edge.edgeId))
-    .map(({ edgeId }) => edgeId)
-    .sort()[0];
+  const wasRefused = state?.stage === "returned" && state.target === wanted && state.reason !== undefined;
+  if (live.default === wanted || (wasRefused && state.again !== true)) return undefined;
+  const canary = canaryIn(facts);
   if (canary === undefined) return undefined;
   return { target: wanted, from: live.default, stage: "canary", since: now, edges: [canary], degradedBefore: degraded };
 }
 
+const canaryIn = ({ edges, degraded, now }: StructureFacts): string | undefined =>
+  edges
+    .filter((edge) => isReady(edge) && isRecent(edge, now) && !degraded.includes(edge.edgeId))
+    .map(({ edgeId }) => edgeId)
+    .sort()[0];
+
+/** No edge is left that was given the target: another canary takes over, as soon as there is one. */
+function again(state: StructureState, facts: StructureFacts): StructureState | undefined {
+  const canary = canaryIn(facts);
+  if (canary === undefined) return undefined;
+  const { target, from } = state;
+  return { target, from, stage: "canary", since: facts.now, edges: [canary], degradedBefore: facts.degraded };
+}
+
 const returned = (now: number, reason: string) => ({ stage: "returned" as const, since: now, edges: [], reason });
 
-function next({ publishedAt: _, ...state }: StructureState, { edges, degraded, now }: StructureFacts): StructureState {
+function next(
+  { publishedAt: _, publishedIn: __, ...state }: StructureState,
+  { edges, degraded, now }: StructureFacts,
+): StructureState {
   const base = { ...state, since: now, degradedBefore: degraded };
   if (state.stage === "region") return { ...base, stage: "all", edges: [] };
   if (state.stage === "all") return { ...base, stage: "done" };
@@ -90,13 +115,16 @@ const isPublished = (live: Manifest["structure"], asked: Manifest["structure"]) 
 
 /** Why an edge with the target counts against it. In the last stage, edges that do not report are not counted. */
 function faultOf(edge: Edge, state: StructureState, facts: StructureFacts): string | undefined {
-  const { stage, publishedAt = facts.now, degradedBefore } = state;
+  const { stage, publishedAt = facts.now, publishedIn = 0, degradedBefore } = state;
   const { wanted, degraded, now } = facts;
   const who = `${edge.edgeId} (${edge.region})`;
-  const waited = now - publishedAt > structureLimits.applyMs;
-  if (!isRecent(edge, now)) return stage !== "all" && waited ? `${who} stopped reporting with it` : undefined;
-  if (edge.structure !== wanted && edge.nack?.reason.startsWith(structureRefused)) return `${who} ${edge.nack.reason}`;
-  if (edge.structure !== wanted) return waited ? `${who} did not apply it` : undefined;
+  const waitedMs = now - publishedAt;
+  if (!isRecent(edge, now))
+    return stage !== "all" && waitedMs > structureLimits.silentMs ? `${who} stopped reporting with it` : undefined;
+  const { nack } = edge;
+  const isRefusal = nack?.reason.startsWith(structureRefused) && nack.generation >= publishedIn;
+  if (edge.structure !== wanted && isRefusal) return `${who} ${nack?.reason}`;
+  if (edge.structure !== wanted) return waitedMs > structureLimits.applyMs ? `${who} did not apply it` : undefined;
   if (edge.drain !== undefined) return undefined; // it refuses users because it drains
   if (!edge.serving) return `${who} does not serve with it`;
   return degraded.includes(edge.edgeId) && !degradedBefore.includes(edge.edgeId)

@@ -5,6 +5,7 @@ import {
   type StructureState,
   structureOf,
 } from "../../core/publishing/structure.ts";
+import { structureLimits } from "../../schemas/limits.ts";
 import { structureRefused } from "../../schemas/report.ts";
 import { edge, now } from "../fixtures/edge.ts";
 
@@ -13,6 +14,7 @@ describe("advanceStructure", () => {
   const facts: StructureFacts = {
     wanted: "new",
     live: { default: "old", overrides: {} },
+    generation: 8,
     state: undefined,
     edges,
     degraded: [],
@@ -75,6 +77,65 @@ describe("advanceStructure", () => {
       target: "newer",
       from: "old",
     });
+  });
+
+  it("tries the same structure again when an operator says so", () => {
+    const back: StructureState = { ...canary, stage: "returned", edges: [], reason: "a refuses it" };
+    expect(advanceStructure({ ...facts, state: back })).toBeUndefined();
+    const next = advanceStructure({ ...facts, state: { ...back, again: true } });
+    expect(next).toMatchObject({ stage: "canary", target: "new", from: "old", edges: ["a"] });
+    expect(next).not.toHaveProperty("again");
+  });
+
+  it.each([
+    ["is terminated", [edge("a", { terminated: true, structure: "old" }), ...edges.slice(1)]],
+    ["is given up", [edge("a", { givenUp: true, structure: "old" }), ...edges.slice(1)]],
+    ["was forgotten", edges.slice(1)],
+  ])("takes another canary when the canary %s, and condemns nobody", (_, given) => {
+    const next = advanceStructure({ ...facts, state: canary, live, edges: given });
+    expect(next).toMatchObject({ stage: "canary", target: "new", from: "old", edges: ["b"] });
+    expect(next).not.toHaveProperty("publishedAt");
+  });
+
+  it("waits for another canary as long as no edge is ready", () => {
+    expect(advanceStructure({ ...facts, state: canary, live, edges: [] })).toBeUndefined();
+    const busy = edges.slice(1).map((one) => ({ ...one, serving: false }));
+    expect(advanceStructure({ ...facts, state: canary, live, edges: busy })).toBeUndefined();
+  });
+
+  it("goes on with the rest of a region when one of its edges is terminated", () => {
+    const region: StructureState = { ...canary, stage: "region", edges: ["a", "b"] };
+    const given = having("new", "b").map((one) => (one.edgeId === "a" ? { ...one, terminated: true as const } : one));
+    expect(advanceStructure({ ...facts, state: region, live: structureOf(region), edges: given })).toMatchObject({
+      stage: "all",
+    });
+  });
+
+  it("gives a silent canary the time in which EC2 may say that it is terminated", () => {
+    const silent = (ms: number) => {
+      const published = { ...canary, publishedAt: now - ms };
+      const given = edges.map((one) => (one.edgeId === "a" ? { ...one, reportedAt: now - ms } : one));
+      return advanceStructure({ ...facts, state: published, live, edges: given });
+    };
+    expect(silent(structureLimits.silentMs)).toBeUndefined();
+    expect(silent(structureLimits.silentMs + 1)).toMatchObject({
+      stage: "returned",
+      reason: expect.stringContaining("stopped"),
+    });
+  });
+
+  it("hears only edges that were given the target, and only what they say of it", () => {
+    const nack = (generation: number) => ({ generation, reason: `${structureRefused}bad directive` });
+    const heard = (id: string, generation: number) =>
+      advanceStructure({
+        ...facts,
+        state: { ...canary, publishedIn: 8, publishedAt: now - 1 },
+        live,
+        edges: edges.map((one) => (one.edgeId === id ? { ...one, nack: nack(generation) } : one)),
+      });
+    expect(heard("b", 8)).toBeUndefined();
+    expect(heard("a", 7)).toBeUndefined();
+    expect(heard("a", 8)).toMatchObject({ stage: "returned" });
   });
 
   it("does not roll back for S3 errors, a draining edge, or an edge that was degraded before", () => {

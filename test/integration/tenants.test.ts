@@ -424,6 +424,13 @@ describe("a new structure", () => {
     expect((await cellNamed("c1")).structure!.reason).toMatch(/refuses the structure.*nonsense/);
     await run("reconcile");
     expect(await edgeStructures()).toEqual(good);
+    const { retryStructure } = await import("../../cli/structure.ts");
+    await retryStructure("c1");
+    await run("reconcile");
+    expect((await cellNamed("c1")).structure).toMatchObject({ stage: "canary" });
+    expect(await reconcileUntil("returned")).toContain("returned");
+    await expect(retryStructure("c9")).rejects.toThrow("no cell c9: the fleet has c1, c2");
+    await run("reconcile");
     await eventually(
       () => world.edges(),
       (edges) => edges.every(({ nack, serving }) => nack === undefined && serving),
