@@ -93,8 +93,8 @@ function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?
     ...plan.takeSlots.map(({ protocol, slot }) => ({
       write: put(
         { ...keys.slot(cell, slot), tenantId, protocol },
-        "attribute_not_exists(pk) OR (tenantId = :tenant AND protocol = :protocol)",
-        { ...mine, ":protocol": protocol },
+        "attribute_not_exists(pk) OR tenantId = :tenant",
+        mine,
       ),
     })),
     ...plan.takeSlots

@@ -69,13 +69,12 @@ export function isCurrent({
 
 const isUnchanged = (facts: AdmissionFacts) => facts.row?.retry === undefined && isCurrent(facts);
 
-/** Protocols of the record that need a new slot, in order. Protocols that can use a spare slot are left out. */
+/** Protocols of the record that need a new slot, in order. Protocols that can use a slot of the tenant's own are left out. */
 export function slotsWanted(facts: AdmissionFacts): string[] {
   const { row, record, cell } = facts;
   if (isUnchanged(facts) || !record?.ok || sizeFault(facts, record.record) !== undefined) return [];
-  const missing = slotless(row, record.record);
-  const spare = sparesFor(row, missing, cell);
-  return missing.filter((protocol) => !Object.hasOwn(spare, protocol));
+  const own = ownSlots(row, record.record, cell);
+  return slotless(row, record.record).filter((protocol) => !Object.hasOwn(own.slots, protocol));
 }
 
 const slotless = (row: TenantRow | undefined, record: TenantRecord) =>
@@ -83,15 +82,29 @@ const slotless = (row: TenantRow | undefined, record: TenantRecord) =>
     .filter((protocol) => row === undefined || !Object.hasOwn(row.slots, protocol))
     .sort();
 
-/** Assigns spare slots, which were reserved for the tenant and never taken, to protocols of their kind. */
-function sparesFor(row: TenantRow | undefined, protocols: string[], cell: Cell): Record<string, number> {
-  const spare = row?.cell === cell.name ? (row.spare ?? []).toSorted((a, b) => a - b) : [];
-  const given: Record<string, number> = {};
-  for (const protocol of protocols) {
-    const at = spare.findIndex((slot) => kindOfSlot(slot) === kindOf(protocol));
-    if (at >= 0) given[protocol] = spare.splice(at, 1)[0]!;
+/**
+ * Slots of the tenant's own for protocols that have none: first those that it gave up and that are not free yet, then spare
+ * ones, which were reserved for it and never taken. So a tenant that changes its protocols again and again has at most twice
+ * as many slots as a record may have protocols. `emptied` are the protocols that gave their slots up.
+ */
+function ownSlots(row: TenantRow | undefined, record: TenantRecord, cell: Cell) {
+  const own: { slots: Record<string, number>; emptied: string[] } = { slots: {}, emptied: [] };
+  if (row?.cell !== cell.name) return own;
+  const { protocols: admitted = {} } = row.admitted?.record ?? {};
+  const givenUp = Object.entries(row.slots)
+    .filter(([protocol]) => !Object.hasOwn(record.protocols, protocol) && !Object.hasOwn(admitted, protocol))
+    .map(([protocol, slot]) => ({ slot, emptied: [protocol] }));
+  const spare = (row.spare ?? []).map((slot) => ({ slot, emptied: [] }));
+  const bySlot = <T extends { slot: number }>(slots: T[]) => slots.toSorted((a, b) => a.slot - b.slot);
+  const offered: { slot: number; emptied: string[] }[] = [...bySlot(givenUp), ...bySlot(spare)];
+  for (const protocol of slotless(row, record)) {
+    const at = offered.findIndex(({ slot }) => kindOfSlot(slot) === kindOf(protocol));
+    const [taken] = at < 0 ? [] : offered.splice(at, 1);
+    if (taken === undefined) continue;
+    own.slots[protocol] = taken.slot;
+    own.emptied.push(...taken.emptied);
   }
-  return given;
+  return own;
 }
 
 /** Whether a plan must wait until no cell is halted. */
@@ -182,13 +195,14 @@ function shortened(reasons: string[]): string[] {
 function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<string, Reserved>): AdmissionPlan {
   const { row: old, cell } = facts;
   const base = nextRow(facts);
-  const spares = sparesFor(old, slotless(old, record), cell);
+  const own = ownSlots(old, record, cell);
   const reserved = Object.fromEntries(Object.entries(fresh).map(([protocol, { slot }]) => [protocol, slot]));
-  const slots = { ...base.slots, ...spares, ...reserved };
+  const kept = Object.entries(base.slots).filter(([protocol]) => !own.emptied.includes(protocol));
+  const slots = { ...Object.fromEntries(kept), ...own.slots, ...reserved };
   const claims = claimsOf(record, facts.platformDomains);
   const routes = routesOf(record, base.generation, slots, cell);
   const { spare: had = [], ...rest } = base;
-  const spare = had.filter((slot) => !Object.values(spares).includes(slot));
+  const spare = had.filter((slot) => !Object.values(own.slots).includes(slot));
   const row: TenantRow = {
     ...rest,
     ...(spare.length > 0 ? { spare } : {}),

@@ -16,7 +16,8 @@ import { validateRecord } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
 import { routesOf } from "../../core/routes/routes.ts";
-import { tenantLimits } from "../../schemas/limits.ts";
+import { kindOf } from "../../core/slots/numbering.ts";
+import { slotLimits, tenantLimits } from "../../schemas/limits.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { cell, fleet, record } from "../fixtures/fleet.ts";
 
@@ -36,7 +37,10 @@ const facts = (row: TenantRow | undefined, value: TenantRecord | undefined): Adm
 function step(row: TenantRow | undefined, value: TenantRecord | undefined, from = 0) {
   const given = facts(row, value);
   const fresh = Object.fromEntries(
-    slotsWanted(given).map((protocol, index) => [protocol, { slot: from + index, free: false }]),
+    slotsWanted(given).map((protocol, index) => [
+      protocol,
+      { slot: (kindOf(protocol) === "tls" ? slotLimits.tlsSlotBase : 0) + from + index, free: false },
+    ]),
   );
   return admit(given, fresh);
 }
@@ -48,7 +52,7 @@ const written = (plan: ReturnType<typeof step>): AdmissionPlan => {
 describe("admit", () => {
   it("gives a new tenant its claims, one slot for each protocol, and routes", () => {
     const plan = written(step(undefined, record()));
-    expect(plan.row).toMatchObject({ state: "Admitted", version: 1, generation: 1, slots: { ssh: 0, tls: 1 } });
+    expect(plan.row).toMatchObject({ state: "Admitted", version: 1, generation: 1, slots: { ssh: 0, tls: 20_001 } });
     expect(plan.claim).toEqual(["acme.tenants.example.com"]);
     expect(plan.routes).toEqual([
       {
@@ -61,7 +65,7 @@ describe("admit", () => {
         backends: { "us-west-2": ["10.0.1.15:3023"] },
       },
       {
-        slot: 1,
+        slot: 20_001,
         tenantId: "acme",
         protocol: "tls",
         generation: 1,
@@ -91,7 +95,7 @@ describe("admit", () => {
     const { row } = written(step(undefined, record()));
     const plan = written(step(row, record({ suspended: true })));
     expect(plan.routes).toEqual([]);
-    expect(plan.dropRoutes.toSorted()).toEqual([0, 1]);
+    expect(plan.dropRoutes.toSorted()).toEqual([0, 20_001]);
     expect(plan.release).toEqual([]);
     expect(plan.row.state).toBe("Suspended");
   });
@@ -99,7 +103,7 @@ describe("admit", () => {
   it("leaves a tombstone for every slot of a removed tenant, and releases its names", () => {
     const { row } = written(step(undefined, record()));
     const plan = written(step(row, undefined));
-    expect(plan.tombstoneSlots.map(({ slot }) => slot).toSorted()).toEqual([0, 1]);
+    expect(plan.tombstoneSlots.map(({ slot }) => slot).toSorted()).toEqual([0, 20_001]);
     expect(plan.release).toEqual(["acme.tenants.example.com"]);
     expect(plan.row.state).toBe("Removed");
   });
@@ -145,6 +149,45 @@ describe("admit", () => {
       dropRoutes: [0],
     });
     expect(plan.tombstoneSlots).toEqual([{ protocol: "ssh", slot: 0, reason: "protocol removed" }]);
+  });
+
+  it("uses a tenant's own given-up slots before new ones, and the same slot for the same protocol", () => {
+    const { row: first } = written(step(undefined, record({ protocols: { ssh: 3023, tls: 3080 } })));
+    const { row: second } = written(step(first, record({ protocols: { postgres: 5432, tls: 3080 } }), 50));
+    expect(second.slots).toEqual({ ssh: 0, postgres: 50, tls: first.slots.tls });
+    const again = facts(second, record({ protocols: { ssh: 3023, tls: 3080 } }));
+    expect(slotsWanted(again)).toEqual([]);
+    expect(written(admit(again, {})).row.slots).toEqual(second.slots);
+    const third = facts(second, record({ protocols: { mysql: 3306, postgres: 5432 } }));
+    expect(slotsWanted(third)).toEqual([]);
+    const plan = written(admit(third, {}));
+    expect(plan.row.slots).toEqual({ mysql: 0, postgres: 50, tls: first.slots.tls });
+    expect(plan.takeSlots).toEqual([{ protocol: "mysql", slot: 0, free: false }]);
+  });
+
+  it("never has more than two slots for each protocol of a record, however often protocols change", () => {
+    const letters = "abcdefghijklmnopqrstuvwxyz".split("");
+    const protocols = fc.uniqueArray(fc.constantFrom(...letters), {
+      minLength: 1,
+      maxLength: tenantLimits.protocolsMax,
+    });
+    fc.assert(
+      fc.property(fc.array(protocols, { maxLength: 40 }), (history) => {
+        let row: TenantRow | undefined;
+        let used = 0;
+        for (const names of history) {
+          const change = record({ protocols: Object.fromEntries(names.map((name, index) => [name, 1 + index])) });
+          const plan = step(row, change, used);
+          used += 10;
+          if (plan.kind !== "write") continue;
+          row = plan.row;
+          const slots = Object.values(row.slots);
+          expect(new Set(slots).size).toBe(slots.length);
+          expect(slots.length).toBeLessThanOrEqual(2 * tenantLimits.protocolsMax);
+          for (const { slot } of plan.tombstoneSlots) expect(slots).toContain(slot);
+        }
+      }),
+    );
   });
 
   it("gives slots to protocols named like built-in object properties", () => {
