@@ -5,6 +5,8 @@ import { isServerError, isThrottlingError, isTransientError } from "@smithy/core
 const conflicts = new Set(["TransactionConflictException", "ConditionalRequestConflict"]);
 /** Reasons of a cancelled transaction that pass; `None` stands for the items without one. */
 const passing = new Set(["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "None"]);
+/** Errors for which the content of a call can be the cause. */
+const ofContent = new Set(["ValidationException", "TransactionCanceledException", "SerializationException"]);
 
 type Failure = Error & { $metadata?: object; CancellationReasons?: { Code?: string }[] };
 
@@ -18,3 +20,10 @@ export function isTransient(error: unknown): boolean {
   const sdkError = error as Parameters<typeof isTransientError>[0];
   return isThrottlingError(sdkError) || isTransientError(sdkError) || isServerError(sdkError);
 }
+
+/**
+ * Whether a failure says nothing about what was to be done: it passes, or it is a matter of the account, such as a missing
+ * permission or a table that is not there.
+ */
+export const isNoVerdict = (error: unknown): boolean =>
+  isTransient(error) || (error instanceof Error && "$metadata" in error && !ofContent.has(error.name));

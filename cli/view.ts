@@ -86,21 +86,23 @@ const portsOf = (protocols: string[], slots: Record<string, number>, cell: { tls
       .map((protocol) => [protocol, protocol === "tls" ? cell.tlsPort : cell.portBase + slots[protocol]!]),
   );
 
-/** The steps of the tenant's latest settled change; undefined when none settled or its batch has expired (7 days). */
+/** The steps of the tenant's latest change; undefined when there was none, or when its batch has expired (a day). */
 export async function traceTenant(tenantId: string): Promise<TraceStep[] | undefined> {
   const { readTenant, findBatch, readCoverage } = await aws();
   const { row, status } = await readTenant(tenantId);
-  if (row === undefined || status === undefined) return undefined;
-  const batch = await findBatch(status.batchId);
-  if (batch === undefined) return undefined;
-  const covered = (await readCoverage(row.cell, [status.batchId])).get(status.batchId);
+  const batchId = row?.batchId ?? status?.batchId;
+  const batch = batchId === undefined ? undefined : await findBatch(batchId);
+  if (row === undefined || batchId === undefined || batch === undefined) return undefined;
+  const isRefused = row.state === "Rejected" || row.state === "Pending"; // then its edges serve an earlier change
+  const covered = isRefused ? undefined : (await readCoverage(row.cell, [batchId])).get(batchId);
   return traceOf({
     sequence: batch.sequences[batch.tenantIds.indexOf(tenantId)] || undefined,
     startedAt: batch.startedAt,
     admittedAt: batch.admittedAt,
+    decision: row.state.toLowerCase(),
     committedAt: covered?.committedAt,
     generation: covered?.generation,
     acks: covered?.acks ?? [],
-    settledAt: status.settledAt,
+    settledAt: !isRefused && status?.batchId === batchId ? status.settledAt : undefined,
   });
 }

@@ -10,7 +10,7 @@ import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { readRecords } from "../aws/tenants.ts";
-import { isTransient } from "../aws/transient.ts";
+import { isNoVerdict } from "../aws/transient.ts";
 import {
   type AdmissionFacts,
   type AdmissionPlan,
@@ -52,6 +52,7 @@ export const handler = shell(RolloutInput, async ({ batchId }) => {
     batch.tenantIds.filter((tenantId) => !done.has(tenantId)),
     fleet,
     cells,
+    batchId,
   );
   const slots = await reserveFor(facts, batch);
   const outcomes = await inParallel(facts, (fact) => processOne(fact, slots.get(fact.tenantId)!));
@@ -89,6 +90,7 @@ async function readFacts(
   tenantIds: string[],
   fleet: Fleet,
   cells: Awaited<ReturnType<typeof readCells>>,
+  batchId: string,
 ): Promise<{ facts: AdmissionFacts[]; waiting: string[] }> {
   const rows = await readTenantRows(tenantIds);
   const inputs = await readRecords(tenantIds);
@@ -120,7 +122,7 @@ async function readFacts(
     if (facts.record?.ok) wanted.set(`${cell.name} ${bucket}`, before + routeBytes(facts.record.record, cell));
     const used = cells.get(cell.name)!.state.commit?.sizes?.[bucket] ?? 0;
     const bucketRoom = snapshotLimits.bucketBytesMax - snapshotLimits.bucketHeadroomBytes - used - before;
-    return [{ ...facts, cell, platformDomains: fleet.platformDomains, namesHeld, bucketRoom, now }];
+    return [{ ...facts, cell, platformDomains: fleet.platformDomains, namesHeld, bucketRoom, now, batchId }];
   });
   return { facts, waiting };
 }
@@ -179,15 +181,15 @@ function unwanted(facts: AdmissionFacts[], { reserved }: Batch, kept: Map<string
 }
 
 /**
- * Admits one tenant. An error affects only this tenant. A temporary error defers it; any other error becomes the reason
- * of a rejection that is tried again.
+ * Admits one tenant. An error affects only this tenant. An error that says nothing about the tenant defers it; any other
+ * error becomes the reason of a rejection that is tried again.
  */
 async function processOne(facts: AdmissionFacts, slots: Slots): Promise<Outcome | "deferred"> {
   const { tenantId } = facts;
   try {
     return await admitOne(facts, slots);
   } catch (error) {
-    if (error instanceof RowChangedError || isTransient(error)) return defer(tenantId, error);
+    if (error instanceof RowChangedError || isNoVerdict(error)) return defer(tenantId, error);
     logger.error("tenant not admitted", { tenantId: tenantId.slice(0, 100), error: error as Error });
     const reason = `record: Landfall failed to process it (${String(error)}) and will try again`;
     try {

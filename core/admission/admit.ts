@@ -27,6 +27,8 @@ export interface AdmissionFacts {
   bucketRoom: number;
   /** Milliseconds since 1970. */
   now: number;
+  /** The batch that the tenant is a part of. */
+  batchId: string;
 }
 
 /** The writes. All of them require that the row is still at `expectedVersion` (0: there is no row yet). */
@@ -231,7 +233,13 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
 
 function remove(facts: AdmissionFacts, old: TenantRow): AdmissionPlan {
   const { admitted, spare: _, ...base } = nextRow(facts); // spare slots are lost here; the audit finds them
-  const row: TenantRow = { ...base, state: "Removed", reasons: [], claims: [] };
+  const row: TenantRow = {
+    ...base,
+    state: "Removed",
+    reasons: [],
+    claims: [],
+    ...(admitted === undefined && (old.state !== "Removed" || old.neverAdmitted) ? { neverAdmitted: true } : {}),
+  };
   return {
     ...plan(facts, row),
     release: old.claims,
@@ -251,11 +259,12 @@ const servedSlots = (row: TenantRow | undefined, cell: Cell): number[] =>
     ? []
     : routesOf(row.admitted.record, row.admitted.generation, row.slots, cell).map((route) => route.slot);
 
-function nextRow({ tenantId, row, hash, cell, now }: AdmissionFacts): TenantRow {
+function nextRow({ tenantId, row, hash, cell, now, batchId }: AdmissionFacts): TenantRow {
   const {
     blocked: _b,
     retry: _r,
     invalid: _i,
+    neverAdmitted: _n,
     spare,
     ...known
   }: TenantRow = row ?? {
@@ -277,6 +286,7 @@ function nextRow({ tenantId, row, hash, cell, now }: AdmissionFacts): TenantRow 
     hash,
     cell: cell.name,
     at: now,
+    batchId,
     ...(spare !== undefined && row?.cell === cell.name ? { spare } : {}),
   };
 }

@@ -26,6 +26,10 @@ export interface TenantRow {
   admitted?: { generation: number; record: TenantRecord };
   /** Claims of other tenants, for which the record was refused. */
   blocked?: string[];
+  /** Of a removed tenant: no record of it was admitted since it was created. */
+  neverAdmitted?: true;
+  /** The batch that wrote the row. It has the trace. */
+  batchId?: string;
   /** When the row was written, milliseconds since 1970. */
   at: number;
 }

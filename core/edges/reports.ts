@@ -30,7 +30,7 @@ export function credible(
   report: EdgeReport,
   { live, known, isTenant }: { live: number; known: number; isTenant: (tenantId: string) => boolean },
 ): { report: EdgeReport; doubts: ("generation above the live commit" | "refusal of an unknown tenant's route")[] } {
-  const isAbove = report.appliedGeneration > live;
+  const isAbove = report.appliedGeneration > Math.max(live, known);
   const rejectedRoutes = report.rejectedRoutes.filter(({ tenantId }) => isTenant(tenantId));
   return {
     report: { ...report, rejectedRoutes, appliedGeneration: isAbove ? known : report.appliedGeneration },

@@ -31,7 +31,8 @@ export interface ConditionFacts {
 
 /** The conditions of a tenant: Admitted, Published and Served, in this order. */
 export function conditionsOf({ row, status, refusals }: ConditionFacts): Condition[] {
-  const wanted = row.state === "Removed" ? row.generation : (row.admitted?.generation ?? 0);
+  const removed = row.neverAdmitted === true ? 0 : row.generation;
+  const wanted = row.state === "Removed" ? removed : (row.admitted?.generation ?? 0);
   return [admitted(row), published(wanted, status), served(row, wanted, status, refusals)];
 }
 

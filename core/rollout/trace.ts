@@ -1,12 +1,14 @@
-/** The steps of a tenant's latest settled change, from the stream to each edge. Times are milliseconds since 1970. */
+/** The steps of a tenant's latest change, from the stream to each edge. Times are milliseconds since 1970. */
 export interface TraceFacts {
   sequence: string | undefined;
   startedAt: number;
   admittedAt: number | undefined;
+  /** What admission decided: `admitted`, `rejected`, `pending` … */
+  decision: string;
   committedAt: number | undefined;
   generation: number | undefined;
   acks: { edgeId: string; region: string; at: number }[];
-  settledAt: number;
+  settledAt: number | undefined;
 }
 
 export interface TraceStep {
@@ -22,7 +24,7 @@ export function traceOf(facts: TraceFacts): TraceStep[] {
   const { sequence, generation } = facts;
   const steps: [string, number | undefined][] = [
     [sequence === undefined ? "rollout started by the audit" : `stream ${sequence}`, facts.startedAt],
-    ["admitted", facts.admittedAt],
+    [facts.decision, facts.admittedAt],
     [`committed as generation ${generation}`, facts.committedAt],
     ...facts.acks.map(({ edgeId, region, at }): [string, number] => [`served by ${edgeId} (${region})`, at]),
     ["settled", facts.settledAt],

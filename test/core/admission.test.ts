@@ -31,6 +31,7 @@ const facts = (row: TenantRow | undefined, value: TenantRecord | undefined): Adm
   namesHeld: false,
   bucketRoom: 1_000_000,
   now: 1000,
+  batchId: "b1",
 });
 
 /** Admits a record, with fresh slots numbered from `from`. */

@@ -41,7 +41,7 @@ const admitted = (row: TenantRow | undefined, changes = {}) => {
   };
   const fresh = { tls: { slot: 20_000, free: false }, ssh: { slot: 0, free: false } };
   return admit(
-    { ...facts, record: { ok: true, record: record(changes) }, now: 1 },
+    { ...facts, record: { ok: true, record: record(changes) }, now: 1, batchId: "b1" },
     row === undefined ? fresh : {},
   ) as AdmissionPlan;
 };

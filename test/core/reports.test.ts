@@ -96,6 +96,11 @@ describe("credible", () => {
     expect(credible(said, facts)).toEqual({ report: said, doubts: [] });
   });
 
+  it("takes the generation that is known already, for which the live commit was not read", () => {
+    const said = report({ appliedGeneration: 4 });
+    expect(credible(said, { ...facts, live: 0 })).toEqual({ report: said, doubts: [] });
+  });
+
   it("keeps the known generation in place of one that was never committed", () => {
     expect(credible(report({ appliedGeneration: 8 }), facts)).toMatchObject({
       report: { appliedGeneration: 4 },

@@ -42,12 +42,36 @@ describe("conditionsOf", () => {
   });
 });
 
+describe("conditionsOf a removed tenant", () => {
+  const removed = { state: "Removed", reasons: [], generation: 2, at: 5 } as unknown as TenantRow;
+  const status = {
+    observedGeneration: 2,
+    snapshotGeneration: 9,
+    served: "all",
+    missing: [],
+    committedAt: 6,
+    settledAt: 7,
+  };
+  const words = (row: TenantRow) =>
+    conditionsOf({ row, status, refusals: [] }).map(({ status: is, reason }) => `${is} ${reason}`);
+
+  it("says that its removal was published, if it was ever admitted", () => {
+    expect(words(removed)).toEqual(["False Removed", "True Committed", "False Removed"]);
+    expect(words({ ...removed, neverAdmitted: true })).toEqual([
+      "False Removed",
+      "False NeverAdmitted",
+      "False NeverAdmitted",
+    ]);
+  });
+});
+
 describe("traceOf", () => {
   it("orders the steps by time, with the duration of each", () => {
     const steps = traceOf({
       sequence: "42",
       startedAt: 100,
       admittedAt: 130,
+      decision: "admitted",
       committedAt: 150,
       generation: 7,
       settledAt: 260,

@@ -155,6 +155,35 @@ describe("two cells", () => {
   });
 });
 
+describe("a refused change", () => {
+  it("has a trace of its own, and no route; a tenant that was never admitted is not published when it is removed", async () => {
+    const { traceTenant } = await import("../../cli/view.ts");
+    const traced = async (tenantId: string) =>
+      (await traceTenant(tenantId))!.map(({ step }) => step.replace(/ .*/, ""));
+    await world.put(world.record("fickle"));
+    await world.settled("fickle", "Admitted");
+    await world.put(world.record("fickle", { homeRegion: "mars-north-1" }));
+    await world.settled("fickle", "Rejected", 2);
+    expect(await traced("fickle")).toEqual(["stream", "rejected"]);
+    await world.put(world.record("fickle", { suspended: true }));
+    await world.settled("fickle", "Suspended", 3);
+    expect((await traced("fickle")).at(-1)).toBe("settled");
+    await world.remove("fickle");
+    await world.put({ tenantId: "never" });
+    await world.settled("never", "Rejected");
+    await world.remove("never");
+    await eventually(
+      () => world.view("never"),
+      (view) => view?.state === "Removed",
+    );
+    expect(await conditions("never")).toEqual(
+      ["False Removed", "False NeverAdmitted", "False NeverAdmitted"].map(
+        (words, index) => `${["Admitted", "Published", "Served"][index]} ${words}`,
+      ),
+    );
+  });
+});
+
 describe("a full cell", () => {
   it("keeps a tenant pending, and admits it automatically when the audit frees slots", async () => {
     const before = (await parameter("fleet")) as Fleet;

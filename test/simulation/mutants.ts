@@ -19,8 +19,8 @@ export const mutants: Mutant[] = [
       },
       {
         file: "core/admission/admit.ts",
-        from: '  const row: TenantRow = { ...base, state: "Removed", reasons: [], claims: [] };',
-        to: '  const row: TenantRow = { ...base, state: "Removed", reasons: [], claims: [], slots: {} };',
+        from: "    claims: [],\n    ...(admitted === undefined &&",
+        to: "    claims: [],\n    slots: {},\n    ...(admitted === undefined &&",
       },
     ],
   },
