@@ -1,4 +1,4 @@
-/** The output of a bench: each figure as a line of JSON, and all figures as a table in docs/benchmarks.md. */
+/** The output of a bench: each figure as a line of JSON and, if asked for, all as a table in docs/benchmarks.md. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -28,6 +28,15 @@ export function percentile(values: number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
 }
 
+/** Whether a value misses a target such as `≤ 500 ms`, `≥ 2 x` or `0`. */
+export function isMissed(value: number, target: string): boolean {
+  const [, sign, number] = /^([≤≥]?) ?([\d.]+)/.exec(target) ?? [];
+  if (number === undefined) throw new Error(`no target is ${target}`);
+  const wanted = Number(number);
+  if (sign === "≤") return !(value <= wanted);
+  return sign === "≥" ? !(value >= wanted) : value !== wanted;
+}
+
 const rounded = (value: number) => Number(value.toPrecision(4));
 
 export class Figures {
@@ -45,6 +54,9 @@ export class Figures {
     const said: Figure = { bench: this.#bench, figure, value: rounded(value), unit, n, profile: this.#profile };
     this.#figures.push(target === undefined ? said : { ...said, target });
     console.log(JSON.stringify(said));
+    if (target === undefined || !isMissed(said.value, target)) return;
+    console.error(`missed: ${figure} is ${said.value} ${unit}, the target is ${target}`);
+    process.exitCode = 1;
   }
 
   /** Median, 90th and 99th percentile. */
@@ -59,8 +71,12 @@ export class Figures {
     this.#matrix = [header, header.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`);
   }
 
+  /** Set by `--write`: the document is changed only then. */
+  static writes = false;
+
   /** Replaces the last run's table in the document. */
   write(about: string): void {
+    if (!Figures.writes) return;
     const text = existsSync(file) ? readFileSync(file, "utf8") : heading;
     const [from, to] = [`<!-- ${this.#bench} ${this.#profile} -->`, `<!-- /${this.#bench} ${this.#profile} -->`];
     const rows = this.#figures.map(

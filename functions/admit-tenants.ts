@@ -6,6 +6,7 @@ import { type CellState, readCell } from "../aws/ledger/cells.ts";
 import { markDirty } from "../aws/ledger/dirty-set.ts";
 import { readSummaries } from "../aws/ledger/edges.ts";
 import { reserveSlots, returnSlot } from "../aws/ledger/slots.ts";
+import { endTurns, haveTurns } from "../aws/ledger/turns.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings } from "../aws/settings.ts";
@@ -26,7 +27,7 @@ import { absent } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
 import { RowChangedError } from "../core/errors.ts";
-import type { Batch, Outcome } from "../core/rollout/batch.ts";
+import { type Batch, deliveryOf, type Outcome } from "../core/rollout/batch.ts";
 import { bucketOf } from "../core/routes/buckets.ts";
 import { routeBytes } from "../core/routes/routes.ts";
 import { kindOf } from "../core/slots/numbering.ts";
@@ -42,18 +43,15 @@ import { handler as shell } from "./shell/handler.ts";
  * Admits the tenants that it can, and marks them for the publisher. `deferred` counts tenants whose row changed while
  * they were processed, or whose calls were throttled: the next attempt processes only these, with their reserved slots.
  */
-export const handler = shell(RolloutInput, async ({ batchId }) => {
+export const handler = shell(RolloutInput, async ({ batchId, turn = false }) => {
   const { fleet } = await loadSettings();
   const batch = await beginAttempt(batchId);
   const earlier = batch.outcomes ?? [];
   const done = new Set(earlier.map(({ tenantId }) => tenantId));
+  const tenantIds = batch.tenantIds.filter((tenantId) => !done.has(tenantId));
   const cells = await readCells(fleet);
-  const { facts, waiting } = await readFacts(
-    batch.tenantIds.filter((tenantId) => !done.has(tenantId)),
-    fleet,
-    cells,
-    batchId,
-  );
+  if (turn) await endTurns(tenantIds, deliveryOf(batchId));
+  const { facts, waiting } = await readFacts(tenantIds, fleet, cells, batchId);
   const slots = await reserveFor(facts, batch);
   const outcomes = await inParallel(facts, (fact) => processOne(fact, slots.get(fact.tenantId)!));
   const changed = await changedSince(facts, outcomes);
@@ -216,7 +214,9 @@ async function changedSince(facts: AdmissionFacts[], outcomes: (Outcome | "defer
   );
   const records = await readRecords(written);
   const hashes = new Map(facts.map(({ tenantId, hash }) => [tenantId, hash]));
-  return new Set(written.filter((tenantId) => hashOf(records.get(tenantId)) !== hashes.get(tenantId)));
+  const changed = written.filter((tenantId) => hashOf(records.get(tenantId)) !== hashes.get(tenantId));
+  const later = await haveTurns(changed); // a rollout will read these records after this write
+  return new Set(changed.filter((tenantId) => !later.has(tenantId)));
 }
 
 async function admitOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<Outcome | "deferred"> {

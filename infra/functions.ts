@@ -88,7 +88,7 @@ export function functions({
       permissions: [
         readSettings,
         readTenants,
-        onRollouts("UpdateItem", "DeleteItem", "ConditionCheckItem"),
+        onRollouts("BatchGetItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
         onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
       ],
     }),

@@ -61,6 +61,11 @@ export const rolloutLimits = {
   batchKeepSeconds: 24 * 3600,
   /** A batch older than this is over, and slots that it reserved are lost: longer than the workflow's time-out. */
   batchActiveMs: 20 * 60_000,
+  /** Rollouts that one tenant may start at once, and the time in which it may start another: then its writes wait for it. */
+  paceBurst: 3,
+  paceMs: 1000,
+  /** A rollout that did not read the tenant's record by then was lost: further writes start another one. */
+  turnLostMs: 60_000,
   /** stepflows/tenant-rollout: the whole execution, the wait for acks, the attempts to admit, and to see every edge serve. */
   workflowSeconds: 900,
   ackWaitSeconds: 30,

@@ -4,7 +4,8 @@ import { EdgeHealth } from "./events.ts";
 
 export const BatchId = z.string().regex(/^[A-Za-z0-9_-]{1,80}$/);
 
-export const RolloutInput = z.object({ batchId: BatchId });
+/** `turn` is true for a batch whose tenants write so often that the rollout waited for more (aws/ledger/turns.ts). */
+export const RolloutInput = z.object({ batchId: BatchId, turn: z.boolean().optional() });
 /** Cells whose routes the batch changed, in order. */
 export const Admitted = z.object({ batchId: BatchId, cells: z.array(z.string()) });
 export const PublishInput = z.object({ cell: z.string() });

@@ -43,6 +43,8 @@ export const keys = {
   route: (cell: string, bucket: number, slot: number) => ({ pk: `ROUTES#${cell}#${bucket}`, sk: padded(slot) }),
   batch: (batchId: string) => ({ pk: `BATCH#${batchId}`, sk: "BATCH" }),
   coverage: (batchId: string, cell: string) => ({ pk: `BATCH#${batchId}`, sk: `CELL#${cell}` }),
+  /** A rollout of the tenant that has not read its record yet. */
+  turn: (tenantId: string) => ({ pk: `TURN#${tenantPk(tenantId)}`, sk: "TURN" }),
   dirtySet: (cell: string) => `DIRTY#${cell}`,
   dirty: (cell: string, batchId: string) => ({ pk: `DIRTY#${cell}`, sk: batchId }),
   waits: (cell: string) => `WAITS#${cell}`,

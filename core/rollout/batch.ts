@@ -32,6 +32,10 @@ export interface Batch {
   admittedAt?: number;
 }
 
+/** The name of a batch: that of the delivery, and the batch's number in it. */
+export const batchIdOf = (delivery: string, index: number) => `${delivery}-${index}`;
+export const deliveryOf = (batchId: string) => batchId.slice(0, batchId.lastIndexOf("-"));
+
 /** The ids in order, in batches that fit one item of the ledger. */
 export function chunksOf(tenantIds: string[]): string[][] {
   const { batchTenantsMax, batchIdBytesMax } = rolloutLimits;
