@@ -59,7 +59,7 @@ export function assertRow(row: TenantRow): void {
 
 /** An admission, right before it is written over `before`, the row that it was decided from. */
 export function assertAdmission(plan: AdmissionPlan, before: TenantRow | undefined): void {
-  const { row, claim, release, takeSlots, tombstoneSlots, routes, dropRoutes } = plan;
+  const { row, claim, release, takeSlots, tombstoneSlots, freeSlots, routes, dropRoutes } = plan;
   const { tenantId, slots, claims } = row;
   assertRow(row);
   const version = before?.version ?? 0;
@@ -82,6 +82,9 @@ export function assertAdmission(plan: AdmissionPlan, before: TenantRow | undefin
   const served = new Set(Object.keys(row.admitted?.record.protocols ?? {}).map((protocol) => slots[protocol]));
   for (const { slot } of tombstoneSlots)
     holds(1, !served.has(slot), () => `${tenantId} gives up slot ${slot} and is admitted with it`);
+  const own = [...Object.values(slots), ...(row.spare ?? [])];
+  for (const { cell, slot } of freeSlots)
+    holds(1, cell !== row.cell || !own.includes(slot), () => `${tenantId} frees slot ${slot} and has it`);
   for (const route of routes ?? []) assertRouteOf(row, route);
   for (const slot of dropRoutes)
     holds(4, !(routes ?? []).some((route) => route.slot === slot), () => {

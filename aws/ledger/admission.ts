@@ -5,7 +5,7 @@ import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { assertAdmission } from "../../core/assert.ts";
 import { RowChangedError } from "../../core/errors.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
-import { kindOf } from "../../core/slots/numbering.ts";
+import { kindOf, kindOfSlot } from "../../core/slots/numbering.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { batchGet, documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
@@ -115,6 +115,7 @@ function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?
         mine,
       ),
     })),
+    ...plan.freeSlots.map(({ cell: of, slot }) => ({ write: put(keys.freeSlot(of, kindOfSlot(slot), slot)) })),
     ...(plan.routes ?? []).map((route) => ({ write: put({ ...keys.route(cell, bucket, route.slot), route }) })),
     ...plan.dropRoutes.map((slot) => ({
       write: put({ ...keys.route(cell, bucket, slot), removed: { slot, tenantId, generation: row.generation } }),

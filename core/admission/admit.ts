@@ -41,6 +41,8 @@ export interface AdmissionPlan {
   release: string[];
   takeSlots: { protocol: string; slot: number; free: boolean }[];
   tombstoneSlots: { protocol: string; slot: number; reason: string }[];
+  /** Spare slots that the tenant can't use any more: no edge ever served them. */
+  freeSlots: { cell: string; slot: number }[];
   /** The tenant's routes from now on; undefined leaves them as they are. */
   routes: Route[] | undefined;
   /** Slots whose route is removed. */
@@ -134,6 +136,7 @@ export const writesOf = (plan: AdmissionPlan) =>
   plan.takeSlots.length +
   plan.takeSlots.filter(({ free }) => free).length +
   plan.tombstoneSlots.length +
+  plan.freeSlots.length +
   (plan.routes?.length ?? 0) +
   plan.dropRoutes.length;
 
@@ -232,7 +235,7 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
 }
 
 function remove(facts: AdmissionFacts, old: TenantRow): AdmissionPlan {
-  const { admitted, spare: _, ...base } = nextRow(facts); // spare slots are lost here; the audit finds them
+  const { admitted, spare: _, ...base } = nextRow(facts);
   const row: TenantRow = {
     ...base,
     state: "Removed",
@@ -292,10 +295,13 @@ function nextRow({ tenantId, row, hash, cell, now, batchId }: AdmissionFacts): T
 }
 
 function plan(facts: AdmissionFacts, row: TenantRow): AdmissionPlan {
+  const { version = 0, cell = "", spare = [] } = facts.row ?? {};
+  const isOver = row.state === "Removed" || row.cell !== cell;
   return {
     kind: "write",
-    expectedVersion: facts.row?.version ?? 0,
+    expectedVersion: version,
     row,
+    freeSlots: isOver ? spare.map((slot) => ({ cell, slot })) : [],
     claim: [],
     release: [],
     takeSlots: [],

@@ -140,6 +140,23 @@ describe("admit", () => {
     expect(plan.row.spare).toBeUndefined();
   });
 
+  it("frees spare slots of a tenant that is removed, or that goes to another cell", () => {
+    const fresh = { ssh: { slot: 7, free: false }, tls: { slot: 20108, free: false } };
+    const { row } = refuse(facts(undefined, record()), "Rejected", ["taken"], fresh);
+    const freed = [
+      { cell: "c1", slot: 7 },
+      { cell: "c1", slot: 20108 },
+    ];
+    expect(written(admit(facts(row, undefined), {}))).toMatchObject({ freeSlots: freed });
+    const elsewhere = {
+      ...facts(row, record({ hostnames: ["b.tenants.example.com"] })),
+      cell: { ...cell, name: "c2" },
+    };
+    const moved = written(admit(elsewhere, { ssh: { slot: 1, free: false }, tls: { slot: 20001, free: false } }));
+    expect(moved).toMatchObject({ freeSlots: freed, row: { cell: "c2", slots: { ssh: 1, tls: 20001 } } });
+    expect(written(admit(facts(row, record({ suspended: true })), {})).freeSlots).toEqual([]);
+  });
+
   it("claims only new names, and leaves a tombstone for a removed protocol's slot", () => {
     const { row } = written(step(undefined, record()));
     const plan = written(step(row, record({ protocols: { tls: 3080, postgres: 5432 } }), 50));

@@ -89,6 +89,7 @@ describe("assertAdmission", () => {
       1,
       { tombstoneSlots: [{ protocol: "ssh", slot: 0, reason: "protocol removed" }] },
     ],
+    ["frees a slot that it has", 1, { freeSlots: [{ cell: second.row.cell, slot: 0 }] }],
     ["writes another tenant's route", 1, { routes: [{ ...route, tenantId: "globex" }] }],
     ["writes a route of an older generation", 4, { routes: [{ ...route, generation: 1 }] }],
     ["serves a name without a claim", 2, { routes: [{ ...route, hostnames: ["bank.example.com"] }] }],

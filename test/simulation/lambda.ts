@@ -29,6 +29,8 @@ export class SimulatedLambda {
   readonly #armed: Fault[] = [];
   #ids = 0;
   calls = 0;
+  /** Is called with the name of each failure. */
+  onFailure: (name: string) => void = () => {};
 
   constructor(schedule: Schedule, code: Code, services: Services) {
     this.#schedule = schedule;
@@ -84,6 +86,7 @@ export class SimulatedLambda {
           if (error instanceof TypeError || error instanceof ReferenceError) this.#schedule.fail(error);
           if (error.name === "LawBrokenError")
             this.#schedule.fail(new Breach(`law ${(error as Error & { law: number }).law}: ${error.message}`));
+          this.onFailure(error.name);
           this.#schedule.note(`${fn} fails: ${error.name} ${error.message.slice(0, 160)}`);
           done(() => reject(error));
         },
@@ -132,6 +135,7 @@ export class SimulatedLambda {
   }
 
   #crash(by: Invocation, operation: string, when: string): void {
+    this.onFailure("Lambda.Unknown");
     this.#schedule.note(`${by.fn} dies ${when} ${operation}`);
     by.fail(named("Lambda.Unknown", "the instance died"));
   }

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { bundle, type Code } from "./functions.ts";
+import { type RareState, rareStates } from "./reached.ts";
 import { findBreach, simulate } from "./run.ts";
 import { scriptOf } from "./script.ts";
 
@@ -7,6 +8,7 @@ const seeds = (from: number, count: number) => Array.from({ length: count }, (_,
 
 describe("the control plane", () => {
   let code: Code;
+  const reached = new Map<RareState, number>();
   beforeAll(async () => {
     code = await bundle();
   });
@@ -15,10 +17,14 @@ describe("the control plane", () => {
     "keeps the laws and converges for each of the ten seeds in batch %i",
     { timeout: 120_000 },
     async (tens) => {
-      const found = await findBreach(seeds(tens * 10 + 1, 10), code);
+      const found = await findBreach(seeds(tens * 10 + 1, 10), code, reached);
       expect(found === undefined ? "" : `seed ${found.seed}: ${found.breach}\n${found.history.join("\n")}`).toBe("");
     },
   );
+
+  it.each(rareStates)("sometimes gets where %s, in a hundred seeds", (state) => {
+    expect(reached.get(state) ?? 0).toBeGreaterThan(0);
+  });
 
   it.each([[181, "a publisher that stalled, and sees what its successor wrote, halts no cell; a spare slot is room"]])(
     "keeps the laws and converges for seed %i: %s",

@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import { bundle } from "./functions.ts";
 import { mutants } from "./mutants.ts";
+import { type RareState, rareStates } from "./reached.ts";
 import { findBreach } from "./run.ts";
 
 const whole = (least: number) => (text: string) => {
@@ -24,10 +25,13 @@ if (values.mutant !== undefined && mutant === undefined) {
 const code = await bundle(mutant);
 const started = performance.now();
 const seeds = Array.from({ length: count }, (_, index) => from + index);
-const found = await findBreach(seeds, code);
+const reached = new Map<RareState, number>();
+const found = await findBreach(seeds, code, reached);
 const seconds = ((performance.now() - started) / 1000).toFixed(1);
-if (found === undefined) console.log(JSON.stringify({ seeds: count, from, breaches: 0, seconds: Number(seconds) }));
-else {
+if (found === undefined) {
+  const states = Object.fromEntries(rareStates.map((state) => [state, reached.get(state) ?? 0]));
+  console.log(JSON.stringify({ seeds: count, from, breaches: 0, seconds: Number(seconds), reached: states }));
+} else {
   console.log(`seed ${found.seed}: ${found.breach}\n${found.history.join("\n")}`);
   process.exitCode = 1;
 }

@@ -1,4 +1,4 @@
-/** Six faults that the simulation must find, as text changes to the sources. */
+/** Faults that the simulation must find, as text changes to the sources. */
 export interface Mutant {
   name: string;
   changes: { file: string; from: string; to: string }[];
@@ -86,6 +86,64 @@ export const mutants: Mutant[] = [
         file: "control/edges/record.ts",
         from: "  await announceReadiness(cell, await writeSummaries(cell, [...beats, ...summaries]));",
         to: "  await announceReadiness(cell, new Map([...beats, ...summaries].map((one) => [one.summary.edgeId, one])));\n  await writeSummaries(cell, [...beats, ...summaries].map((one) => ({ ...one, version: one.version + 1 })));",
+      },
+    ],
+  },
+  {
+    name: "drops the keys that a batch read did not process",
+    changes: [
+      {
+        file: "aws/documents.ts",
+        from: "    rest = [...rest.slice(keysPerBatchGet), ...left];",
+        to: "    rest = rest.slice(keysPerBatchGet);",
+      },
+    ],
+  },
+  {
+    name: "reads without ConsistentRead",
+    changes: [
+      { file: "aws/documents.ts", from: "Keys: asked, ConsistentRead: true", to: "Keys: asked" },
+      { file: "aws/ledger/query.ts", from: "      ConsistentRead: true,\n", to: "" },
+      { file: "aws/ledger/edges.ts", from: "Key: keys.edges(cell), ConsistentRead: true", to: "Key: keys.edges(cell)" },
+      {
+        file: "aws/ledger/batches.ts",
+        from: "Key: keys.batch(batchId), ConsistentRead: true",
+        to: "Key: keys.batch(batchId)",
+      },
+      {
+        file: "aws/ledger/commits.ts",
+        from: "Key: keys.commit(cell), ConsistentRead: true",
+        to: "Key: keys.commit(cell)",
+      },
+    ],
+  },
+  {
+    name: "publishes while the fleet is frozen",
+    changes: [
+      {
+        file: "functions/publish-cell.ts",
+        from: '  if (settings.frozen) return { cell, state: "frozen" as const };',
+        to: "",
+      },
+    ],
+  },
+  {
+    name: "counts every silent edge as terminated",
+    changes: [
+      {
+        file: "aws/compute.ts",
+        from: '  return instance === undefined || instance.state === "terminated";',
+        to: "  return true;",
+      },
+    ],
+  },
+  {
+    name: "believes an edge that serves a generation which was never committed",
+    changes: [
+      {
+        file: "core/edges/reports.ts",
+        from: "  const isAbove = report.appliedGeneration > Math.max(live, known);",
+        to: "  const isAbove = false;",
       },
     ],
   },

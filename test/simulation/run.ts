@@ -1,5 +1,6 @@
 /** Runs seeds, and shrinks the script of a failure. */
 import type { Code } from "./functions.ts";
+import type { RareState } from "./reached.ts";
 import { type Script, scriptOf } from "./script.ts";
 import { type Outcome, Simulation } from "./simulation.ts";
 
@@ -27,11 +28,12 @@ export async function shrink(
   return { script: best, outcome };
 }
 
-/** The first seed of these that fails, with the shortest history found; undefined when all pass. */
-export async function findBreach(seeds: Iterable<number>, code: Code) {
+/** The first seed of these that fails, with the shortest history found; undefined when all pass. Counts rare states. */
+export async function findBreach(seeds: Iterable<number>, code: Code, reached = new Map<RareState, number>()) {
   for (const seed of seeds) {
     const script = scriptOf(seed);
-    const { breach } = await simulate(script, code);
+    const { breach, reached: states } = await simulate(script, code);
+    for (const [state, times] of states) reached.set(state, (reached.get(state) ?? 0) + times);
     if (breach === undefined) continue;
     const shrunk = await shrink(script, breach, code);
     return { seed, breach: shrunk.outcome.breach ?? breach, history: shrunk.outcome.history };

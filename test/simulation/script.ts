@@ -12,6 +12,10 @@ export type Happening =
   | { at: number; kind: "stall"; fn: FunctionName; operation?: string; skip: number; ms: number }
   /** The next `calls` calls are throttled. */
   | { at: number; kind: "throttle"; service: "dynamodb" | "s3" | "states" | "events"; calls: number }
+  /** The next `calls` writes meet another one on the same item. */
+  | { at: number; kind: "conflict"; calls: number }
+  /** The next `calls` batch reads process only some of their keys. */
+  | { at: number; kind: "partial"; calls: number }
   /** A region's bucket does not answer. */
   | { at: number; kind: "region-out"; region: number; ms: number }
   /** An edge can't reach its bucket, nor the bus if `silent`. It keeps serving. */
@@ -20,6 +24,10 @@ export type Happening =
   | { at: number; kind: "lag"; edge: number; ms: number }
   /** An edge's reports are lost. */
   | { at: number; kind: "unheard"; edge: number; ms: number }
+  /** The platform team freezes the fleet. */
+  | { at: number; kind: "freeze"; ms: number }
+  /** What a cell's publisher still has to do is lost: an execution failed for good. */
+  | { at: number; kind: "lose-work"; cell: number }
   /** The stream delivers `count` records again, out of order. */
   | { at: number; kind: "redeliver"; back: number; count: number }
   | { at: number; kind: "audit" | "reconcile" };
@@ -45,6 +53,11 @@ export function scriptOf(seed: number): Script {
     one.kind === "put" && random.chance(0.4) ? [one, sequel(random, one)] : [one],
   );
   if (random.chance(0.4)) happenings.push(...overtaking(random));
+  if (random.chance(0.3)) happenings.push(...burst(random));
+  if (random.chance(0.15)) happenings.push(...abandoned(random));
+  if (random.chance(0.3)) happenings.push({ at: random.below(troubleMs), kind: "lose-work", cell: random.below(2) });
+  if (random.chance(0.25))
+    happenings.push({ at: random.below(troubleMs / 2), kind: "freeze", ms: random.pick([20_000, 150_000]) });
   return { seed, happenings: happenings.sort((a, b) => a.at - b.at) };
 }
 
@@ -73,6 +86,28 @@ const target = (random: Random) => ({
   skip: random.below(random.pick([1, 4, 20])),
 });
 
+/** An edge that nobody hears and that hears nobody, and tenants that give up what it serves and want what is given up. */
+function abandoned(random: Random): Happening[] {
+  const at = random.below(30_000);
+  return [
+    { at, kind: "cut-off", edge: random.below(8), ms: 320_000, silent: true },
+    ...tenantIds.map((tenantId): Happening => ({ at: at + random.between(1000, 30_000), kind: "delete", tenantId })),
+    ...tenantIds.map(() => put(random, at + random.between(200_000, 300_000))),
+  ];
+}
+
+/** One tenant that writes many times in a short time. */
+function burst(random: Random): Happening[] {
+  const at = random.below(troubleMs - 10_000);
+  const tenantId = random.pick(tenantIds);
+  return Array.from({ length: random.between(5, 15) }, () => {
+    const when = at + random.below(2500);
+    return random.chance(0.1)
+      ? { at: when, kind: "delete", tenantId }
+      : { ...(put(random, when) as Extract<Happening, { kind: "put" }>), ...renamed(random, when, tenantId) };
+  });
+}
+
 /** A publisher that hangs in the middle of its copies, and changes that another one publishes meanwhile. */
 function overtaking(random: Random): Happening[] {
   const at = random.below(troubleMs - 60_000);
@@ -92,7 +127,9 @@ function happening(random: Random): Happening {
   if (roll < 52) return { at, kind: "delete", tenantId: random.pick(tenantIds) };
   if (roll < 64) return { at, kind: "crash", ...target(random), effect: random.chance(0.5) };
   if (roll < 73) return { at, kind: "stall", ...target(random), ms: random.pick([500, 5000, 20_000, 50_000, 50_000]) };
-  if (roll < 78)
+  if (roll < 74) return { at, kind: "conflict", calls: random.between(1, 6) };
+  if (roll < 76) return { at, kind: "partial", calls: random.between(5, 40) };
+  if (roll < 79)
     return {
       at,
       kind: "throttle",

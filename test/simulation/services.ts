@@ -10,6 +10,7 @@ import { Ssm } from "../../local/services/ssm.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
 import { type PublicKeys, parseKeys } from "../../schemas/signed.ts";
 import { watchManifest } from "./laws.ts";
+import type { RareState } from "./reached.ts";
 import type { Schedule } from "./schedule.ts";
 import { DynamoError, Tables } from "./table.ts";
 
@@ -31,19 +32,27 @@ const caller = { arn: "simulated", account, userId: "simulated" };
 const call = (region: string) => ({ region, account, caller, requestId: "" });
 
 export class Services {
-  readonly tables = new Tables({
-    [tables.tenants]: ["tenantId"],
-    [tables.ledger]: ["pk", "sk"],
-    [tables.reports]: ["id"],
-    [tables.rollouts]: ["pk", "sk"],
-  });
+  readonly tables = new Tables(
+    {
+      [tables.tenants]: ["tenantId"],
+      [tables.ledger]: ["pk", "sk"],
+      [tables.reports]: ["id"],
+      [tables.rollouts]: ["pk", "sk"],
+    },
+    { staleMs: 500 },
+  );
   readonly keys: PublicKeys;
   readonly #schedule: Schedule;
   readonly #instances: EdgeInstance[];
   readonly #s3: Service;
+  readonly #ssm: Ssm;
+  readonly #home: string;
   readonly #others: Record<string, Service>;
   readonly #throttled = new Map<string, number>();
+  #conflicts = 0;
+  #parts = 0;
   readonly #outUntil = new Map<string, number>();
+  onRare: (state: RareState) => void = () => {};
   /** Is called for each event that a function puts on the bus. */
   onEvent: (detailType: string, detail: unknown) => void = () => {};
 
@@ -59,6 +68,8 @@ export class Services {
     const kms = new Kms();
     kms.createKey(signingKey);
     const ssm = new Ssm(account);
+    this.#ssm = ssm;
+    this.#home = fleet.homeRegion;
     const structures = Object.fromEntries(fleet.cells.map(({ name }) => [name, structure]));
     const settings = {
       fleet: JSON.stringify(fleet),
@@ -86,12 +97,23 @@ export class Services {
   throttle(service: string, calls: number): void {
     this.#throttled.set(service, calls);
   }
+  freeze(state: "on" | "off"): void {
+    this.#ssm.put(this.#home, "/landfall/simulated/freeze", state);
+  }
+  conflict(calls: number): void {
+    this.#conflicts = calls;
+  }
+  readInParts(calls: number): void {
+    this.#parts = calls;
+  }
   takeOut(region: string, until: number): void {
     this.#outUntil.set(region, until);
   }
   isOut = (region: string) => (this.#outUntil.get(region) ?? 0) > this.#schedule.now;
   heal(): void {
     this.#throttled.clear();
+    this.#conflicts = 0;
+    this.#parts = 0;
     this.#outUntil.clear();
   }
 
@@ -110,13 +132,38 @@ export class Services {
   }
 
   #perform(service: string, region: string, operation: string, input: object): unknown {
-    if (service === "dynamodb") return this.tables.send(operation, input as Record<string, unknown>);
+    if (service === "dynamodb") return this.#onTables(operation, input as Record<string, unknown>);
     const name = operation.replace(/Command$/, "");
     if (service === "s3") return this.#onS3(region, name, input as Record<string, unknown>);
     if (service === "events") return this.#onEvents(input as PutEventsCommandInput);
     if (service === "globalaccelerator") return { EndpointGroups: [] };
     if (service === "ec2") return this.#onEc2(region, input as DescribeInstancesCommandInput);
     return this.#others[service]!.handlers[name]!(input as never, call(region)) ?? {};
+  }
+
+  #onTables(operation: string, input: Record<string, unknown>): unknown {
+    if (/^(Put|Update|Delete|TransactWrite)/.test(operation) && this.#conflicts > 0) {
+      this.#conflicts--;
+      this.onRare("a write meets a conflict");
+      if (operation !== "TransactWriteCommand") throw new DynamoError("TransactionConflictException", "conflict");
+      const codes = (input.TransactItems as object[]).map((_, index) => ({
+        Code: index === 0 ? "TransactionConflict" : "None",
+      }));
+      throw new DynamoError("TransactionCanceledException", "Transaction cancelled", codes);
+    }
+    if (operation !== "BatchGetCommand" || this.#parts === 0) return this.tables.send(operation, input);
+    this.#parts--;
+    const [[table, asked]] = Object.entries(input.RequestItems as Record<string, { Keys: object[] }>) as [
+      [string, { Keys: object[] }],
+    ];
+    const most = Math.ceil(asked.Keys.length / 2);
+    const part = { ...asked, Keys: asked.Keys.slice(0, most) };
+    const rest = asked.Keys.slice(most);
+    if (rest.length > 0) this.onRare("a batch read comes back in parts");
+    return {
+      ...(this.tables.send(operation, { RequestItems: { [table]: part } }) as object),
+      UnprocessedKeys: rest.length === 0 ? {} : { [table]: { ...asked, Keys: rest } },
+    };
   }
 
   #onEc2(region: string, { InstanceIds = [] }: DescribeInstancesCommandInput): unknown {

@@ -7,18 +7,21 @@ import path from "node:path";
 import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
 import { validateRecord } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
+import type { EdgeSummary } from "../../core/edges/edge.ts";
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
 import { detailTypes, EdgeReadiness } from "../../schemas/events.ts";
 import type { Cell, Fleet } from "../../schemas/fleet.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
+import type { EdgeReport } from "../../schemas/report.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import { converged } from "./convergence.ts";
 import { SimulatedEdge } from "./edges.ts";
 import { type Code, type FunctionName, functionNames } from "./functions.ts";
 import { SimulatedLambda } from "./lambda.ts";
 import { Breach, Readiness, summariesIn, type Watched, watchCommit, watchServed } from "./laws.ts";
+import { type RareState, Reached } from "./reached.ts";
 import { Schedule } from "./schedule.ts";
 import { type Happening, type Script, troubleMs } from "./script.ts";
 import { account, Services, signingKey, tables } from "./services.ts";
@@ -32,6 +35,8 @@ const healMs = 30 * 60_000;
 /** More often than in a deployment, so that the simulation covers what takes hours there. */
 const auditMs = 100_000;
 const pollMs = 2000;
+/** Settings are at most 5 s old, and an invocation of publish-cell lasts at most 60 s. */
+const frozenMs = 65_000;
 
 /** The environment of every function. An instance reads it when its code is evaluated. */
 Object.assign(process.env, {
@@ -77,6 +82,7 @@ export interface Outcome {
   history: string[];
   /** Calls that functions made. */
   calls: number;
+  reached: Map<RareState, number>;
 }
 
 export class Simulation {
@@ -93,7 +99,9 @@ export class Simulation {
   readonly #reports: Stream;
   /** Which version of its record each row has. */
   readonly #rowAt = new Map<string, number>();
+  readonly #reached = new Reached();
   #ids = 0;
+  #frozenFrom: number | undefined;
 
   constructor(script: Script, code: Code) {
     this.#script = script;
@@ -113,6 +121,8 @@ export class Simulation {
       batchMax: 12,
     });
     this.tables.onWrite = (table, old, now) => this.#watchTable(table, old, now);
+    this.#services.onRare = (state) => this.#reached.note(state);
+    this.#lambda.onFailure = (name) => this.#reached.failed(name);
     this.#services.onEvent = (detailType, detail) => this.#watchEvent(detailType, detail);
     this.#states = new States({
       account,
@@ -148,7 +158,12 @@ export class Simulation {
       });
       delete globals.simulatedImages;
     }
-    return { breach: schedule.breach, history: schedule.history, calls: this.#lambda.calls };
+    return {
+      breach: schedule.breach,
+      history: schedule.history,
+      calls: this.#lambda.calls,
+      reached: this.#reached.counts,
+    };
   }
 
   #begin(): void {
@@ -184,6 +199,17 @@ export class Simulation {
         return this.#lambda.arm(happening);
       case "throttle":
         return this.#services.throttle(happening.service, happening.calls);
+      case "freeze":
+        this.#services.freeze("on");
+        this.#frozenFrom = this.#schedule.now;
+        setTimeout(() => this.#unfreeze(), happening.ms);
+        return;
+      case "lose-work":
+        return this.#loseWork(this.fleet.cells[happening.cell % this.fleet.cells.length]!.name);
+      case "conflict":
+        return this.#services.conflict(happening.calls);
+      case "partial":
+        return this.#services.readInParts(happening.calls);
       case "region-out":
         return this.#services.takeOut(regions[happening.region]!, until);
       case "cut-off":
@@ -203,17 +229,35 @@ export class Simulation {
     }
   }
 
+  #loseWork(cell: string): void {
+    for (const { pk, sk } of this.tables.partition(tables.ledger, `DIRTY#${cell}`))
+      this.tables.send("DeleteCommand", { TableName: tables.ledger, Key: { pk, sk } });
+  }
+
+  #unfreeze(): void {
+    const isWaiting = this.fleet.cells.some(
+      ({ name }) => this.tables.partition(tables.ledger, `DIRTY#${name}`).length > 0,
+    );
+    if (this.#frozenFrom !== undefined && isWaiting) this.#reached.note("a commit waits for the end of a freeze");
+    this.#services.freeze("off");
+    this.#frozenFrom = undefined;
+  }
+
   #heal(): void {
     this.#schedule.note("nothing fails any more");
     this.#lambda.heal();
     this.#services.heal();
+    this.#unfreeze();
     for (const edge of this.edges) Object.assign(edge, { cutOffUntil: 0, unheardUntil: 0, lagUntil: 0 });
   }
 
   async #invokeForMachine(name: FunctionName, payload: unknown): Promise<unknown> {
     if (!functionNames.includes(name)) return {}; // failover is not simulated here
     try {
-      return JSON.parse(JSON.stringify((await this.#lambda.invoke(name, payload)) ?? null)) as unknown;
+      const result = JSON.parse(JSON.stringify((await this.#lambda.invoke(name, payload)) ?? null)) as unknown;
+      if (name === "admit-tenants" && (result as { deferred: number }).deferred > 0)
+        this.#reached.note("a batch needs another attempt");
+      return result;
     } catch (error) {
       throw new StatesError((error as Error).name, (error as Error).message);
     }
@@ -222,18 +266,34 @@ export class Simulation {
   #watchTable(table: string, old: Record<string, unknown> | undefined, now: Record<string, unknown> | undefined): void {
     if (table === tables.tenants) return this.#stream.write(String((now ?? old)!.tenantId), now);
     if (table === tables.reports) return this.#reports.write(String((now ?? old)!.id), now);
-    if (table === tables.rollouts) return;
+    if (table === tables.rollouts) {
+      if (String((now ?? old)!.pk).startsWith("TURN#")) this.#reached.note("a tenant's writes wait for their turn");
+      return;
+    }
+    this.#reached.wrote(old, now);
     const { pk, sk } = (now ?? old) as { pk: string; sk: string };
     if (sk === "COMMIT") {
       const { commit } = (now ?? {}) as { commit?: { generation: number } };
       this.#schedule.note(`commit ${pk} ${commit?.generation}`);
+      if (this.#frozenFrom !== undefined && this.#schedule.now - this.#frozenFrom > frozenMs)
+        throw new Breach("law 7: a commit of a frozen fleet");
       watchCommit(old, now, this.#watched);
     }
-    if (sk === "EDGES") for (const edge of summariesIn(now)) this.readiness.wrote(edge);
+    if (sk === "EDGES") for (const edge of summariesIn(now)) this.#watchEdge(edge);
     if (sk.startsWith("WITHHELD#") && now !== undefined)
       throw new Breach(`law 4: the gate refused ${canonicalJson(now.withheld)}`);
     if (sk === "ROW") this.#watchRow(now?.row as TenantRow | undefined);
     if (sk === "SLOT" || sk === "CLAIM") watchServed(this.#watched);
+  }
+
+  /** Law 11: whatever an edge says, it serves no generation that was never committed. */
+  #watchEdge(edge: EdgeSummary): void {
+    const commit = this.tables.item(tables.ledger, `CELL#${edge.cell}`, "COMMIT")?.commit as
+      | { generation: number }
+      | undefined;
+    if (edge.appliedGeneration > (commit?.generation ?? 0))
+      throw new Breach(`law 11: ${edge.edgeId} is taken to serve generation ${edge.appliedGeneration}`);
+    this.readiness.wrote(edge);
   }
 
   #watchEvent(detailType: string, detail: unknown): void {
@@ -254,8 +314,12 @@ export class Simulation {
     const versions = this.#stream.records.filter(({ key }) => key === row.tenantId);
     const at = versions.findLastIndex(({ image }) => hashOf(image) === row.hash);
     const before = this.#rowAt.get(row.tenantId) ?? -1;
-    if (row.hash !== absent && at < before)
-      throw new Breach(`law 7: the row of ${row.tenantId} goes back from its record's version ${before} to ${at}`);
+    if (at < before)
+      throw new Breach(
+        row.hash === absent
+          ? `law 10: the row of ${row.tenantId} is removed, and its record is not`
+          : `law 7: the row of ${row.tenantId} goes back from its record's version ${before} to ${at}`,
+      );
     this.#rowAt.set(row.tenantId, Math.max(at, before));
   }
 
@@ -279,11 +343,15 @@ export class Simulation {
     this.#report(edge);
   }
 
-  /** Writes its report, unless it is unheard. Some deliveries come again, up to 20 s later. */
+  /** Writes its report, now and then one with a lie, unless it is unheard. Some deliveries come again, up to 20 s later. */
   #report(edge: SimulatedEdge): void {
     const { now, random } = this.#schedule;
     if (edge.unheardUntil > now) return;
-    this.tables.send("PutCommand", { TableName: tables.reports, Item: edge.report(Date.now()) });
+    const Item = edge.report(Date.now());
+    if (now < troubleMs && random.chance(0.02)) {
+      const lie = { ...(JSON.parse(Item.report) as EdgeReport), appliedGeneration: 1_000_000, changedAt: 1 };
+      this.tables.send("PutCommand", { TableName: tables.reports, Item: { ...Item, report: JSON.stringify(lie) } });
+    } else this.tables.send("PutCommand", { TableName: tables.reports, Item });
     if (now < troubleMs && random.chance(0.1))
       this.#schedule.later(random.below(20_000), () => this.#reports.redeliver(random.below(30), 5));
   }

@@ -39,7 +39,13 @@ const item = fc.tuple(
     { requiredKeys: [] },
   ),
 );
-const updates = fc.constantFrom("SET n = :n", "SET t = if_not_exists(t, :t), n = :n", "ADD n :n", "SET #t = :t");
+const updates = fc.constantFrom(
+  "SET n = :n",
+  "SET t = if_not_exists(t, :t), n = :n",
+  "ADD n :n",
+  "SET #t = :t",
+  "REMOVE #t",
+);
 
 const put = fc.tuple(item, fc.option(condition)).map(([[at, rest], when]) => {
   const input = { TableName, Item: { ...at, ...rest } };

@@ -31,9 +31,14 @@ export class Tables {
   /** Called after each write that changed something. */
   onWrite: (table: string, old: Item | undefined, now: Item | undefined) => void = () => {};
   reads = 0;
+  /** Items as they were before their last write, and when that was: eventually consistent reads still see them. */
+  readonly #before = new Map<string, { item: Item | undefined; at: number }>();
 
-  /** Table name → its key's attributes. */
-  constructor(keys: Record<string, string[]>) {
+  readonly #staleMs: number;
+
+  /** Table name → its key's attributes. Eventually consistent reads miss a write for `staleMs`. */
+  constructor(keys: Record<string, string[]>, { staleMs = 0 }: { staleMs?: number } = {}) {
+    this.#staleMs = staleMs;
     this.#keys = keys;
     this.#tables = Object.fromEntries(Object.keys(keys).map((table) => [table, new Map()]));
   }
@@ -81,24 +86,32 @@ export class Tables {
   #at = (table: string, key: Item) => this.item(table, ...this.#idOf(table, key));
   #keyOf = (table: string, item: Item): Item =>
     Object.fromEntries(this.#keys[table]!.map((name) => [name, item[name]]));
-  #read(table: string, key: Item): Item | undefined {
+  #read(table: string, key: Item, consistent: unknown): Item | undefined {
     this.reads++;
     const item = this.#at(table, key);
-    return item && structuredClone(item);
+    const seen = consistent === true ? item : this.#stale(table, key, item);
+    return seen && structuredClone(seen);
+  }
+  #stale(table: string, key: Item, item: Item | undefined): Item | undefined {
+    const before = this.#before.get(`${table} ${this.#id(table, key)}`);
+    return before !== undefined && Date.now() - before.at < this.#staleMs ? before.item : item;
   }
 
-  #get({ TableName, Key }: Input) {
-    const Item = this.#read(String(TableName), Key as Item);
+  #get({ TableName, Key, ConsistentRead }: Input) {
+    const Item = this.#read(String(TableName), Key as Item, ConsistentRead);
     return Item === undefined ? {} : { Item };
   }
 
   #batchGet({ RequestItems }: Input) {
-    const [[table, { Keys }]] = Object.entries(RequestItems as Record<string, { Keys: Item[] }>) as [
-      [string, { Keys: Item[] }],
-    ];
+    const [[table, { Keys, ConsistentRead }]] = Object.entries(
+      RequestItems as Record<string, { Keys: Item[]; ConsistentRead?: boolean }>,
+    ) as [[string, { Keys: Item[]; ConsistentRead?: boolean }]];
     if (Keys.length > 100 || new Set(Keys.map((key) => this.#id(table, key))).size !== Keys.length)
       throw new DynamoError("ValidationException", "too many keys, or the same twice");
-    return { Responses: { [table]: Keys.flatMap((key) => this.#read(table, key) ?? []) }, UnprocessedKeys: {} };
+    return {
+      Responses: { [table]: Keys.flatMap((key) => this.#read(table, key, ConsistentRead) ?? []) },
+      UnprocessedKeys: {},
+    };
   }
 
   #query(input: Input) {
@@ -111,8 +124,11 @@ export class Tables {
     );
   }
 
-  #page(items: Item[], { TableName, Limit, ExclusiveStartKey }: Input) {
+  #page(current: Item[], { TableName, Limit, ExclusiveStartKey, ConsistentRead }: Input) {
     const table = String(TableName);
+    const seen = (item: Item) => this.#stale(table, this.#keyOf(table, item), item);
+    const items: Item[] =
+      ConsistentRead === true ? current : current.map(seen).filter((item): item is Item => item !== undefined);
     const after = ExclusiveStartKey === undefined ? undefined : this.#id(table, ExclusiveStartKey as Item);
     const rest = items.filter((item) => after === undefined || this.#id(table, item) > after);
     const Items = rest.slice(0, Math.min(pageMax, Number(Limit ?? pageMax)));
@@ -174,6 +190,7 @@ export class Tables {
     const now = apply(old);
     if (now === old) return now;
     const [pk, sk] = this.#idOf(table, key);
+    this.#before.set(`${table} ${this.#id(table, key)}`, { item: old, at: Date.now() });
     const partition = this.#tables[table]!.get(pk) ?? new Map<string, Item>();
     this.#tables[table]!.set(pk, partition);
     if (now === undefined) partition.delete(sk);

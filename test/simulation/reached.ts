@@ -1,0 +1,59 @@
+/** Rare states that histories must reach, now and then: a simulation that never gets there proves little. */
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import type { Item } from "./expressions.ts";
+
+export const rareStates = [
+  "a tenant waits for room",
+  "a tenant is refused for another one's name",
+  "a name goes to another tenant",
+  "a slot goes to another tenant",
+  "a given-up slot is used by its own tenant again",
+  "a region is marked as behind",
+  "a tenant's writes wait for their turn",
+  "a report is ignored",
+  "an instance dies in the middle of a call",
+  "a batch needs another attempt",
+  "a publisher finds the lease taken",
+  "a write meets a conflict",
+  "a batch read comes back in parts",
+  "a commit waits for the end of a freeze",
+] as const;
+export type RareState = (typeof rareStates)[number];
+
+export class Reached {
+  readonly counts = new Map<RareState, number>();
+  readonly #owners = new Map<string, string>();
+
+  note(state: RareState): void {
+    this.counts.set(state, (this.counts.get(state) ?? 0) + 1);
+  }
+
+  /** A write of the ledger. */
+  wrote(old: Item | undefined, now: Item | undefined): void {
+    const { pk, sk } = (now ?? old) as { pk: string; sk: string };
+    if (sk === "ROW") this.#row(now?.row as TenantRow | undefined);
+    if (now !== undefined && (sk === "CLAIM" || sk === "SLOT")) this.#owner(pk, sk, old, now);
+    if (now !== undefined && sk.startsWith("COPY#")) this.note("a region is marked as behind");
+    if (pk === "IGNORED") this.note("a report is ignored");
+  }
+
+  #row(row: TenantRow | undefined): void {
+    if (row?.state === "Pending") this.note("a tenant waits for room");
+    if (row?.blocked !== undefined) this.note("a tenant is refused for another one's name");
+  }
+
+  #owner(pk: string, sk: string, old: Item | undefined, now: Item): void {
+    const [owner, before] = [String(now.tenantId), this.#owners.get(pk)];
+    this.#owners.set(pk, owner);
+    if (before !== undefined && before !== owner)
+      this.note(sk === "CLAIM" ? "a name goes to another tenant" : "a slot goes to another tenant");
+    if (sk === "SLOT" && old?.tombstone !== undefined && now.tombstone === undefined && before === owner)
+      this.note("a given-up slot is used by its own tenant again");
+  }
+
+  /** A function's failure, by its error's name. */
+  failed(name: string): void {
+    if (name === "LeaseHeldError") this.note("a publisher finds the lease taken");
+    if (name === "Lambda.Unknown") this.note("an instance dies in the middle of a call");
+  }
+}
