@@ -1,5 +1,14 @@
 import { named } from "./names";
 
+const twoKeys = {
+  hashKey: "pk",
+  rangeKey: "sk",
+  attributes: [
+    { name: "pk", type: "S" },
+    { name: "sk", type: "S" },
+  ],
+};
+
 /** Tenants belongs to the writers of tenant records, Reports to edges, Ledger and Rollouts only to the controller. */
 export function tables() {
   const protect = { protect: $app.stage === "production" };
@@ -22,12 +31,7 @@ export function tables() {
     {
       name: named("ledger"),
       billingMode: "PAY_PER_REQUEST",
-      hashKey: "pk",
-      rangeKey: "sk",
-      attributes: [
-        { name: "pk", type: "S" },
-        { name: "sk", type: "S" },
-      ],
+      ...twoKeys,
       ttl: { attributeName: "expires", enabled: true },
       pointInTimeRecovery: { enabled: true },
       deletionProtectionEnabled: $app.stage === "production",
@@ -47,12 +51,7 @@ export function tables() {
   const rollouts = new aws.dynamodb.Table("Rollouts", {
     name: named("rollouts"),
     billingMode: "PAY_PER_REQUEST",
-    hashKey: "pk",
-    rangeKey: "sk",
-    attributes: [
-      { name: "pk", type: "S" },
-      { name: "sk", type: "S" },
-    ],
+    ...twoKeys,
     ttl: { attributeName: "expires", enabled: true },
   });
   return { tenants, ledger, reports, rollouts };

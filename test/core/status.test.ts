@@ -5,6 +5,16 @@ import { chunksOf } from "../../core/rollout/batch.ts";
 import { conditionsOf } from "../../core/rollout/conditions.ts";
 import { traceOf } from "../../core/rollout/trace.ts";
 
+/** A status that is settled and served by all. */
+const status = {
+  observedGeneration: 2,
+  snapshotGeneration: 9,
+  served: "all",
+  missing: [],
+  committedAt: 6,
+  settledAt: 7,
+};
+
 describe("conditionsOf", () => {
   const row = {
     state: "Admitted",
@@ -13,14 +23,6 @@ describe("conditionsOf", () => {
     at: 5,
     admitted: { generation: 2 },
   } as unknown as TenantRow;
-  const status = {
-    observedGeneration: 2,
-    snapshotGeneration: 9,
-    served: "all",
-    missing: [],
-    committedAt: 6,
-    settledAt: 7,
-  };
   const words = (facts: Parameters<typeof conditionsOf>[0]) =>
     conditionsOf(facts).map(({ status: is, reason }) => `${is} ${reason}`);
 
@@ -44,14 +46,6 @@ describe("conditionsOf", () => {
 
 describe("conditionsOf a removed tenant", () => {
   const removed = { state: "Removed", reasons: [], generation: 2, at: 5 } as unknown as TenantRow;
-  const status = {
-    observedGeneration: 2,
-    snapshotGeneration: 9,
-    served: "all",
-    missing: [],
-    committedAt: 6,
-    settledAt: 7,
-  };
   const words = (row: TenantRow) =>
     conditionsOf({ row, status, refusals: [] }).map(({ status: is, reason }) => `${is} ${reason}`);
 

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nginxIn } from "../../edge/agent/nginx/nginx.ts";
 import { Session } from "../../local/demo/user.ts";
 import type { PartitionUse } from "../../local/services/dynamodb/capacity.ts";
+import { rolloutLimits } from "../../schemas/limits.ts";
 import { errorName, eventually } from "../local/harness.ts";
 import { domain, homeRegion, World } from "./world.ts";
 
@@ -211,6 +212,36 @@ describe("many records at once", () => {
     const owners = Items.map((item) => `${item.tenantId} ${item.protocol}`);
     expect(new Set(owners).size).toBe(owners.length);
     for (const id of ids) expect(world.routeFiles(`n/${id}.${domain}`)).not.toContain(undefined);
+  });
+
+  it("of one tenant are a few rollouts, and the last record is served", async () => {
+    const writes = 80;
+    const began = Date.now();
+    for (let write = 1; write <= writes; write++)
+      await world.put(world.record("busy", { protocols: { tls: 5000 + write } }));
+    const seconds = (Date.now() - began) / 1000;
+    await eventually(
+      () => world.routeFiles(`n/busy.${domain}`),
+      (files) => files.every((file) => file?.includes(`:${5000 + writes}`)),
+      30_000,
+    );
+    const { Items = [] } = await world.tables.send(
+      new ScanCommand({
+        TableName: world.cloud.endpoints().tables.rollouts,
+        FilterExpression: "sk = :batch AND contains(tenantIds, :busy)",
+        ExpressionAttributeValues: { ":batch": "BATCH", ":busy": "busy" },
+      }),
+    );
+    const { paceBurst, paceMs } = rolloutLimits;
+    expect(Items.length).toBeLessThanOrEqual(paceBurst + 2 + (seconds * 1000) / paceMs);
+    const turns = await world.tables.send(
+      new ScanCommand({
+        TableName: world.cloud.endpoints().tables.rollouts,
+        FilterExpression: "sk = :turn",
+        ExpressionAttributeValues: { ":turn": "TURN" },
+      }),
+    );
+    expect(turns.Items).toEqual([]);
   });
 });
 

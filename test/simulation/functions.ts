@@ -67,7 +67,9 @@ export async function bundle(mutant?: Mutant): Promise<Code> {
   return new Map(
     outputFiles.map(({ path: file, text }) => {
       const name = path.basename(file, ".js") as FunctionName;
-      const script = new vm.Script(`(function (require, module, exports) {${text}\n})`, { filename: `${name}.js` });
+      const script = new vm.Script(`(function (require, module, exports, Date) {${text}\n})`, {
+        filename: `${name}.js`,
+      });
       return [name, { script, imports: importsOf(text) }];
     }),
   );
@@ -100,11 +102,23 @@ const clients: Record<string, [service: string, client: string] | undefined> = {
 /** The default exports of packages without an entry for require. */
 const importedOnly: Record<string, unknown> = { "@middy/core": middy };
 
+/** The clock of an instance, ahead of the others by `skewMs`. */
+function clockOf(skewMs: number): typeof Date {
+  return class extends Date {
+    constructor(...given: [] | [value: number | string | Date]) {
+      if (given.length === 0) super(Date.now() + skewMs);
+      else super(...given);
+    }
+    static override now = () => Date.now() + skewMs;
+  } as typeof Date;
+}
+
 /** A fresh instance of a function. `random` replaces the randomness of node:crypto. */
 export function instantiate(
   { script, imports }: Code extends Map<unknown, infer C> ? C : never,
   send: Send,
   random: () => number,
+  skewMs: number,
 ): Handler {
   const module = { exports: {} as { handler?: Handler } };
   const load = (id: string): unknown => {
@@ -119,8 +133,13 @@ export function instantiate(
     const [service, name] = known;
     return { ...taken, [name]: clientOf(real[name] as { prototype: object }, service, send) };
   };
-  const run = script.runInThisContext() as (require: typeof load, module: object, exports: object) => void;
-  run(load, module, module.exports);
+  const run = script.runInThisContext() as (
+    require: typeof load,
+    module: object,
+    exports: object,
+    clock: typeof Date,
+  ) => void;
+  run(load, module, module.exports, clockOf(skewMs));
   return module.exports.handler!;
 }
 

@@ -9,6 +9,9 @@ import type { Answer, Services } from "./services.ts";
 
 type Fault = Extract<Happening, { kind: "crash" | "stall" }>;
 
+/** How far the clocks of two instances may be from the true time. */
+const skewMaxMs = 5000;
+
 interface Invocation {
   fn: FunctionName;
   over: boolean;
@@ -95,10 +98,14 @@ export class SimulatedLambda {
   }
 
   #instance(fn: FunctionName): Instance {
+    const { random } = this.#schedule;
     const invocation: Instance["invocation"] = { current: undefined };
     const send = (service: string, region: string, operation: string, input: object) =>
       this.#request(invocation.current!, operation, () => this.#services.answer(service, region, operation, input));
-    return { handler: instantiate(this.#code.get(fn)!, send, this.#schedule.random.next), invocation };
+    return {
+      handler: instantiate(this.#code.get(fn)!, send, random.next, random.between(-skewMaxMs, skewMaxMs)),
+      invocation,
+    };
   }
 
   /** A call: it reaches the service some time later, takes effect, and its answer comes some time after that. */
