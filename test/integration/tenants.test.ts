@@ -164,6 +164,11 @@ describe("a refused change", () => {
     await world.settled("fickle", "Admitted");
     await world.put(world.record("fickle", { homeRegion: "mars-north-1" }));
     await world.settled("fickle", "Rejected", 2);
+    // The row is written first, and the batch's progress right after it.
+    await eventually(
+      () => traced("fickle"),
+      (steps) => steps.length >= 2,
+    );
     expect(await traced("fickle")).toEqual(["stream", "rejected"]);
     await world.put(world.record("fickle", { suspended: true }));
     await world.settled("fickle", "Suspended", 3);
