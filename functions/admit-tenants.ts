@@ -215,7 +215,7 @@ async function changedSince(facts: AdmissionFacts[], outcomes: (Outcome | "defer
   const records = await readRecords(written);
   const hashes = new Map(facts.map(({ tenantId, hash }) => [tenantId, hash]));
   const changed = written.filter((tenantId) => hashOf(records.get(tenantId)) !== hashes.get(tenantId));
-  const later = await haveTurns(changed); // a rollout will read these records after this write
+  const later = await haveTurns(changed, Date.now()); // a rollout will read these records after this write
   return new Set(changed.filter((tenantId) => !later.has(tenantId)));
 }
 

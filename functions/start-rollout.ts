@@ -1,7 +1,7 @@
 /** Receives the Tenants stream: stores the batch's tenant ids in the ledger and starts one rollout for all of them. */
 import type { DynamoDBBatchResponse } from "aws-lambda";
 import * as z from "zod";
-import { takeTurns } from "../aws/ledger/turns.ts";
+import { endTurns, takeTurns } from "../aws/ledger/turns.ts";
 import { logger } from "../aws/logger.ts";
 import { startRollouts } from "../control/rollout/start.ts";
 import { type Credit, paceOf, spend } from "../core/rollout/pace.ts";
@@ -20,6 +20,16 @@ const StreamEvent = z.object({
 /** Of the tenants that this instance saw lately. A new instance starts rollouts at once. */
 let credits: ReadonlyMap<string, Credit> = new Map();
 
+/** A turn without a rollout would keep further writes waiting. */
+async function startTurns(tenants: Map<string, string>, delivery: string, now: number): Promise<void> {
+  try {
+    await startRollouts(delivery, tenants, now, { turn: true });
+  } catch (error) {
+    await endTurns([...tenants.keys()], delivery);
+    throw error;
+  }
+}
+
 /**
  * Uses only the ids of the event: admission reads the current records. The batch's name follows from the records'
  * sequence numbers, so that a repeated delivery gives the same execution. A tenant that writes many times a second has one
@@ -36,7 +46,7 @@ export const handler = shell(StreamEvent, async ({ Records }): Promise<DynamoDBB
   const taken = await takeTurns(turns, `${name}-turn`, now);
   const of = (tenantIds: string[]) => new Map(tenantIds.map((tenantId) => [tenantId, sequences.get(tenantId)!]));
   await startRollouts(name, of(atOnce), now);
-  await startRollouts(`${name}-turn`, of(taken), now, { turn: true });
+  await startTurns(of(taken), `${name}-turn`, now);
   credits = spend(atOnce, credits, now);
   logger.info("rollout started", {
     name,

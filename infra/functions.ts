@@ -82,7 +82,7 @@ export function functions({
   return {
     startRollout: make("StartRollout", "start-rollout", {
       environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
-      permissions: [onRollouts("UpdateItem"), startRollouts],
+      permissions: [onRollouts("UpdateItem", "DeleteItem"), startRollouts],
     }),
     admitTenants: make("AdmitTenants", "admit-tenants", {
       permissions: [

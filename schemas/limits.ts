@@ -64,8 +64,8 @@ export const rolloutLimits = {
   /** Rollouts that one tenant may start at once, and the time in which it may start another: then its writes wait for it. */
   paceBurst: 3,
   paceMs: 1000,
-  /** A rollout that did not read the tenant's record by then was lost: further writes start another one. */
-  turnLostMs: 60_000,
+  /** A turn that has not ended by then was lost with its rollout, or is late: further writes start another rollout. */
+  turnLostMs: 10_000,
   /** stepflows/tenant-rollout: the whole execution, the wait for acks, the attempts to admit, and to see every edge serve. */
   workflowSeconds: 900,
   ackWaitSeconds: 30,

@@ -59,9 +59,9 @@ export async function endTurns(tenantIds: string[], delivery: string): Promise<v
   });
 }
 
-/** Those of these tenants for whom a rollout has started that has not read their records yet. */
-export async function haveTurns(tenantIds: string[]): Promise<Set<string>> {
-  const turns = await batchGet<{ pk: string }>(TableName, tenantIds.map(keys.turn));
-  const found = new Set(turns.map(({ pk }) => pk));
+/** Those of these tenants for whom a rollout has started that has not read their records yet. A lost turn is none. */
+export async function haveTurns(tenantIds: string[], now: number): Promise<Set<string>> {
+  const turns = await batchGet<{ pk: string; takenAt: number }>(TableName, tenantIds.map(keys.turn));
+  const found = new Set(turns.filter(({ takenAt }) => now - takenAt < rolloutLimits.turnLostMs).map(({ pk }) => pk));
   return new Set(tenantIds.filter((tenantId) => found.has(keys.turn(tenantId).pk)));
 }

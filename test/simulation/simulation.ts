@@ -4,29 +4,27 @@
  */
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
 import { validateRecord } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
-import type { EdgeSummary } from "../../core/edges/edge.ts";
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
-import { detailTypes, EdgeReadiness } from "../../schemas/events.ts";
 import type { Cell, Fleet } from "../../schemas/fleet.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
 import type { EdgeReport } from "../../schemas/report.ts";
-import { sha256 } from "../../schemas/signed.ts";
 import { converged } from "./convergence.ts";
 import { SimulatedEdge } from "./edges.ts";
+import type { Item } from "./expressions.ts";
 import { type Code, type FunctionName, functionNames } from "./functions.ts";
 import { SimulatedLambda } from "./lambda.ts";
-import { Breach, Readiness, summariesIn, type Watched, watchCommit, watchServed } from "./laws.ts";
+import { Breach } from "./laws.ts";
 import { type RareState, Reached } from "./reached.ts";
 import { Schedule } from "./schedule.ts";
 import { type Happening, type Script, troubleMs } from "./script.ts";
 import { account, Services, signingKey, tables } from "./services.ts";
 import { Stream } from "./stream.ts";
 import type { Tables } from "./table.ts";
+import { Watch } from "./watch.ts";
 
 const regions = ["us-west-2", "eu-west-3"];
 const home = regions[0]!;
@@ -35,8 +33,6 @@ const healMs = 30 * 60_000;
 /** More often than in a deployment, so that the simulation covers what takes hours there. */
 const auditMs = 100_000;
 const pollMs = 2000;
-/** Settings are at most 5 s old, and an invocation of publish-cell lasts at most 60 s. */
-const frozenMs = 65_000;
 
 /** The environment of every function. An instance reads it when its code is evaluated. */
 Object.assign(process.env, {
@@ -89,7 +85,6 @@ export class Simulation {
   readonly fleet: Fleet;
   readonly edges: SimulatedEdge[];
   readonly tables: Tables;
-  readonly readiness = new Readiness();
   readonly #script: Script;
   readonly #schedule: Schedule;
   readonly #services: Services;
@@ -97,11 +92,9 @@ export class Simulation {
   readonly #states: States;
   readonly #stream: Stream;
   readonly #reports: Stream;
-  /** Which version of its record each row has. */
-  readonly #rowAt = new Map<string, number>();
   readonly #reached = new Reached();
+  readonly #watch: Watch;
   #ids = 0;
-  #frozenFrom: number | undefined;
 
   constructor(script: Script, code: Code) {
     this.#script = script;
@@ -120,10 +113,17 @@ export class Simulation {
       carries: "report",
       batchMax: 12,
     });
-    this.tables.onWrite = (table, old, now) => this.#watchTable(table, old, now);
+    this.#watch = new Watch({
+      edges: this.edges,
+      ledger: (pk, sk) => this.tables.item(tables.ledger, pk, sk),
+      object: (key) => this.#services.object(home, key),
+      versions: (tenantId) => this.#stream.records.filter(({ key }) => key === tenantId).map(({ image }) => image),
+      now: () => this.#schedule.now,
+    });
+    this.tables.onWrite = (table, old, now) => this.#wrote(table, old, now);
     this.#services.onRare = (state) => this.#reached.note(state);
     this.#lambda.onFailure = (name) => this.#reached.failed(name);
-    this.#services.onEvent = (detailType, detail) => this.#watchEvent(detailType, detail);
+    this.#services.onEvent = (detailType, detail) => this.#watch.announced(detailType, detail);
     this.#states = new States({
       account,
       transitionMs: 5,
@@ -201,7 +201,7 @@ export class Simulation {
         return this.#services.throttle(happening.service, happening.calls);
       case "freeze":
         this.#services.freeze("on");
-        this.#frozenFrom = this.#schedule.now;
+        this.#watch.frozenFrom = this.#schedule.now;
         setTimeout(() => this.#unfreeze(), happening.ms);
         return;
       case "lose-work":
@@ -238,9 +238,9 @@ export class Simulation {
     const isWaiting = this.fleet.cells.some(
       ({ name }) => this.tables.partition(tables.ledger, `DIRTY#${name}`).length > 0,
     );
-    if (this.#frozenFrom !== undefined && isWaiting) this.#reached.note("a commit waits for the end of a freeze");
+    if (this.#watch.frozenFrom !== undefined && isWaiting) this.#reached.note("a commit waits for the end of a freeze");
     this.#services.freeze("off");
-    this.#frozenFrom = undefined;
+    this.#watch.frozenFrom = undefined;
   }
 
   #heal(): void {
@@ -263,72 +263,17 @@ export class Simulation {
     }
   }
 
-  #watchTable(table: string, old: Record<string, unknown> | undefined, now: Record<string, unknown> | undefined): void {
-    if (table === tables.tenants) return this.#stream.write(String((now ?? old)!.tenantId), now);
-    if (table === tables.reports) return this.#reports.write(String((now ?? old)!.id), now);
+  #wrote(table: string, old: Item | undefined, now: Item | undefined): void {
+    const item = (now ?? old)!;
+    if (table === tables.tenants) return this.#stream.write(String(item.tenantId), now);
+    if (table === tables.reports) return this.#reports.write(String(item.id), now);
     if (table === tables.rollouts) {
-      if (String((now ?? old)!.pk).startsWith("TURN#")) this.#reached.note("a tenant's writes wait for their turn");
+      if (item.sk === "TURN") this.#reached.note("a tenant's writes wait for their turn");
       return;
     }
+    if (item.sk === "COMMIT") this.#schedule.note(`commit ${String(item.pk)} ${String(item.generation)}`);
     this.#reached.wrote(old, now);
-    const { pk, sk } = (now ?? old) as { pk: string; sk: string };
-    if (sk === "COMMIT") {
-      const { commit } = (now ?? {}) as { commit?: { generation: number } };
-      this.#schedule.note(`commit ${pk} ${commit?.generation}`);
-      if (this.#frozenFrom !== undefined && this.#schedule.now - this.#frozenFrom > frozenMs)
-        throw new Breach("law 7: a commit of a frozen fleet");
-      watchCommit(old, now, this.#watched);
-    }
-    if (sk === "EDGES") for (const edge of summariesIn(now)) this.#watchEdge(edge);
-    if (sk.startsWith("WITHHELD#") && now !== undefined)
-      throw new Breach(`law 4: the gate refused ${canonicalJson(now.withheld)}`);
-    if (sk === "ROW") this.#watchRow(now?.row as TenantRow | undefined);
-    if (sk === "SLOT" || sk === "CLAIM") watchServed(this.#watched);
-  }
-
-  /** Law 11: whatever an edge says, it serves no generation that was never committed. */
-  #watchEdge(edge: EdgeSummary): void {
-    const commit = this.tables.item(tables.ledger, `CELL#${edge.cell}`, "COMMIT")?.commit as
-      | { generation: number }
-      | undefined;
-    if (edge.appliedGeneration > (commit?.generation ?? 0))
-      throw new Breach(`law 11: ${edge.edgeId} is taken to serve generation ${edge.appliedGeneration}`);
-    this.readiness.wrote(edge);
-  }
-
-  #watchEvent(detailType: string, detail: unknown): void {
-    if (detailType !== detailTypes.edgeReadiness) return;
-    const event = EdgeReadiness.parse(detail);
-    const edges = summariesIn(this.tables.item(tables.ledger, `EDGES#${event.cell}`, "EDGES"));
-    this.readiness.announced(
-      event,
-      edges.find(({ edgeId }) => edgeId === event.edgeId),
-    );
-  }
-
-  /** Law 7: however late or often a handler runs, a row never goes back to an older record. */
-  #watchRow(row: TenantRow | undefined): void {
-    if (row === undefined) throw new Breach("law 7: a row was deleted");
-    const broken = row.reasons.find((reason) => reason.includes("LawBrokenError"));
-    if (broken !== undefined) throw new Breach(`law 7: ${broken}`);
-    const versions = this.#stream.records.filter(({ key }) => key === row.tenantId);
-    const at = versions.findLastIndex(({ image }) => hashOf(image) === row.hash);
-    const before = this.#rowAt.get(row.tenantId) ?? -1;
-    if (at < before)
-      throw new Breach(
-        row.hash === absent
-          ? `law 10: the row of ${row.tenantId} is removed, and its record is not`
-          : `law 7: the row of ${row.tenantId} goes back from its record's version ${before} to ${at}`,
-      );
-    this.#rowAt.set(row.tenantId, Math.max(at, before));
-  }
-
-  get #watched(): Watched {
-    return {
-      edges: this.edges,
-      ledger: (pk, sk) => this.tables.item(tables.ledger, pk, sk),
-      object: (key) => this.#services.object(home, key),
-    };
+    this.#watch.wrote(old, now);
   }
 
   #poll(edge: SimulatedEdge): void {
@@ -336,7 +281,7 @@ export class Simulation {
     if (this.#services.isOut(edge.region) || edge.cutOffUntil > now || edge.lagUntil > now) return;
     if (!edge.pull((region, key) => this.#services.object(region, key), this.#services.keys)) return;
     try {
-      watchServed(this.#watched);
+      this.#watch.served();
     } catch (error) {
       this.#schedule.fail(error);
     }
@@ -356,6 +301,10 @@ export class Simulation {
       this.#schedule.later(random.below(20_000), () => this.#reports.redeliver(random.below(30), 5));
   }
 
+  get readiness() {
+    return this.#watch.readiness;
+  }
+
   /** The record of each existing tenant, with its validation result. */
   records() {
     const records = this.tables.all(tables.tenants);
@@ -364,8 +313,6 @@ export class Simulation {
     );
   }
 }
-
-const hashOf = (image: object | undefined) => (image === undefined ? absent : sha256(canonicalJson(image)));
 
 function machineArn(machine: string): string {
   return `arn:aws:states:${home}:${account}:stateMachine:${machine}`;

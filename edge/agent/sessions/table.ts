@@ -24,7 +24,6 @@ interface Session {
   missed: number;
 }
 
-export const ownerKey = ({ slot, tenantId }: Owner) => `${slot} ${tenantId}`;
 export const ownerOf = (key: string): Owner => {
   const [slot = "", tenantId = ""] = key.split(" ");
   return { slot: Number(slot), tenantId };
