@@ -8,7 +8,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { clientLimits, snapshotLimits } from "../schemas/limits.ts";
 import { openManifest, type PublicKeys, sha256 } from "../schemas/signed.ts";
-import { type Manifest, manifestKey, objectKey, type RouteBucket, type SignedManifest } from "../schemas/snapshot.ts";
+import { type Manifest, manifestKey, objectKey, type RouteObject, type SignedManifest } from "../schemas/snapshot.ts";
 
 const clients = new Map<string, S3Client>();
 const clientOf = (region: string) => {
@@ -49,20 +49,32 @@ export async function putObject(bucket: Bucket, hash: string, text: string): Pro
   placed.add(`${bucket.name} ${hash}`);
 }
 
-/** A cache of recently used route buckets by hash: the content of a hash never changes. */
-const seen = new Map<string, RouteBucket>();
+/** Route objects that were used last, by hash: the content of a hash never changes. */
+const seen = new Map<string, { object: RouteObject; bytes: number }>();
+let seenBytes = 0;
 
-export function rememberRoutes(hash: string, bucket: RouteBucket): void {
-  seen.delete(hash);
-  seen.set(hash, bucket);
-  const oldest = seen.keys().next().value;
-  if (seen.size > snapshotLimits.parsedBucketsMax && oldest !== undefined) seen.delete(oldest);
+export function rememberObject(hash: string, object: RouteObject, bytes: number): void {
+  forget(hash);
+  seen.set(hash, { object, bytes });
+  seenBytes += bytes;
+  for (const oldest of seen.keys()) {
+    if (seenBytes <= snapshotLimits.parsedBytesMax) return;
+    forget(oldest);
+  }
 }
 
-/** Reads a route bucket by its hash from the first of `buckets` that has it, and checks its bytes. */
-export async function getRoutes(buckets: Bucket[], hash: string): Promise<RouteBucket> {
+function forget(hash: string): void {
+  seenBytes -= seen.get(hash)?.bytes ?? 0;
+  seen.delete(hash);
+}
+
+/** Reads a route object by its hash from the first of `buckets` that has it, and checks its bytes. */
+export async function getObject(buckets: Bucket[], hash: string): Promise<RouteObject> {
   const known = seen.get(hash);
-  if (known !== undefined) return known;
+  if (known !== undefined) {
+    rememberObject(hash, known.object, known.bytes);
+    return known.object;
+  }
   let text: string | undefined;
   for (const bucket of buckets) {
     text = await getText(bucket, hash).catch(() => undefined); // a region that is down counts as one without it
@@ -70,9 +82,9 @@ export async function getRoutes(buckets: Bucket[], hash: string): Promise<RouteB
   }
   if (text === undefined)
     throw new Error(`object ${hash} is missing or damaged in all of ${buckets.map(({ name }) => name).join(", ")}`);
-  const routes = JSON.parse(text) as RouteBucket; // our own bytes: the hash is from our own commit
-  rememberRoutes(hash, routes);
-  return routes;
+  const object = JSON.parse(text) as RouteObject; // our own bytes: the hash is from our own commit
+  rememberObject(hash, object, text.length);
+  return object;
 }
 
 /** An object's bytes as text; undefined if it is missing or does not match its hash. */

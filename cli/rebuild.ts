@@ -1,10 +1,12 @@
 /** `landfall rebuild`: rebuilds a ledger from the snapshots when it is behind them. */
 import { setTimeout as sleep } from "node:timers/promises";
 import pc from "picocolors";
+import { inParallel } from "../aws/parallel.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { planRebuild, type Rebuild } from "../core/publishing/rebuild.ts";
+import { renderBucket } from "../core/publishing/render.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
-import { type Manifest, type Route, RouteBucket } from "../schemas/snapshot.ts";
+import { type Manifest, type Route, RouteObject } from "../schemas/snapshot.ts";
 import { UsageError } from "./connect.ts";
 
 /** An admission that began before the halt may still write: the rebuild is repeated once after this time. */
@@ -43,7 +45,8 @@ export async function rebuild(apply: boolean): Promise<void> {
 interface Behind {
   cell: Cell;
   manifest: Manifest;
-  texts: string[];
+  /** Bytes of each bucket, and every route. */
+  sizes: number[];
   routes: Route[];
   taken: { raw: number; tls: number };
 }
@@ -51,6 +54,7 @@ interface Behind {
 async function behindIn(cell: Cell, fleet: Fleet): Promise<Behind[]> {
   const { readCell } = await import("../aws/ledger/cells.ts");
   const { getText } = await import("../aws/snapshots.ts");
+  const { readRoutesBelow } = await import("../control/publishing/trees.ts");
   const newest = await newestManifest(cell, fleet);
   const { commit, counters, halt } = await readCell(cell.name);
   const at = `the ledger is at generation ${commit?.generation ?? 0}, the snapshots at ${newest?.manifest.generation ?? 0}`;
@@ -63,15 +67,15 @@ async function behindIn(cell: Cell, fleet: Fleet): Promise<Behind[]> {
     console.log("  the ledger is not behind: nothing to do");
     return [];
   }
-  const texts = await Promise.all(
-    manifest.routes.map(async (hash) => {
-      const text = await getText(bucket, hash);
-      if (text === undefined) throw new UsageError(`${bucket.name} lacks ${hash}, which its manifest names`);
-      return text;
-    }),
-  );
-  const routes = texts.flatMap((text) => RouteBucket.parse(JSON.parse(text)).routes);
-  return [{ cell, manifest, texts, routes, taken: { raw: counters.raw.taken, tls: counters.tls.taken } }];
+  const read = async (hash: string) => {
+    const text = await getText(bucket, hash);
+    if (text === undefined) throw new UsageError(`${bucket.name} lacks ${hash}, which its manifest names`);
+    return RouteObject.parse(JSON.parse(text));
+  };
+  const routes = await inParallel(manifest.routes, (hash) => readRoutesBelow(read, hash));
+  const sizes = routes.map((list) => renderBucket(list).bytes);
+  const taken = { raw: counters.raw.taken, tls: counters.tls.taken };
+  return [{ cell, manifest, sizes, routes: routes.flat(), taken }];
 }
 
 async function readLedger() {
@@ -107,14 +111,13 @@ const say = ({ rows, claims, slots, unknown }: Rebuild, { cell, routes }: Behind
 
 async function write(found: Behind, behind: Behind[], fleet: Fleet): Promise<void> {
   const { writeRebuild } = await import("../aws/ledger/rebuild.ts");
-  const { cell, manifest, texts, routes } = found;
+  const { cell, manifest, sizes, routes } = found;
   const { rows, claims } = await readLedger();
   const plan = planOf(found, behind, fleet, rows);
   say(plan, found);
   const planned = new Set(plan.claims.map(({ claim }) => claim));
   const others = claims.filter((claim) => claim.cell === cell.name && !planned.has(claim.claim));
   const { generation, incarnation, routes: hashes, structure } = manifest;
-  const sizes = texts.map((text) => Buffer.byteLength(text));
   const now = Date.now();
   const commit = { generation, incarnation, routes: hashes, structure, sizes, committedAt: now };
   await writeRebuild(cell, plan, routes, commit, others, now);

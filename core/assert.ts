@@ -107,17 +107,26 @@ const routesOf = (routes: Route[], tenantId: string) =>
 const isSame = (a: Route[], b: Route[]) => canonicalJson(a) === canonicalJson(b);
 
 /** A publication, right before its objects are put and it is committed over `live`. */
-export function assertPublishPlan({ objects, withheld, commit }: PublishPlan, live: Commit | undefined): void {
+export function assertPublishPlan({ buckets, withheld, commit }: PublishPlan, live: Commit | undefined): void {
   const { generation, incarnation, routes } = commit;
   if (live !== undefined && commit !== live) {
     holds(3, generation === live.generation + 1, () => `generation ${generation} follows ${live.generation}`);
     holds(3, incarnation === live.incarnation, () => `incarnation ${incarnation} follows ${live.incarnation}`);
   }
   holds(4, routes.length === snapshotLimits.bucketCount, () => `the commit names ${routes.length} buckets`);
-  const put = new Map(objects.map(({ bucket, hash }) => [bucket, hash]));
+  const put = new Map(
+    buckets.map(({ bucket, hash, objects, held }) => [
+      bucket,
+      objects.some((object) => object.hash === hash) || held.includes(hash) ? hash : undefined,
+    ]),
+  );
   for (const [bucket, hash] of routes.entries())
-    holds(4, hash === (put.get(bucket) ?? live?.routes[bucket]), () => `bucket ${bucket} changes without an object`);
-  for (const { bucket, routes: list, before } of objects) {
+    holds(
+      4,
+      hash === (put.has(bucket) ? put.get(bucket) : live?.routes[bucket]),
+      () => `bucket ${bucket} changes without an object`,
+    );
+  for (const { bucket, routes: list, before } of buckets) {
     for (const { tenantId } of withheld.find((refused) => refused.bucket === bucket)?.tenants ?? [])
       holds(
         4,

@@ -8,9 +8,9 @@ import { readStatuses } from "../aws/ledger/status.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
-import { getRoutes } from "../aws/snapshots.ts";
 import { readRecords, scanTenantIds } from "../aws/tenants.ts";
 import { homeFirst } from "../control/publishing/regions.ts";
+import { readFrom, readRoutesBelow } from "../control/publishing/trees.ts";
 import { startRollouts } from "../control/rollout/start.ts";
 import { absent, type TenantRow } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
@@ -165,10 +165,10 @@ async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, st
     if (commit === undefined) continue;
     for (const bucket of everyBucket) {
       const { routes } = await readRoutes(name, bucket);
-      const hash = sha256(renderBucket(routes));
+      const { hash } = renderBucket(routes);
       if (hash === commit.routes[bucket]) continue;
-      const live = await getRoutes(buckets, commit.routes[bucket]!);
-      for (const tenantId of routeDifferences(live.routes, routes)) found.set(tenantId, `routes ${hash.slice(0, 12)}`);
+      const live = await readRoutesBelow(readFrom(buckets), commit.routes[bucket]!);
+      for (const tenantId of routeDifferences(live, routes)) found.set(tenantId, `routes ${hash.slice(0, 12)}`);
     }
   }
   return found;

@@ -21,8 +21,9 @@ import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { publicKeys } from "../aws/signing.ts";
-import { getManifest, getRoutes } from "../aws/snapshots.ts";
+import { getManifest } from "../aws/snapshots.ts";
 import { bucketsOf, homeFirst } from "../control/publishing/regions.ts";
+import { readFrom, readTree } from "../control/publishing/trees.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
 import { assertFree } from "../core/assert.ts";
 import { weigh } from "../core/audit/findings.ts";
@@ -37,7 +38,7 @@ import {
   unpack,
 } from "../core/audit/slot-account.ts";
 import { isConclusive, mayFree } from "../core/audit/tombstones.ts";
-import { bucketOf } from "../core/routes/buckets.ts";
+import { bucketOf, digitsOf } from "../core/routes/buckets.ts";
 import { kindOfSlot, type SlotKind, slotKinds } from "../core/slots/numbering.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { auditLimits, rolloutLimits } from "../schemas/limits.ts";
@@ -165,10 +166,11 @@ async function markIn(cell: Cell, fleet: Fleet, fresh: FoundTombstone[], holder:
   const lease = await takeLease(`publish#${cell.name}`, holder, 0, Date.now());
   const { commit } = await readCell(cell.name);
   if (commit === undefined) return;
-  const buckets = homeFirst(fleet);
+  const read = readFrom(homeFirst(fleet));
   for (const tombstone of fresh) {
-    const { routes } = await getRoutes(buckets, commit.routes[bucketOf(tombstone.tenantId)]!);
-    const isLive = routes.filter(({ tenantId }) => tenantId === tombstone.tenantId).some(has(tombstone));
+    const { tenantId: owner } = tombstone;
+    const { routes } = await readTree(read, commit.routes[bucketOf(owner)]!, [digitsOf(owner)]);
+    const isLive = routes.filter(({ tenantId }) => tenantId === owner).some(has(tombstone));
     if (!isLive && isConclusive(tombstone, commit.generation, lease !== undefined))
       await markTombstone(tombstone, "absentFrom", commit.generation);
     else if (tombstone.seenAt === undefined) await markTombstone(tombstone, "seenAt", commit.generation);

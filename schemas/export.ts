@@ -7,7 +7,7 @@ import { controlEvents, EdgeHealth } from "./events.ts";
 import { Fleet } from "./fleet.ts";
 import * as limits from "./limits.ts";
 import { EdgeReport } from "./report.ts";
-import { Manifest, RouteBucket, SignedManifest } from "./snapshot.ts";
+import { Manifest, RouteObject, SignedManifest } from "./snapshot.ts";
 import { TenantRecord } from "./tenant.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
@@ -91,7 +91,7 @@ export function exported(): Map<string, string> {
     ["schemas/json/fleet.schema.json", schemaOf(Fleet, "Landfall fleet")],
     ["schemas/json/signed-manifest.schema.json", schemaOf(SignedManifest, "Landfall signed manifest")],
     ["schemas/json/manifest.schema.json", schemaOf(Manifest, "Landfall manifest")],
-    ["schemas/json/route-bucket.schema.json", schemaOf(RouteBucket, "Landfall route bucket")],
+    ["schemas/json/route-object.schema.json", schemaOf(RouteObject, "Landfall route object")],
     ["schemas/json/edge-report.schema.json", schemaOf(EdgeReport, "Edge Report")],
     ["schemas/json/events/edge-health.schema.json", schemaOf(EdgeHealth, "Edge Health")],
   ]);

@@ -37,19 +37,24 @@ export const slotLimits = {
 
 /** Route buckets and manifests. */
 export const snapshotLimits = {
-  /** Route buckets of a cell: a change moves one 64th of the routes. */
+  /** Route buckets of a cell: the manifest names each, and the ledger spreads its routes over as many partitions. */
   bucketCount: 64,
-  /** Routes and bytes of one bucket. More is a fault of the generator, not a snapshot. */
-  bucketRoutesMax: 10_000,
+  /** Bytes of the routes in one object: a change moves one such object. A larger bucket is divided by its tenants' digits. */
+  leafBytesMax: 64 * 1024,
+  /** Digits of a tenant, each of 4 bits: the deepest leaf holds what is left, whatever its size. */
+  digits: 6,
+  /** Bytes of one bucket. More is a fault of the generator, not a snapshot. */
   bucketBytesMax: 4 * 1024 * 1024,
   /** Bytes of a bucket that admission leaves free: concurrent batches do not see each other's routes. */
   bucketHeadroomBytes: 512 * 1024,
   /** Sizes that an edge accepts: an object of twice a bucket, and a manifest with overrides for every edge. */
   objectBytesMax: 8 * 1024 * 1024,
   manifestBytesMax: 256 * 1024,
-  /** Objects that one process remembers to have put, and buckets that it keeps parsed. */
+  /** Objects that one process remembers to have put, and bytes of objects that it keeps parsed: they take five times that. */
   placedObjectsMax: 10_000,
-  parsedBucketsMax: 256,
+  parsedBytesMax: 32 * 1024 * 1024,
+  /** Objects that an edge reads side by side. */
+  objectReadsMax: 16,
 } as const;
 
 /** A batch of changed records on its way through tenant-rollout. */
@@ -155,6 +160,8 @@ export const auditLimits = {
   /** An object stays this long after it was last referenced, and references are noted this often. */
   objectKeepMs: 7 * 24 * 3600 * 1000,
   referenceEveryMs: 3600 * 1000,
+  /** Hashes of one note. AWS: an item holds 400 KB. */
+  hashesPerNote: 4000,
   /** How long a note of references is kept: longer than objects. */
   referenceKeepSeconds: 8 * 24 * 3600,
 } as const;

@@ -1,4 +1,4 @@
-/** What edges pull: the signed manifest, the routes in 64 bucket objects, and the structure. */
+/** What edges pull: the signed manifest, the routes in 64 buckets, each a tree of objects, and the structure. */
 import * as z from "zod";
 import { snapshotLimits } from "./limits.ts";
 import { Port, Region } from "./tenant.ts";
@@ -20,8 +20,23 @@ export const Route = z.strictObject({
 });
 export type Route = z.infer<typeof Route>;
 
-export const RouteBucket = z.strictObject({ routes: z.array(Route) });
-export type RouteBucket = z.infer<typeof RouteBucket>;
+/** All routes of a bucket, or of one part of it. */
+export const RouteLeaf = z.strictObject({ routes: z.array(Route) });
+
+/** A part of a bucket: the object that holds it, and the bytes of all its routes. */
+export const RoutePart = z.strictObject({
+  kind: z.enum(["leaf", "branch"]),
+  hash: Sha256,
+  bytes: z.number().int().min(0),
+});
+export type RoutePart = z.infer<typeof RoutePart>;
+
+/** A bucket, or a part of one, that is too large for one leaf: its parts by the next digit of their tenants. */
+export const RouteBranch = z.strictObject({ parts: z.record(z.string().regex(/^[0-9a-f]$/), RoutePart) });
+export type RouteBranch = z.infer<typeof RouteBranch>;
+
+export const RouteObject = z.union([RouteLeaf, RouteBranch]);
+export type RouteObject = z.infer<typeof RouteObject>;
 
 /**
  * nginx.conf, router and agent settings, which change only by a staged rollout. An agent ignores fields that it does
@@ -57,7 +72,7 @@ export const Manifest = z.strictObject({
   /** Identity of the ledger that made it. A ledger restored from a backup must not reuse generations. */
   incarnation: z.string(),
   keyIds: z.array(z.string()).min(1),
-  /** SHA-256 of each route bucket, in bucket order. */
+  /** SHA-256 of each bucket's first object, in bucket order. */
   routes: z.array(Sha256).length(snapshotLimits.bucketCount),
   structure: z.strictObject({ default: Sha256, overrides: z.record(z.string(), Sha256) }),
 });

@@ -69,11 +69,15 @@ export async function forgetTenant({ tenantId, version }: TenantRow): Promise<bo
   }
 }
 
-/** The notes of referenced hashes from the last eight days. */
+/** The notes of referenced hashes from the last eight days: one or several items for each time. */
 export const readReferences = () => queryAll<References>(keys.references);
-export async function saveReferences(note: References): Promise<void> {
-  const expires = Math.floor(note.at / 1000) + auditLimits.referenceKeepSeconds;
-  await documents.send(new PutCommand({ TableName, Item: { ...keys.reference(note.at), ...note, expires } }));
+export async function saveReferences({ at, hashes }: References): Promise<void> {
+  const expires = Math.floor(at / 1000) + auditLimits.referenceKeepSeconds;
+  const { hashesPerNote } = auditLimits;
+  for (let from = 0; from < hashes.length; from += hashesPerNote) {
+    const note = { at, hashes: hashes.slice(from, from + hashesPerNote), expires };
+    await documents.send(new PutCommand({ TableName, Item: { ...keys.reference(at, from), ...note } }));
+  }
 }
 
 /** The tombstone of a slot or a claim, with its key. */

@@ -33,7 +33,7 @@ export const keys = {
   structure: (cell: string) => ({ pk: `CELL#${cell}`, sk: "STRUCTURE" }),
   /** Notes of the referenced hashes. */
   references: "REFERENCES",
-  reference: (at: number) => ({ pk: "REFERENCES", sk: String(at) }),
+  reference: (at: number, from: number) => ({ pk: "REFERENCES", sk: `${at}#${from}` }),
   /** The last version of a setting that was announced as invalid. */
   setting: (name: string) => ({ pk: "SETTINGS", sk: name }),
   /** Differences of one kind that the last audit found. */

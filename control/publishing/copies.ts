@@ -2,11 +2,11 @@
 import { type CopyFailure, clearCopyFailure, halt, noteCopyFailure } from "../../aws/ledger/cells.ts";
 import { readCommit } from "../../aws/ledger/commits.ts";
 import { logger } from "../../aws/logger.ts";
+import { inParallel } from "../../aws/parallel.ts";
 import { publicKeys, signingKeyId, signManifest } from "../../aws/signing.ts";
 import {
   type Bucket,
   getManifest,
-  getRoutes,
   isPlaced,
   putManifest,
   putObject,
@@ -14,9 +14,10 @@ import {
 } from "../../aws/snapshots.ts";
 import { LedgerBehindError } from "../../core/errors.ts";
 import { type Commit, manifestOf, manifestStep } from "../../core/publishing/commit.ts";
-import { renderBucket, renderManifest } from "../../core/publishing/render.ts";
+import { renderManifest, renderObject } from "../../core/publishing/render.ts";
 import { publishLimits } from "../../schemas/limits.ts";
 import type { Publisher } from "./publisher.ts";
+import { type ReadObject, readFrom, readNamesBelow } from "./trees.ts";
 
 /** Copies to each region independently. A failing region is noted for the status. */
 export async function copyToRegions(
@@ -70,6 +71,18 @@ async function copyToRegion(publisher: Publisher, bucket: Bucket, commit: Commit
   throw new Error(`the manifest in ${bucket.name} was replaced by another writer twice in a row`);
 }
 
+/** The objects of changed buckets that this process has not put, and that the region's manifest does not name. */
+async function missingIn(bucket: Bucket, there: string[], wanted: string[], read: ReadObject): Promise<string[]> {
+  const changed = wanted.flatMap((hash, index) => (hash === there[index] ? [] : [{ hash, old: there[index] }]));
+  const missing = await inParallel(changed, async ({ hash, old }) => {
+    const names = (await readNamesBelow(read, hash)).filter((name) => !isPlaced(bucket, name));
+    if (names.length === 0 || old === undefined) return names;
+    const held = await readNamesBelow(read, old).catch(() => [old]); // it may be gone: then all are put again
+    return names.filter((name) => !held.includes(name));
+  });
+  return [...new Set(missing.flat())];
+}
+
 /** @returns false when another writer replaced `there` meanwhile */
 async function writeManifest(
   publisher: Publisher,
@@ -85,9 +98,9 @@ async function writeManifest(
       `${bucket.name} has generation ${there?.manifest?.generation} of cell ${cell}, the ledger only ${commit.generation}: was it restored from a backup?`,
     );
   stored.delete(bucket);
-  const missing = commit.routes.filter((hash) => !isPlaced(bucket, hash) && !there?.manifest?.routes.includes(hash));
-  for (const hash of new Set(missing))
-    await putObject(bucket, hash, renderBucket((await getRoutes([home, ...buckets], hash)).routes));
+  const read = readFrom([home, ...buckets]);
+  const missing = await missingIn(bucket, there?.manifest?.routes ?? [], commit.routes, read);
+  await inParallel(missing, async (hash) => putObject(bucket, hash, renderObject(await read(hash))));
   const manifest = manifestOf(cell, commit, [signingKeyId]);
   const signing = signed.get(commit.generation) ?? signManifest(renderManifest(manifest));
   signed.set(commit.generation, signing);

@@ -3,8 +3,9 @@ import { randomUUID } from "node:crypto";
 import { type CellState, halt, readCell, saveWithheld } from "../../aws/ledger/cells.ts";
 import { commitGeneration, readRoutes, readRoutesOf } from "../../aws/ledger/commits.ts";
 import type { DirtyBatch } from "../../aws/ledger/dirty-set.ts";
+import { inParallel } from "../../aws/parallel.ts";
 import { publicKeys } from "../../aws/signing.ts";
-import { getManifest, getRoutes, putObject, rememberRoutes } from "../../aws/snapshots.ts";
+import { getManifest, putObject, rememberObject } from "../../aws/snapshots.ts";
 import { assertPublishPlan } from "../../core/assert.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import { LedgerBehindError } from "../../core/errors.ts";
@@ -25,9 +26,10 @@ import {
   type Withheld,
 } from "../../core/publishing/plan.ts";
 import { structureOf } from "../../core/publishing/structure.ts";
-import { bucketOf } from "../../core/routes/buckets.ts";
+import { bucketOf, digitsOf } from "../../core/routes/buckets.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { isFailing, type Publisher, place } from "./publisher.ts";
+import { readFrom, readTree } from "./trees.ts";
 
 /**
  * Reads the cell, unless the ledger is behind a manifest: the generations of a ledger that was restored from a backup
@@ -56,7 +58,7 @@ export async function readCellUnlessBehind(publisher: Publisher): Promise<CellSt
   return state;
 }
 
-/** The buckets of changed tenants: their live routes, and their current routes in the ledger. */
+/** The buckets of changed tenants: what is live around them, and what the ledger has now. */
 export async function readPublishFacts(
   { cell, settings, buckets, home }: Publisher,
   { structure }: CellState,
@@ -66,10 +68,17 @@ export async function readPublishFacts(
   const changed = Map.groupBy(tenants, ({ tenantId }) => bucketOf(tenantId));
   const read = bucketsToRender([...changed.keys()], live).map(async (bucket): Promise<BucketFacts> => {
     const tenants = changed.get(bucket) ?? [];
-    if (live === undefined) return { bucket, changed: tenants, before: [], now: await readRoutes(cell, bucket) };
-    const { routes: before } = await getRoutes([home, ...buckets], live.routes[bucket]!);
-    const ledger: LedgerRoutes = await readRoutesOf(cell, bucket, slotsToRead(before, tenants));
-    return { bucket, changed: tenants, before, now: withChanges(before, tenants, ledger) };
+    if (live === undefined)
+      return {
+        bucket,
+        changed: tenants,
+        live: { routes: [], unread: [], hashes: [] },
+        now: await readRoutes(cell, bucket),
+      };
+    const digits = tenants.map(({ tenantId }) => digitsOf(tenantId));
+    const tree = await readTree(readFrom([home, ...buckets]), live.routes[bucket]!, digits);
+    const ledger: LedgerRoutes = await readRoutesOf(cell, bucket, slotsToRead(tree.routes, tenants));
+    return { bucket, changed: tenants, live: tree, now: withChanges(tree.routes, tenants, ledger) };
   });
   return {
     live,
@@ -127,13 +136,12 @@ export async function carryOut(
   for (const withheld of after)
     if (noted.get(withheld.bucket) !== canonicalJson(withheld))
       await saveWithheld(cell, withheld.bucket, withheld, lease);
-  await Promise.all(
-    plan.objects.map(async ({ hash, text, routes }) => {
-      await putObject(home, hash, text);
-      for (const target of buckets) if (target !== home) place(publisher, target, hash, text);
-      rememberRoutes(hash, { routes });
-    }),
-  );
+  const objects = plan.buckets.flatMap((bucket) => bucket.objects);
+  await inParallel(objects, async ({ hash, text, object }) => {
+    await putObject(home, hash, text);
+    for (const target of buckets) if (target !== home) place(publisher, target, hash, text);
+    rememberObject(hash, object, text.length);
+  });
   const outcome = await commitGeneration(cell, live, plan.commit, batches, lease);
   if (outcome !== "committed") return outcome;
   const kept = new Set(after.map(({ bucket }) => bucket));

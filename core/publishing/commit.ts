@@ -5,7 +5,7 @@ import type { Manifest } from "../../schemas/snapshot.ts";
 export interface Commit {
   generation: number;
   incarnation: string;
-  /** SHA-256 of each route bucket, in bucket order. */
+  /** SHA-256 of each bucket's first object, in bucket order. */
   routes: string[];
   structure: Manifest["structure"];
   /** Bytes of each bucket: admission reads from it how much room is left. */

@@ -1,4 +1,3 @@
-import { snapshotLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
 
@@ -9,7 +8,7 @@ export interface RemovedRoute {
   generation: number;
 }
 
-/** What the gate refuses: changes of single tenants, or the bucket as a whole. */
+/** What the gate refuses: changes of single tenants, or all changes of the bucket. */
 export interface Refusals {
   tenants: { tenantId: string; reason: string }[];
   bucket: string[];
@@ -27,8 +26,6 @@ export function gateRoutes(live: Route[], next: Route[], removed: RemovedRoute[]
   const bucket: string[] = [];
   const refuse = (tenantId: string, reason: string) => tenants.push({ tenantId, reason });
   if (after.size !== next.length) bucket.push("two routes share a slot");
-  if (next.length > snapshotLimits.bucketRoutesMax)
-    bucket.push(`${next.length} routes in one bucket, at most ${snapshotLimits.bucketRoutesMax} are allowed`);
   for (const route of next) {
     const { slot, tenantId, generation } = route;
     const old = before.get(slot);

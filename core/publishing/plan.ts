@@ -1,18 +1,26 @@
 /** What one publication does, as a value: it is computed, asserted, and then carried out by `control/publishing`. */
 import { publishLimits, snapshotLimits } from "../../schemas/limits.ts";
-import { sha256 } from "../../schemas/signed.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
 import type { ChangedTenant, LedgerRoutes } from "./changes.ts";
 import type { Commit } from "./commit.ts";
 import { gateRoutes } from "./gate.ts";
-import { type RouteText, renderBucket } from "./render.ts";
+import { type RenderedBucket, type RenderedObject, type RouteText, renderBucket, type UnreadPart } from "./render.ts";
+
+/** What was read of a bucket's live tree: the leaves of tenants that changed, and those that may become one leaf with them. */
+export interface ReadTree {
+  routes: Route[];
+  unread: UnreadPart[];
+  /** The objects that were read. */
+  hashes: string[];
+}
 
 export interface BucketFacts {
   bucket: number;
   /** The tenants whose changes are in `now`. */
   changed: ChangedTenant[];
-  before: Route[];
+  live: ReadTree;
+  /** The routes that belong where `live.routes` are. */
   now: LedgerRoutes;
 }
 
@@ -27,7 +35,7 @@ export interface Withheld {
 export interface PublishFacts {
   /** The live commit; undefined when the cell was never published. */
   live: Commit | undefined;
-  /** Each bucket with changes: the routes that are live, and those that it has now. */
+  /** Each bucket with changes: what is live, and what it has now. */
   buckets: BucketFacts[];
   /** The structure that edges are to have. */
   structure: Commit["structure"];
@@ -37,9 +45,21 @@ export interface PublishFacts {
   now: number;
 }
 
+export interface ChangedBucket {
+  bucket: number;
+  /** The bucket's first object. */
+  hash: string;
+  /** Objects to put before the commit, and objects of the live tree. */
+  objects: RenderedObject[];
+  held: string[];
+  /** The routes that were read, and what they are from now on. */
+  before: Route[];
+  routes: Route[];
+}
+
 export interface PublishPlan {
-  /** Objects to put before the commit, in bucket order: their routes, and those that are live. */
-  objects: { bucket: number; hash: string; text: string; routes: Route[]; before: Route[] }[];
+  /** Buckets that change, in order. */
+  buckets: ChangedBucket[];
   /** What the gate refused, in bucket order. The routes of these tenants stay as they are in `live`. */
   withheld: Withheld[];
   /** The commit to write; `live` itself when nothing changed. */
@@ -48,21 +68,23 @@ export interface PublishPlan {
 
 export function planPublish(facts: PublishFacts, textOf: RouteText = canonicalJson): PublishPlan {
   const { live, structure, incarnation, now } = facts;
-  const objects: PublishPlan["objects"] = [];
+  const buckets: PublishPlan["buckets"] = [];
   const withheld: Withheld[] = [];
   const routes = live?.routes.slice() ?? [];
   const sizes = live?.sizes.slice() ?? [];
   for (const one of facts.buckets.toSorted((a, b) => a.bucket - b.bucket)) {
     const { bucket } = one;
-    const { passed, text, refused } = passing(one, textOf);
+    const { passed, rendered, refused } = passing(one, textOf);
     if (refused !== undefined) withheld.push({ bucket, ...refused });
-    const hash = sha256(text);
+    const { hash, bytes } = rendered;
     if (hash === routes[bucket]) continue;
-    objects.push({ bucket, hash, text, routes: passed, before: one.before });
+    const { routes: before, hashes: held } = one.live;
+    const objects = rendered.objects.filter((object) => !held.includes(object.hash));
+    buckets.push({ bucket, hash, objects, held, before, routes: passed });
     routes[bucket] = hash;
-    sizes[bucket] = Buffer.byteLength(text);
+    sizes[bucket] = bytes;
   }
-  const unchanged = live !== undefined && objects.length === 0 && sameStructure(structure, live.structure);
+  const unchanged = live !== undefined && buckets.length === 0 && sameStructure(structure, live.structure);
   const commit = unchanged
     ? live
     : {
@@ -73,17 +95,18 @@ export function planPublish(facts: PublishFacts, textOf: RouteText = canonicalJs
         sizes,
         committedAt: now,
       };
-  return { objects, withheld, commit };
+  return { buckets, withheld, commit };
 }
 
 interface Passing {
   passed: Route[];
-  text: string;
+  rendered: RenderedBucket;
   refused: Omit<Withheld, "bucket"> | undefined;
 }
 
 /** The routes of a bucket that may be published: those of refused tenants stay as they were. */
-function passing({ changed, before, now }: BucketFacts, textOf: RouteText): Passing {
+function passing({ changed, live, now }: BucketFacts, textOf: RouteText): Passing {
+  const before = live.routes;
   const reasons = new Map<string, string>();
   for (;;) {
     const { size } = reasons;
@@ -91,21 +114,22 @@ function passing({ changed, before, now }: BucketFacts, textOf: RouteText): Pass
     const refusals = gateRoutes(before, passed, now.removed);
     for (const { tenantId, reason } of refusals.tenants) reasons.set(tenantId, reasons.get(tenantId) ?? reason);
     if (reasons.size > size) continue; // what stays for their sake must pass the gate, too
-    const text = renderBucket(passed, textOf);
-    const faults = [...refusals.bucket, ...sizeFaults(text)];
-    if (faults.length > 0) return nothing(before, changed, faults, textOf);
-    if (reasons.size === 0) return { passed, text, refused: undefined };
+    const rendered = renderBucket(passed, live.unread, textOf);
+    const faults = [...refusals.bucket, ...sizeFaults(rendered)];
+    if (faults.length > 0) return nothing(live, changed, faults, textOf);
+    if (reasons.size === 0) return { passed, rendered, refused: undefined };
     const tenants = [...reasons.keys()]
       .sort()
       .map((tenantId) => ({ ...markOf(tenantId, changed), reason: reasons.get(tenantId)! }));
-    return { passed, text, refused: { tenants, reasons: [...reasons.values()].sort() } };
+    return { passed, rendered, refused: { tenants, reasons: [...reasons.values()].sort() } };
   }
 }
 
 /** The bucket stays as it is, and every change of it waits. */
-function nothing(before: Route[], changed: ChangedTenant[], reasons: string[], textOf: RouteText): Passing {
+function nothing(live: ReadTree, changed: ChangedTenant[], reasons: string[], textOf: RouteText): Passing {
   const tenants = changed.map((mark) => ({ ...mark, reason: reasons.join("; ") }));
-  return { passed: before, text: renderBucket(before, textOf), refused: { tenants, reasons } };
+  const rendered = renderBucket(live.routes, live.unread, textOf);
+  return { passed: live.routes, rendered, refused: { tenants, reasons } };
 }
 
 /** What the ledger keeps of a refusal, so that its item stays small. */
@@ -130,8 +154,7 @@ const markOf = (tenantId: string, changed: ChangedTenant[]): ChangedTenant => ({
   slots: changed.filter((mark) => mark.tenantId === tenantId).flatMap(({ slots }) => slots),
 });
 
-function sizeFaults(text: string): string[] {
-  const bytes = Buffer.byteLength(text);
+function sizeFaults({ bytes }: RenderedBucket): string[] {
   const most = snapshotLimits.bucketBytesMax;
   return bytes > most ? [`${bytes} bytes in one bucket, at most ${most} are allowed`] : [];
 }

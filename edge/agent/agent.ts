@@ -11,13 +11,14 @@ import { lookFrom } from "./backends/connect.ts";
 import { clock } from "./clock.ts";
 import { Nginx } from "./nginx/nginx.ts";
 import { Structures } from "./nginx/structures.ts";
-import { LooseBucket, RoutesDir } from "./routes/routes-dir.ts";
+import { LooseLeaf, RoutesDir } from "./routes/routes-dir.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import { type Live, type Ports, Sockets } from "./sessions/sockets.ts";
 import type { EdgeSettings, Identity } from "./settings.ts";
 import { EdgeCloud } from "./snapshot/aws.ts";
 import { SnapshotSource } from "./snapshot/source.ts";
 import { Store } from "./snapshot/store.ts";
+import { forEach, type Leaves, leavesOf, leavesToApply, namesOnDisk, readTrees, type Trees } from "./snapshot/trees.ts";
 import { verifyManifest } from "./snapshot/verify.ts";
 
 const { reportEveryMs, closingTenantsMax } = edgeLimits;
@@ -47,6 +48,9 @@ export class Agent {
   readonly backends: Backends;
   readonly sessions: Sessions;
   #applied: Manifest | undefined;
+  /** The trees of the applied manifest's buckets, and their leaves. */
+  #trees: Trees = new Map();
+  #leaves: Leaves = new Map();
   /** The structure for which all routes on disk were rendered. */
   #renderedFor: string | undefined;
   #bootedAt = 0;
@@ -191,26 +195,39 @@ export class Agent {
       return found;
     };
     const wanted = manifest.structure.overrides[this.#identity.edgeId] ?? manifest.structure.default;
+    const applied = this.#applied;
     this.#store.keepOnly(
-      new Set([...namesIn(manifest), ...(this.#applied === undefined ? [] : namesIn(this.#applied))]),
+      new Set([...this.#namesIn(manifest), ...(applied === undefined ? [] : this.#namesIn(applied))]),
     );
     const fault = await this.#structures.moveTo(wanted, object);
     const { hash: structure, context } = this.#structures.current!;
     const everything = structure !== this.#renderedFor; // its regions and ranges affect every route
-    const changed = manifest.routes.flatMap((hash, bucket) =>
-      !everything && hash === this.#applied?.routes[bucket] ? [] : [{ bucket, hash }],
-    );
-    const buckets = new Map<number, LooseBucket>();
-    for (const { bucket, hash } of changed) buckets.set(bucket, LooseBucket.parse(JSON.parse(await object(hash))));
+    const trees = await readTrees(manifest.routes, this.#trees, object);
+    const all = leavesOf(manifest.routes, trees);
+    const { changed, gone } = leavesToApply(this.#leaves, all, everything);
+    const leaves = new Map<string, LooseLeaf>(gone.map((leaf) => [leaf, { routes: [] }]));
+    await forEach(changed, async ({ leaf, hash }) => {
+      leaves.set(leaf, LooseLeaf.parse(JSON.parse(await object(hash))));
+    });
     // Saved before it is served and acknowledged: a restart must serve what was acknowledged.
     this.#store.saveManifest(text, structure);
-    await this.routes.apply(buckets, context);
+    await this.routes.apply(leaves, context);
     this.#renderedFor = structure;
     this.backends.watch(this.routes.backends, clock());
     this.#applied = manifest;
+    this.#trees = trees;
+    this.#leaves = all;
     this.#appliedAt = clock();
-    this.#log.info({ generation: manifest.generation, buckets: changed.length }, "applied");
+    this.#log.info({ generation: manifest.generation, leaves: changed.length }, "applied");
     if (fault !== undefined) throw new StructureError(fault, manifest.generation);
+  }
+
+  /** The objects that a manifest names. Of buckets that are not applied yet, only what is on disk is known. */
+  #namesIn({ routes, structure }: Manifest): string[] {
+    const below = routes.map(
+      (first) => this.#trees.get(first)?.names ?? namesOnDisk(first, (hash) => this.#store.object(hash)),
+    );
+    return [...below.flat(), structure.default, ...Object.values(structure.overrides)];
   }
 
   #readSessions(): void {
@@ -270,13 +287,6 @@ export class Agent {
     this.#reported = { at: now, told: at, changedAt, news, text };
   }
 }
-
-/** The objects that a manifest names. */
-const namesIn = ({ routes, structure }: Manifest) => [
-  ...routes,
-  structure.default,
-  ...Object.values(structure.overrides),
-];
 
 /** The manifest's structure can't be used here. Its routes are served anyway. */
 class StructureError extends Error {

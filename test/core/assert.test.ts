@@ -116,10 +116,11 @@ const served: Route = {
   hostnames: ["acme.com"],
   backends: { "us-west-2": ["10.0.0.1:3080"] },
 };
+const nothingRead = { routes: [], unread: [], hashes: [] };
 const publish = (routes: Route[]): PublishPlan =>
   planPublish({
     live,
-    buckets: [{ bucket: 3, changed: [], before: [], now: { routes, removed: [] } }],
+    buckets: [{ bucket: 3, changed: [], live: nothingRead, now: { routes, removed: [] } }],
     structure: live.structure,
     incarnation: "unused",
     now: 2,
@@ -128,21 +129,31 @@ const publish = (routes: Route[]): PublishPlan =>
 describe("assertPublishPlan", () => {
   it("accepts a plan with a change, one without, and the first of a cell", () => {
     expect(lawBroken(() => assertPublishPlan(publish([served]), live))).toBe("none");
-    expect(lawBroken(() => assertPublishPlan({ objects: [], withheld: [], commit: live }, live))).toBe("none");
-    const all = everyBucket.map((bucket) => ({ bucket, changed: [], before: [], now: { routes: [], removed: [] } }));
+    expect(lawBroken(() => assertPublishPlan({ buckets: [], withheld: [], commit: live }, live))).toBe("none");
+    const all = everyBucket.map((bucket) => ({
+      bucket,
+      changed: [],
+      live: nothingRead,
+      now: { routes: [], removed: [] },
+    }));
     const facts = { live: undefined, buckets: all, structure: live.structure, incarnation: "one", now: 2 };
     expect(lawBroken(() => assertPublishPlan(planPublish(facts), undefined))).toBe("none");
   });
 
   const plan = publish([served]);
   const withCommit = (changes: Partial<Commit>) => ({ ...plan, commit: { ...plan.commit, ...changes } });
-  const withRoutes = (...routes: Route[]) => ({ ...plan, objects: [{ ...plan.objects[0]!, routes }] });
+  const withRoutes = (...routes: Route[]) => ({ ...plan, buckets: [{ ...plan.buckets[0]!, routes }] });
   it.each<[string, number, PublishPlan]>([
     ["goes back a generation", 3, withCommit({ generation: 6 })],
     ["skips a generation", 3, withCommit({ generation: 9 })],
     ["changes the incarnation", 3, withCommit({ incarnation: "two" })],
     ["loses a bucket", 4, withCommit({ routes: plan.commit.routes.slice(1) })],
     ["changes a bucket without an object", 4, withCommit({ routes: plan.commit.routes.with(9, hash("9")) })],
+    [
+      "does not put a bucket's first object",
+      4,
+      { ...plan, buckets: [{ ...plan.buckets[0]!, objects: plan.buckets[0]!.objects.slice(0, -1) }] },
+    ],
     [
       "changes what was refused",
       4,

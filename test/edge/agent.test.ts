@@ -5,6 +5,7 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { bucketOf } from "../../core/routes/buckets.ts";
 import type { LocalEdge } from "../../local/edges/edge.ts";
 import { structureOn } from "../../local/edges/standalone.ts";
 import { kill } from "../../local/processes.ts";
@@ -110,6 +111,28 @@ describe("an edge", () => {
     region.publish([tlsRoute(20000, "acme", "a.example.com", b.address)]);
     await applied();
     expect(await hello("a.example.com")).toBe("B");
+  });
+
+  it("serves a bucket that is divided, and reads only what a change moves", async () => {
+    const ids = [...Array(60_000).keys()].map((index) => `tenant-${index}`).filter((id) => bucketOf(id) === 0);
+    const routes = ids.slice(0, 500).map((id, slot) => tlsRoute(20_000 + slot, id, `${id}.example.com`, a.address));
+    region.publish(routes.slice(0, 100));
+    await start();
+    await applied();
+    const names = () => readdirSync(path.join(dir, "run/routes/n")).length;
+    expect(names()).toBe(100);
+    for (const count of [500, 499, 100, 500]) {
+      region.publish(routes.slice(0, count));
+      await applied();
+      expect(names()).toBe(count);
+    }
+    region.asked.length = 0;
+    region.publish(routes.with(250, { ...routes[250]!, generation: 2, backends: { "us-west-2": [b.address] } }));
+    await applied();
+    expect(await hello(`${ids[250]}.example.com`)).toBe("B");
+    expect(await hello(`${ids[251]}.example.com`)).toBe("A");
+    expect(region.asked).toHaveLength(3); // the manifest, the branch and the leaf
+    expect(readdirSync(path.join(dir, "state/objects")).length).toBeLessThan(45);
   });
 
   it("accepts manifests signed by either key during a key rotation, and later by the new key alone", async () => {

@@ -70,7 +70,7 @@ describe("RoutesDir", () => {
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
   const names = () => readdirSync(path.join(dir, "n")).sort();
-  const apply = (routes: RoutesDir, ...list: Route[]) => routes.apply(new Map([[0, { routes: list }]]), context);
+  const apply = (routes: RoutesDir, ...list: Route[]) => routes.apply(new Map([["0/", { routes: list }]]), context);
 
   it("writes new files, removes old ones, and leaves the rest untouched", async () => {
     const routes = new RoutesDir(dir);
@@ -146,19 +146,44 @@ describe("RoutesDir", () => {
       const bucket = (...list: Route[]) => ({ routes: list });
       await routes.apply(
         new Map([
-          [0, bucket(raw(5, "acme"))],
-          [1, bucket()],
+          ["0/", bucket(raw(5, "acme"))],
+          ["1/", bucket()],
         ]),
         context,
       );
       const next = [bucket(), bucket(raw(5, "globex"))];
-      await routes.apply(new Map(order.map((at) => [at, next[at]!])), context);
+      await routes.apply(new Map(order.map((at) => [`${at}/`, next[at]!])), context);
       expect([nameOf("p/10005"), routes.serves(5, "globex"), routes.serves(5, "acme")]).toEqual([
         "5 globex",
         true,
         false,
       ]);
     }
+  });
+
+  it("keeps a refused route's last good state when its bucket is divided, and when it is one leaf again", async () => {
+    const routes = new RoutesDir(dir);
+    const kept = tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["kept.example.com"] });
+    const other = tlsRoute({ slot: 102, tenantId: "globex", hostnames: ["other.example.com"] });
+    await routes.apply(new Map([["0/", { routes: [kept, other] }]]), context);
+    const divided = new Map<string, { routes: Route[] }>([
+      ["0/", { routes: [] }],
+      ["0/3", { routes: [refused(kept)] }],
+      ["0/7", { routes: [other] }],
+    ]);
+    for (const leaves of [divided, new Map([...divided].reverse())]) {
+      await routes.apply(leaves, context);
+      expect([nameOf("n/kept.example.com"), routes.rejected.map(({ slot }) => slot)]).toEqual(["101 acme", [101]]);
+      expect([routes.serves(101, "acme"), routes.serves(102, "globex")]).toEqual([true, true]);
+    }
+    const whole = new Map<string, { routes: Route[] }>([
+      ["0/", { routes: [refused(kept), other] }],
+      ["0/3", { routes: [] }],
+      ["0/7", { routes: [] }],
+    ]);
+    await routes.apply(whole, context);
+    expect([nameOf("n/kept.example.com"), nameOf("n/other.example.com")]).toEqual(["101 acme", "102 globex"]);
+    expect(routes.rejected).toHaveLength(1);
   });
 
   it("gives a moved name to its new tenant, even if the old tenant's route is refused", async () => {
@@ -168,16 +193,16 @@ describe("RoutesDir", () => {
     const acme = refused(tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["kept.example.com"] }));
     await routes.apply(
       new Map([
-        [1, { routes: [globex] }],
-        [0, { routes: [acme] }],
+        ["1/", { routes: [globex] }],
+        ["0/", { routes: [acme] }],
       ]),
       context,
     ); // tenants have buckets of their own
     expect([nameOf("n/x.example.com"), nameOf("n/kept.example.com")]).toEqual(["100 globex", "101 acme"]);
     await routes.apply(
       new Map([
-        [0, { routes: [acme] }],
-        [1, { routes: [globex] }],
+        ["0/", { routes: [acme] }],
+        ["1/", { routes: [globex] }],
       ]),
       context,
     );

@@ -271,14 +271,13 @@ describe("an edge", () => {
     const s3 = new S3Client(world.client());
     const at = { Bucket: world.cloud.endpoints().buckets[homeRegion]!, Key: "cells/c1/manifest.json" };
     const good = await (await s3.send(new GetObjectCommand(at))).Body!.transformToString();
-    await s3.send(
-      new PutObjectCommand({
-        ...at,
-        Body: good.replace(/\\"generation\\":(\d)/, (_, digit: string) => `\\"generation\\":${Number(digit) ^ 1}`),
-      }),
-    );
+    const Body = good.replace(/\\"generation\\":(\d)/, (_, digit: string) => `\\"generation\\":${Number(digit) ^ 1}`);
     const here = () => world.edges().then((edges) => edges.find(({ region }) => region === homeRegion));
-    await eventually(here, (edge) => edge?.nack?.includes("no valid signature") === true, 20_000);
+    const spoilt = async () => {
+      await s3.send(new PutObjectCommand({ ...at, Body })); // again and again: a publisher repairs it within a minute
+      return here();
+    };
+    await eventually(spoilt, (edge) => edge?.nack?.includes("no valid signature") === true, 20_000);
     expect(await world.lands(world.tls("acme"))).toBe(homeRegion);
     await s3.send(new PutObjectCommand({ ...at, Body: good }));
     await eventually(here, (edge) => edge?.nack === undefined, 20_000);

@@ -4,11 +4,23 @@ import { RefusedError, verifyManifest } from "../../edge/agent/snapshot/verify.t
 import { reportItem } from "../../schemas/report.ts";
 import type { PublicKeys } from "../../schemas/signed.ts";
 import { sha256 } from "../../schemas/signed.ts";
-import { type Manifest, manifestKey, objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
+import { type Manifest, manifestKey, objectKey, type Route, RouteObject } from "../../schemas/snapshot.ts";
 
 const roleId = "AROASIMULATED";
 
 export type Fetch = (region: string, key: string) => string | undefined;
+
+/**
+ * Every route of a bucket, from its objects.
+ * @throws Error when an object is missing or damaged
+ */
+export function routesBelow(first: string, fetch: (key: string) => string | undefined): Route[] {
+  const text = fetch(objectKey(first));
+  if (text === undefined || sha256(text) !== first) throw new Error(`object ${first} is missing`);
+  const object = RouteObject.parse(JSON.parse(text));
+  if ("routes" in object) return object.routes;
+  return Object.values(object.parts).flatMap(({ hash }) => routesBelow(hash, fetch));
+}
 
 export class SimulatedEdge {
   readonly edgeId: string;
@@ -45,7 +57,7 @@ export class SimulatedEdge {
         incarnation: this.manifest?.incarnation,
       };
       const manifest = verifyManifest(text, known);
-      this.routes = manifest.routes.flatMap((hash) => this.#object(fetch, hash));
+      this.routes = manifest.routes.flatMap((hash) => routesBelow(hash, (key) => fetch(this.region, key)));
       this.manifest = manifest;
       this.nack = undefined;
     } catch (error) {
@@ -53,12 +65,6 @@ export class SimulatedEdge {
       this.nack = { generation, reason: (error as Error).message };
     }
     return before !== `${this.manifest?.generation} ${JSON.stringify(this.nack)}`;
-  }
-
-  #object(fetch: Fetch, hash: string): Route[] {
-    const text = fetch(this.region, objectKey(hash));
-    if (text === undefined || sha256(text) !== hash) throw new Error(`object ${hash} is missing`);
-    return RouteBucket.parse(JSON.parse(text)).routes;
   }
 
   /** The item that it writes into the Reports table, as the document client has it. */

@@ -31,6 +31,8 @@ export class SimulatedLambda {
   readonly #running = new Set<Invocation>();
   readonly #armed: Fault[] = [];
   #ids = 0;
+  /** Invocations, and the calls that they made. */
+  invocations = 0;
   calls = 0;
   /** Is called with the name of each failure. */
   onFailure: (name: string) => void = () => {};
@@ -56,6 +58,7 @@ export class SimulatedLambda {
   /** An invocation in a warm instance or a new one; it fails by its own error, by a crash, or by its timeout. */
   invoke(fn: FunctionName, event: unknown): Promise<unknown> {
     if (this.#schedule.over) return new Promise(() => {});
+    this.invocations++;
     const idle = this.#idle.get(fn) ?? [];
     this.#idle.set(fn, idle);
     const instance = this.#schedule.random.chance(0.95) ? (idle.pop() ?? this.#instance(fn)) : this.#instance(fn);

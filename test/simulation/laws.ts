@@ -3,9 +3,10 @@ import { canonicalJson } from "../../core/canonical.ts";
 import { type EdgeSummary, isReady } from "../../core/edges/edge.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
-import { objectKey, type Route, RouteBucket } from "../../schemas/snapshot.ts";
-import type { SimulatedEdge } from "./edges.ts";
+import { objectKey, type Route } from "../../schemas/snapshot.ts";
+import { routesBelow, type SimulatedEdge } from "./edges.ts";
 import type { Item } from "./expressions.ts";
+import type { RareState } from "./reached.ts";
 
 export class Breach extends Error {
   override readonly name = "Breach";
@@ -15,6 +16,7 @@ export interface Watched {
   edges: SimulatedEdge[];
   ledger: (pk: string, sk: string) => Item | undefined;
   object: (key: string) => string | undefined;
+  reached: (state: RareState) => void;
 }
 
 interface CommitItem {
@@ -58,7 +60,11 @@ export function watchServed({ edges, ledger }: Watched): void {
 }
 
 /** Laws 4 and 9 over two commits: only routes that the ledger changed differ, and buckets are in canonical form. */
-export function watchCommit(before: Item | undefined, now: Item | undefined, { object, ledger }: Watched): void {
+export function watchCommit(
+  before: Item | undefined,
+  now: Item | undefined,
+  { object, ledger, reached }: Watched,
+): void {
   const next = now as unknown as CommitItem | undefined;
   const last = before as unknown as CommitItem | undefined;
   if (next === undefined) throw new Breach("law 3: a commit was deleted");
@@ -69,6 +75,9 @@ export function watchCommit(before: Item | undefined, now: Item | undefined, { o
     if (old === hash) continue;
     const after = routesIn(object, hash);
     const earlier = old === undefined ? [] : routesIn(object, old);
+    if (old !== undefined && isDivided(object, hash) && !isDivided(object, old)) reached("a bucket is divided");
+    if (old !== undefined && !isDivided(object, hash) && isDivided(object, old))
+      reached("a divided bucket is one leaf again");
     for (const route of earlier) {
       const same = after.find(({ slot }) => slot === route.slot);
       if (same !== undefined && canonicalJson(same) === canonicalJson(route)) continue;
@@ -82,11 +91,11 @@ export function watchCommit(before: Item | undefined, now: Item | undefined, { o
   }
 }
 
-function routesIn(object: Watched["object"], hash: string): Route[] {
-  const text = object(objectKey(hash));
-  if (text === undefined) throw new Breach(`a commit names ${hash}, which the home bucket lacks`);
-  const { routes } = RouteBucket.parse(JSON.parse(text));
-  if (renderBucket(routes.toReversed()) !== text) throw new Breach(`law 9: ${hash} is not in canonical form`);
+const isDivided = (object: Watched["object"], first: string) => !object(objectKey(first))?.startsWith('{"routes"');
+
+function routesIn(object: Watched["object"], first: string): Route[] {
+  const routes = routesBelow(first, object);
+  if (renderBucket(routes.toReversed()).hash !== first) throw new Breach(`law 9: ${first} is not in canonical form`);
   return routes;
 }
 

@@ -17,6 +17,8 @@ export const rareStates = [
   "a write meets a conflict",
   "a batch read comes back in parts",
   "a commit waits for the end of a freeze",
+  "a bucket is divided",
+  "a divided bucket is one leaf again",
 ] as const;
 export type RareState = (typeof rareStates)[number];
 

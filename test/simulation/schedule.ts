@@ -22,8 +22,12 @@ export class Schedule {
     toFake: ["Date", "setTimeout", "clearTimeout", "setInterval", "clearInterval"],
   });
 
-  constructor(random: Random) {
+  readonly #tickShare: number;
+
+  /** Time goes on after `tickShare` of the steps: none are slow if it is 0, however many are ready at once. */
+  constructor(random: Random, { tickShare = 0.5 } = {}) {
     this.random = random;
+    this.#tickShare = tickShare;
     this.#random = Math.random;
     Math.random = random.next; // retries' jitter
     syncBuiltinESMExports(); // middy takes its timers from the module
@@ -66,7 +70,7 @@ export class Schedule {
       if (next === undefined) this.#clock.next();
       else {
         next();
-        if (this.random.chance(0.5)) this.#clock.tick(this.random.between(1, 15));
+        if (this.random.chance(this.#tickShare)) this.#clock.tick(this.random.between(1, 15));
       }
     }
   }

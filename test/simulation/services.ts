@@ -12,7 +12,7 @@ import { type PublicKeys, parseKeys } from "../../schemas/signed.ts";
 import { watchManifest } from "./laws.ts";
 import type { RareState } from "./reached.ts";
 import type { Schedule } from "./schedule.ts";
-import { DynamoError, Tables } from "./table.ts";
+import { DynamoError, type TableOptions, Tables } from "./table.ts";
 
 export const account = "123456789012";
 export const tables = { tenants: "tenants", ledger: "ledger", reports: "reports", rollouts: "rollouts" };
@@ -26,25 +26,26 @@ interface EdgeInstance {
   region: string;
 }
 
+export interface Call {
+  service: string;
+  region: string;
+  operation: string;
+  input: Record<string, unknown>;
+}
+
 export type Answer = { value: unknown } | { error: Error };
 
 const caller = { arn: "simulated", account, userId: "simulated" };
 const call = (region: string) => ({ region, account, caller, requestId: "" });
 
 export class Services {
-  readonly tables = new Tables(
-    {
-      [tables.tenants]: ["tenantId"],
-      [tables.ledger]: ["pk", "sk"],
-      [tables.reports]: ["id"],
-      [tables.rollouts]: ["pk", "sk"],
-    },
-    { staleMs: 500 },
-  );
+  readonly tables: Tables;
   readonly keys: PublicKeys;
   readonly #schedule: Schedule;
   readonly #instances: EdgeInstance[];
   readonly #s3: Service;
+  readonly #s3Buckets: S3;
+  readonly #regions = new Set<string>();
   readonly #ssm: Ssm;
   readonly #home: string;
   readonly #others: Record<string, Service>;
@@ -56,29 +57,39 @@ export class Services {
   /** Is called for each event that a function puts on the bus. */
   onEvent: (detailType: string, detail: unknown) => void = () => {};
 
+  /** Carries a call out. Whoever counts calls replaces it. */
+  carryOut: (call: Call, perform: () => unknown) => unknown = (_, perform) => perform();
+
   /** `states` is called late, because Step Functions needs the functions, and these need the other services. */
-  constructor(schedule: Schedule, fleet: Fleet, instances: EdgeInstance[], states: () => Service) {
+  constructor(
+    schedule: Schedule,
+    fleet: Fleet,
+    instances: EdgeInstance[],
+    states: () => Service,
+    options: TableOptions = { staleMs: 500 },
+  ) {
+    this.tables = new Tables(
+      {
+        [tables.tenants]: ["tenantId"],
+        [tables.ledger]: ["pk", "sk"],
+        [tables.reports]: ["id"],
+        [tables.rollouts]: ["pk", "sk"],
+      },
+      options,
+    );
     this.#instances = instances;
     this.#schedule = schedule;
     const s3 = new S3();
-    for (const [region, name] of Object.entries(fleet.buckets)) {
-      s3.createBucket(name, region, false);
-      s3.put(name, `objects/${structure}`, "{}");
-    }
     const kms = new Kms();
     kms.createKey(signingKey);
     const ssm = new Ssm(account);
     this.#ssm = ssm;
+    this.#s3Buckets = s3;
     this.#home = fleet.homeRegion;
     const structures = Object.fromEntries(fleet.cells.map(({ name }) => [name, structure]));
-    const settings = {
-      fleet: JSON.stringify(fleet),
-      structures: JSON.stringify(structures),
-      mode: "enforce",
-      freeze: "off",
-    };
-    for (const [name, value] of Object.entries(settings))
-      ssm.put(fleet.homeRegion, `/landfall/simulated/${name}`, value);
+    const settings = { structures: JSON.stringify(structures), mode: "enforce", freeze: "off" };
+    for (const [name, value] of Object.entries(settings)) this.#put(name, value);
+    this.describe(fleet);
     this.#s3 = s3.service();
     const [kmsService, ssmService] = [kms.service(), ssm.service()];
     this.#others = {
@@ -94,11 +105,25 @@ export class Services {
     this.keys = parseKeys({ [signingKey]: PublicKey });
   }
 
+  /** The fleet from now on, with a bucket for each new region. */
+  describe(fleet: Fleet): void {
+    for (const [region, name] of Object.entries(fleet.buckets)) {
+      if (this.#regions.has(region)) continue;
+      this.#regions.add(region);
+      this.#s3Buckets.createBucket(name, region, false);
+      this.#s3Buckets.put(name, `objects/${structure}`, "{}");
+    }
+    this.#put("fleet", JSON.stringify(fleet));
+  }
+  #put(name: string, value: string): void {
+    this.#ssm.put(this.#home, `/landfall/simulated/${name}`, value);
+  }
+
   throttle(service: string, calls: number): void {
     this.#throttled.set(service, calls);
   }
   freeze(state: "on" | "off"): void {
-    this.#ssm.put(this.#home, "/landfall/simulated/freeze", state);
+    this.#put("freeze", state);
   }
   conflict(calls: number): void {
     this.#conflicts = calls;
@@ -124,7 +149,9 @@ export class Services {
         this.#throttled.set(service, left - 1);
         throw new AwsError("ThrottlingException", "Rate exceeded");
       }
-      return { value: this.#perform(service, region, operation, structuredClone(input)) };
+      const copy = structuredClone(input) as Record<string, unknown>;
+      const perform = () => this.#perform(service, region, operation, copy);
+      return { value: this.carryOut({ service, region, operation, input: copy }, perform) };
     } catch (error) {
       if (isOurs(error as Error)) this.#schedule.fail(error);
       return { error: withStatus(error as Error) };

@@ -10,7 +10,7 @@ import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
 import type { Cell, Fleet } from "../../schemas/fleet.ts";
-import { edgeLimits } from "../../schemas/limits.ts";
+import { edgeLimits, snapshotLimits } from "../../schemas/limits.ts";
 import type { EdgeReport } from "../../schemas/report.ts";
 import { converged } from "./convergence.ts";
 import { SimulatedEdge } from "./edges.ts";
@@ -46,6 +46,8 @@ Object.assign(process.env, {
   LANDFALL_ROLLOUT_MACHINE: machineArn("tenant-rollout"),
   POWERTOOLS_LOG_LEVEL: "SILENT",
 });
+
+Object.assign(snapshotLimits, { leafBytesMax: 600 }); // as in the bundles: the laws are checked in this thread
 
 const cellOf = (name: string): Cell => ({
   name,
@@ -119,6 +121,7 @@ export class Simulation {
       object: (key) => this.#services.object(home, key),
       versions: (tenantId) => this.#stream.records.filter(({ key }) => key === tenantId).map(({ image }) => image),
       now: () => this.#schedule.now,
+      reached: (state) => this.#reached.note(state),
     });
     this.tables.onWrite = (table, old, now) => this.#wrote(table, old, now);
     this.#services.onRare = (state) => this.#reached.note(state);

@@ -17,6 +17,8 @@ export interface StreamTarget {
   /** The attribute of the image that records carry, if any. */
   carries?: string;
   batchMax: number;
+  /** How long it waits for more records. Then it delivers full batches; without it, the seed decides both. */
+  windowMs?: number;
 }
 
 export class Stream {
@@ -36,7 +38,7 @@ export class Stream {
   write(key: string, image: Record<string, unknown> | undefined): void {
     const sequence = String(this.records.length + 1).padStart(21, "0");
     this.records.push({ sequence, key, at: Date.now(), image });
-    this.#schedule.later(this.#schedule.random.below(400), () => void this.#drain());
+    this.#schedule.later(this.#target.windowMs ?? this.#schedule.random.below(400), () => void this.#drain());
   }
 
   /** Delivers some of the last records once more, the newest first. */
@@ -61,7 +63,8 @@ export class Stream {
     if (this.#delivering) return;
     this.#delivering = true;
     while (this.#delivered < this.records.length) {
-      const size = this.#schedule.random.between(1, this.#target.batchMax);
+      const { batchMax, windowMs } = this.#target;
+      const size = windowMs === undefined ? this.#schedule.random.between(1, batchMax) : batchMax;
       const batch = this.records.slice(this.#delivered, this.#delivered + size);
       const good = await this.#deliver(batch).then(
         () => true,

@@ -1,8 +1,12 @@
 /** Two tables of DynamoDB in memory, for the document client: with the service's conditions, transactions and pages. */
 import { holds, type Item, type Names, update } from "./expressions.ts";
 
-/** Maximum items in a page of Scan and Query. Small, so that other steps run between pages. */
-const pageMax = 40;
+export interface TableOptions {
+  /** Eventually consistent reads miss a write for this time. */
+  staleMs?: number;
+  /** Maximum items in a page of Scan and Query. Small by default, so that other steps run between pages. */
+  pageMax?: number;
+}
 
 type Input = Record<string, unknown>;
 interface Write {
@@ -35,17 +39,26 @@ export class Tables {
   readonly #before = new Map<string, { item: Item | undefined; at: number }>();
 
   readonly #staleMs: number;
+  readonly #pageMax: number;
+  /** Each table's partitions in order, until one is added or removed. */
+  readonly #ordered = new Map<string, string[]>();
 
-  /** Table name → its key's attributes. Eventually consistent reads miss a write for `staleMs`. */
-  constructor(keys: Record<string, string[]>, { staleMs = 0 }: { staleMs?: number } = {}) {
+  /** Table name → its key's attributes. */
+  constructor(keys: Record<string, string[]>, { staleMs = 0, pageMax = 40 }: TableOptions = {}) {
     this.#staleMs = staleMs;
+    this.#pageMax = pageMax;
     this.#keys = keys;
     this.#tables = Object.fromEntries(Object.keys(keys).map((table) => [table, new Map()]));
   }
 
   /** All items, not copied, in the order of their keys. */
   all(table: string): Item[] {
-    return [...this.#tables[table]!.keys()].sort().flatMap((pk) => this.partition(table, pk));
+    return this.#partitions(table).flatMap((pk) => this.partition(table, pk));
+  }
+  #partitions(table: string): string[] {
+    const ordered = this.#ordered.get(table) ?? [...this.#tables[table]!.keys()].sort();
+    this.#ordered.set(table, ordered);
+    return ordered;
   }
   partition(table: string, pk: string): Item[] {
     const items = this.#tables[table]!.get(pk) ?? new Map<string, Item>();
@@ -64,7 +77,7 @@ export class Tables {
       case "QueryCommand":
         return this.#query(input);
       case "ScanCommand":
-        return this.#page(this.all(String(input.TableName)), input);
+        return this.#page(this.#from(String(input.TableName), input.ExclusiveStartKey as Item | undefined), input);
       case "PutCommand":
         return this.#single(putOf(input, this.#keyOf), input);
       case "UpdateCommand":
@@ -131,12 +144,22 @@ export class Tables {
       ConsistentRead === true ? current : current.map(seen).filter((item): item is Item => item !== undefined);
     const after = ExclusiveStartKey === undefined ? undefined : this.#id(table, ExclusiveStartKey as Item);
     const rest = items.filter((item) => after === undefined || this.#id(table, item) > after);
-    const Items = rest.slice(0, Math.min(pageMax, Number(Limit ?? pageMax)));
+    const Items = rest.slice(0, Math.min(this.#pageMax, Number(Limit ?? this.#pageMax)));
     this.reads += Items.length;
     return {
       Items: structuredClone(Items),
       ...(Items.length < rest.length ? { LastEvaluatedKey: this.#keyOf(table, Items.at(-1)!) } : {}),
     };
+  }
+
+  /** A page of items behind a key, and one more. */
+  #from(table: string, start: Item | undefined): Item[] {
+    const [first, after] = start === undefined ? ["", ""] : [this.#idOf(table, start)[0], this.#id(table, start)];
+    const partitions = this.#partitions(table);
+    const items: Item[] = [];
+    for (let at = indexOf(partitions, first); at < partitions.length && items.length <= this.#pageMax; at++)
+      items.push(...this.partition(table, partitions[at]!).filter((item) => this.#id(table, item) > after));
+    return items;
   }
 
   #updateOf(input: Input): Write {
@@ -190,15 +213,31 @@ export class Tables {
     const now = apply(old);
     if (now === old) return now;
     const [pk, sk] = this.#idOf(table, key);
-    this.#before.set(`${table} ${this.#id(table, key)}`, { item: old, at: Date.now() });
-    const partition = this.#tables[table]!.get(pk) ?? new Map<string, Item>();
+    if (this.#staleMs > 0) this.#before.set(`${table} ${this.#id(table, key)}`, { item: old, at: Date.now() });
+    const known = this.#tables[table]!.get(pk);
+    const partition = known ?? new Map<string, Item>();
+    if (known === undefined) this.#ordered.delete(table);
     this.#tables[table]!.set(pk, partition);
     if (now === undefined) partition.delete(sk);
     else partition.set(sk, now);
-    if (partition.size === 0) this.#tables[table]!.delete(pk);
+    if (partition.size === 0) {
+      this.#tables[table]!.delete(pk);
+      this.#ordered.delete(table);
+    }
     this.onWrite(table, old, now);
     return now;
   }
+}
+
+/** Where the first text is that is not below `text`, in an ordered list. */
+function indexOf(ordered: string[], text: string): number {
+  let [low, high] = [0, ordered.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (ordered[middle]! < text) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 const namesOf = ({ ExpressionAttributeNames, ExpressionAttributeValues }: Input): Names => ({

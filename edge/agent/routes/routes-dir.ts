@@ -7,11 +7,11 @@ import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { readContent, routeContent } from "./content.ts";
 import { type RouteContext, routeFiles, type ServedRoute } from "./route-files.ts";
 
-/** A bucket whose routes are only parsed loosely: each route is validated separately. */
-export const LooseBucket = z.object({
+/** A leaf whose routes are only parsed loosely: each route is validated separately. */
+export const LooseLeaf = z.object({
   routes: z.array(z.looseObject({ slot: z.number().int(), tenantId: z.string() })),
 });
-export type LooseBucket = z.infer<typeof LooseBucket>;
+export type LooseLeaf = z.infer<typeof LooseLeaf>;
 
 export interface Rejected {
   tenantId: string;
@@ -25,16 +25,17 @@ const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 export class RoutesDir {
   readonly #dir: string;
   readonly #isUp: (backend: string) => boolean;
-  readonly #buckets = new Map<number, Map<number, ServedRoute>>();
-  /** The tenant that is served at each slot. */
-  readonly #tenants = new Map<number, string>();
+  /** The routes of each leaf, by slot. */
+  readonly #leaves = new Map<string, Map<number, ServedRoute>>();
+  /** The route that is served at each slot. */
+  readonly #served = new Map<number, ServedRoute>();
   /** The route that owns each file: a route that lost a name must not delete the new owner's file. */
   readonly #owners = new Map<string, ServedRoute>();
   /** The routes that use each backend. */
   readonly #users = new Map<string, Set<ServedRoute>>();
   /** The content of each file on disk. */
   readonly #contents = new Map<string, string>();
-  readonly #rejected = new Map<number, Rejected[]>();
+  readonly #rejected = new Map<string, Rejected[]>();
   /** True if no snapshot was applied yet, or the last one only in part: files may exist that belong to no route. */
   #torn = true;
   /** Backends whose health changed since the last `apply` began. */
@@ -69,40 +70,44 @@ export class RoutesDir {
 
   /** Is this tenant served at this slot? */
   serves(slot: number, tenantId: string): boolean {
-    return this.#tenants.get(slot) === tenantId;
+    return this.#served.get(slot)?.tenantId === tenantId;
   }
 
   tenants(): Set<string> {
-    return new Set(this.#tenants.values());
+    return new Set([...this.#served.values()].map(({ tenantId }) => tenantId));
   }
 
   /**
-   * Serves these buckets from now on. A refused route keeps its last good state. Writes new files before it removes old
-   * ones, and updates its own records only after both: after a failure, the whole call is repeated. Yields to other
-   * tasks after each bucket, because tens of thousands of files take seconds.
+   * Serves these leaves from now on; one that is gone is given without routes. A refused route keeps its last good
+   * state. Writes new files before it removes old ones, and updates its own records only after both: after a failure,
+   * the whole call is repeated. Yields to other tasks after each leaf, because tens of thousands of files take seconds.
    */
-  async apply(buckets: Map<number, LooseBucket>, context: RouteContext): Promise<void> {
+  async apply(leaves: Map<string, LooseLeaf>, context: RouteContext): Promise<void> {
     const torn = this.#torn;
     this.#torn = true;
     this.#changed.clear();
-    const made: { bucket: number; after: Map<number, ServedRoute>; rejected: Rejected[] }[] = [];
+    const made: { leaf: string; after: Map<number, ServedRoute>; rejected: Rejected[] }[] = [];
     const stale: { owner: ServedRoute; file: string }[] = [];
-    for (const [bucket, { routes }] of buckets) {
-      const served = this.#servedOf(bucket, routes, context);
-      made.push({ bucket, ...served });
+    const keptAnywhere = new Set<ServedRoute>(); // a refused route may be in another leaf now
+    for (const [leaf, { routes }] of leaves) {
+      const served = this.#servedOf(routes, context);
+      made.push({ leaf, ...served });
       const { after, kept } = served;
+      for (const route of kept) keptAnywhere.add(route);
       for (const route of after.values()) this.#write(kept.has(route) ? this.#ownOf(route) : route.files, route);
-      for (const [slot, owner] of this.#buckets.get(bucket) ?? [])
+      for (const [slot, owner] of this.#leaves.get(leaf) ?? [])
         for (const file of owner.files) if (!after.get(slot)?.files.includes(file)) stale.push({ owner, file });
       await turn();
     }
-    for (const { owner, file } of stale) if (this.#owners.get(file) === owner) this.#remove(file);
-    for (const { bucket } of made)
-      for (const route of this.#buckets.get(bucket)?.values() ?? []) this.#index(route, false);
-    for (const { bucket, after, rejected } of made) {
+    for (const { owner, file } of stale)
+      if (this.#owners.get(file) === owner && !keptAnywhere.has(owner)) this.#remove(file);
+    for (const { leaf } of made) for (const route of this.#leaves.get(leaf)?.values() ?? []) this.#index(route, false);
+    for (const { leaf, after, rejected } of made) {
       for (const route of after.values()) this.#index(route, true);
-      this.#buckets.set(bucket, after);
-      this.#rejected.set(bucket, rejected);
+      if (after.size > 0) this.#leaves.set(leaf, after);
+      else this.#leaves.delete(leaf);
+      if (rejected.length > 0) this.#rejected.set(leaf, rejected);
+      else this.#rejected.delete(leaf);
     }
     this.refresh(this.#changed);
     this.#torn = false;
@@ -122,8 +127,7 @@ export class RoutesDir {
     return route.files.filter((file) => [undefined, route].includes(this.#owners.get(file)));
   }
 
-  #servedOf(bucket: number, routes: LooseBucket["routes"], context: RouteContext) {
-    const before = this.#buckets.get(bucket);
+  #servedOf(routes: LooseLeaf["routes"], context: RouteContext) {
     const after = new Map<number, ServedRoute>();
     const rejected: Rejected[] = [];
     const kept = new Set<ServedRoute>();
@@ -138,7 +142,7 @@ export class RoutesDir {
         slot: made.slot,
         reason: made.reason.slice(0, edgeLimits.reasonCharactersMax),
       });
-      const last = before?.get(made.slot) ?? this.#leftBy(route);
+      const last = this.#served.get(made.slot) ?? this.#leftBy(route);
       if (last?.tenantId !== route.tenantId) continue; // the slot had another tenant
       kept.add(last);
       after.set(made.slot, last);
@@ -147,7 +151,7 @@ export class RoutesDir {
   }
 
   /** The last good state of a route that is refused now, from the files that an earlier run left. */
-  #leftBy({ slot, hostnames, wildcard, port }: LooseBucket["routes"][number]): ServedRoute | undefined {
+  #leftBy({ slot, hostnames, wildcard, port }: LooseLeaf["routes"][number]): ServedRoute | undefined {
     const names = [
       ...(Array.isArray(hostnames) ? hostnames.map((name) => `n/${String(name)}`) : []),
       ...(typeof wildcard === "string" ? [`w/${wildcard.slice(2)}`] : []),
@@ -165,14 +169,14 @@ export class RoutesDir {
 
   /** Removes files that belong to no route: left by an earlier run, or by a snapshot that was applied only in part. */
   #sweep(): void {
-    const routes = [...this.#buckets.values()].flatMap((bucket) => [...bucket.values()]);
+    const routes = [...this.#leaves.values()].flatMap((leaf) => [...leaf.values()]);
     const owned = new Set(routes.flatMap(({ files }) => files));
     for (const file of [...this.#contents.keys()]) if (!owned.has(file)) this.#remove(file);
   }
 
   #index(route: ServedRoute, serves: boolean): void {
-    if (serves) this.#tenants.set(route.slot, route.tenantId);
-    else this.#tenants.delete(route.slot);
+    if (serves) this.#served.set(route.slot, route);
+    else this.#served.delete(route.slot);
     for (const backend of route.groups.flat()) {
       const users = this.#users.get(backend) ?? new Set();
       if (serves) this.#users.set(backend, users.add(route));
