@@ -14,12 +14,14 @@ import { neighbour } from "./neighbour.ts";
 import { onboarding } from "./onboarding.ts";
 import { propagation } from "./propagation.ts";
 import { publish } from "./publish.ts";
+import { scale } from "./scale.ts";
 
 const benches = {
   propagation,
   onboarding,
   publish,
   neighbour,
+  scale,
   engine,
   datapath: ({ profile, peer }: Options) => datapath(new Figures("datapath", profile), peer),
   churn: ({ profile, seconds, peer }: Options) => churn(new Figures("churn", profile), seconds, peer),

@@ -98,6 +98,9 @@ export const edgeLimits = {
   /** Time between two fetches of the manifest by an agent, plus or minus the jitter. */
   pollMs: 250,
   pollJitterMs: 25,
+  /** The same, when the manifest has not changed for a minute: polls are most of what a quiet fleet costs. */
+  quietPollMs: 1000,
+  quietAfterMs: 60_000,
   /** An edge reports on every change, and at least this often. */
   reportEveryMs: 10_000,
   /** A report counts as recent for one interval and a half. */

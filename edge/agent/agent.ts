@@ -126,7 +126,7 @@ export class Agent {
     }
   }
 
-  /** Four times a second: fetch, verify, apply, report. Never throws: the next round is 250 ms away. */
+  /** Four times a second: fetch (less often when nothing changes), verify, apply, report. Never throws. */
   async round(now: number): Promise<void> {
     if (this.#applied === undefined && now - this.#bootedAt >= bootAgainMs) await this.boot();
     await this.#guard("pull", () => this.#pull(now));

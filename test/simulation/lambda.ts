@@ -3,9 +3,23 @@ import type { Context } from "aws-lambda";
 import { defaultFunctionSeconds, functionSeconds } from "../../schemas/limits.ts";
 import { type Code, type FunctionName, type Handler, instantiate } from "./functions.ts";
 import { Breach } from "./laws.ts";
+import { machineArn } from "./machines.ts";
 import type { Schedule } from "./schedule.ts";
 import type { Happening } from "./script.ts";
-import type { Answer, Services } from "./services.ts";
+import { type Answer, type Services, signingKey, tables } from "./services.ts";
+
+/** The environment of every function. An instance reads it when its code is evaluated. */
+Object.assign(process.env, {
+  LANDFALL_STAGE: "simulated",
+  LANDFALL_TENANTS_TABLE: tables.tenants,
+  LANDFALL_LEDGER_TABLE: tables.ledger,
+  LANDFALL_REPORTS_TABLE: tables.reports,
+  LANDFALL_ROLLOUTS_TABLE: tables.rollouts,
+  LANDFALL_BUS: "bus",
+  LANDFALL_SIGNING_KEY: signingKey,
+  LANDFALL_ROLLOUT_MACHINE: machineArn("tenant-rollout"),
+  POWERTOOLS_LOG_LEVEL: "SILENT",
+});
 
 type Fault = Extract<Happening, { kind: "crash" | "stall" }>;
 
@@ -37,7 +51,11 @@ export class SimulatedLambda {
   /** Is called with the name of each failure. */
   onFailure: (name: string) => void = () => {};
 
-  constructor(schedule: Schedule, code: Code, services: Services) {
+  readonly #coldShare: number;
+
+  /** `coldShare` of the invocations begin in a new instance, even if an idle one is there. */
+  constructor(schedule: Schedule, code: Code, services: Services, { coldShare = 0.05 } = {}) {
+    this.#coldShare = coldShare;
     this.#schedule = schedule;
     this.#code = code;
     this.#services = services;
@@ -61,7 +79,9 @@ export class SimulatedLambda {
     this.invocations++;
     const idle = this.#idle.get(fn) ?? [];
     this.#idle.set(fn, idle);
-    const instance = this.#schedule.random.chance(0.95) ? (idle.pop() ?? this.#instance(fn)) : this.#instance(fn);
+    const instance = this.#schedule.random.chance(this.#coldShare)
+      ? this.#instance(fn)
+      : (idle.pop() ?? this.#instance(fn));
     const seconds = functionSeconds[fn] ?? defaultFunctionSeconds;
     const deadline = Date.now() + seconds * 1000;
     return new Promise((resolve, reject) => {

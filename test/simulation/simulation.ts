@@ -2,8 +2,6 @@
  * A whole control plane in one thread and in virtual time, with the real handlers and state machines and the embedded
  * cloud's own services. Calls take effect one at a time, in an order that the seed decides. Every step checks the laws.
  */
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import { validateRecord } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import { Random } from "../../local/random.ts";
@@ -18,10 +16,11 @@ import type { Item } from "./expressions.ts";
 import { type Code, type FunctionName, functionNames } from "./functions.ts";
 import { SimulatedLambda } from "./lambda.ts";
 import { Breach } from "./laws.ts";
+import { definitionOf, machineArn } from "./machines.ts";
 import { type RareState, Reached } from "./reached.ts";
 import { Schedule } from "./schedule.ts";
 import { type Happening, type Script, troubleMs } from "./script.ts";
-import { account, Services, signingKey, tables } from "./services.ts";
+import { account, Services, tables } from "./services.ts";
 import { Stream } from "./stream.ts";
 import type { Tables } from "./table.ts";
 import { Watch } from "./watch.ts";
@@ -33,19 +32,6 @@ const healMs = 30 * 60_000;
 /** More often than in a deployment, so that the simulation covers what takes hours there. */
 const auditMs = 100_000;
 const pollMs = 2000;
-
-/** The environment of every function. An instance reads it when its code is evaluated. */
-Object.assign(process.env, {
-  LANDFALL_STAGE: "simulated",
-  LANDFALL_TENANTS_TABLE: tables.tenants,
-  LANDFALL_LEDGER_TABLE: tables.ledger,
-  LANDFALL_REPORTS_TABLE: tables.reports,
-  LANDFALL_ROLLOUTS_TABLE: tables.rollouts,
-  LANDFALL_BUS: "bus",
-  LANDFALL_SIGNING_KEY: signingKey,
-  LANDFALL_ROLLOUT_MACHINE: machineArn("tenant-rollout"),
-  POWERTOOLS_LOG_LEVEL: "SILENT",
-});
 
 Object.assign(snapshotLimits, { leafBytesMax: 600 }); // as in the bundles: the laws are checked in this thread
 
@@ -315,17 +301,4 @@ export class Simulation {
       records.map((record) => [String(record.tenantId), { record, validated: validateRecord(record, this.fleet) }]),
     );
   }
-}
-
-function machineArn(machine: string): string {
-  return `arn:aws:states:${home}:${account}:stateMachine:${machine}`;
-}
-
-const stepflows = path.resolve(import.meta.dirname, "../../stepflows");
-
-/** The real definition, with each function's placeholder replaced by its file name. */
-function definitionOf(machine: string): string {
-  const text = readFileSync(path.join(stepflows, `${machine}.asl.json`), "utf8");
-  const kebab = (name: string) => name.replaceAll(/(?<=.)[A-Z]/g, (letter) => `-${letter}`).toLowerCase();
-  return text.replaceAll(/\$\{(\w+)\}/g, (_, name: string) => kebab(name));
 }

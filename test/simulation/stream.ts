@@ -28,6 +28,7 @@ export class Stream {
   readonly #target: StreamTarget;
   #delivered = 0;
   #delivering = false;
+  #gathering = false;
 
   constructor(schedule: Schedule, lambda: SimulatedLambda, target: StreamTarget) {
     this.#schedule = schedule;
@@ -38,7 +39,18 @@ export class Stream {
   write(key: string, image: Record<string, unknown> | undefined): void {
     const sequence = String(this.records.length + 1).padStart(21, "0");
     this.records.push({ sequence, key, at: Date.now(), image });
-    this.#schedule.later(this.#target.windowMs ?? this.#schedule.random.below(400), () => void this.#drain());
+    const { windowMs } = this.#target;
+    if (windowMs === undefined) this.#schedule.later(this.#schedule.random.below(400), () => void this.#drain());
+    else if (!this.#gathering) this.#gather(windowMs);
+  }
+
+  /** A window begins with the first record after the last one. */
+  #gather(windowMs: number): void {
+    this.#gathering = true;
+    this.#schedule.later(windowMs, () => {
+      this.#gathering = false;
+      void this.#drain();
+    });
   }
 
   /** Delivers some of the last records once more, the newest first. */

@@ -10,6 +10,7 @@ import type { Store } from "./store.ts";
 import { RefusedError } from "./verify.ts";
 
 const { manifestBytesMax, objectBytesMax } = snapshotLimits;
+const { pollJitterMs, quietPollMs, quietAfterMs } = edgeLimits;
 const retryMs = 125;
 const retryMax = 10_000;
 
@@ -21,6 +22,9 @@ export class SnapshotSource {
   #etag: string | undefined;
   /** The manifest that could not be applied, and when to try it again. Another manifest is tried at once. */
   #failed = { etag: undefined as string | undefined, times: 0, until: 0 };
+  /** When a manifest last came that is not applied yet, and when the bucket was last asked, as `pull` is told the time. */
+  #changedAt = 0;
+  #askedAt = Number.NEGATIVE_INFINITY;
   /** Why the newest manifest is not applied. */
   nack: EdgeReport["nack"];
   /** When the bucket last answered which manifest is the newest, milliseconds since 1970. */
@@ -34,13 +38,18 @@ export class SnapshotSource {
   }
 
   /**
-   * Calls `apply` with the manifest if it is new, or if its retry after a failure is due.
+   * Calls `apply` with the manifest if it is new, or if its retry after a failure is due. When nothing has changed for a
+   * while, most calls do nothing.
    * @throws what `apply` throws
    */
   async pull(now: number, apply: (text: string) => Promise<void>): Promise<void> {
+    const isQuiet = now - this.#changedAt >= quietAfterMs;
+    if (isQuiet && now - this.#askedAt < quietPollMs - pollJitterMs) return;
+    this.#askedAt = now;
     const answer = await this.#manifest();
     this.heardAt = clock();
     if (answer === undefined || answer === "notModified") return;
+    this.#changedAt = now;
     if (answer.etag === this.#failed.etag && now < this.#failed.until) return;
     try {
       await apply(answer.text);
