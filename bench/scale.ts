@@ -32,18 +32,20 @@ interface Measured {
 
 export async function scale({ tenants: most }: { tenants: number }): Promise<void> {
   const figures = new Figures("scale", "none");
-  const code = await bundle(undefined, []);
+  const code = await bundle(undefined, { asOnAws: true });
   const tenantCounts = [1000, 10_000, 100_000].filter((count) => count <= Math.max(1000, most));
   const all: Measured[] = [];
-  for (const tenants of tenantCounts) all.push(...(await measure(new ScaleWorld(code), tenants)));
-  for (const one of all) add(figures, one, all);
+  for (const tenants of tenantCounts)
+    for await (const one of measure(new ScaleWorld(code), tenants)) {
+      all.push(one);
+      add(figures, one, all);
+    }
   figures.write(
     "Counted in virtual time over the real handlers and state machines, at list prices of late 2025; one cell.",
   );
 }
 
-async function measure(world: ScaleWorld, tenants: number): Promise<Measured[]> {
-  const found: Measured[] = [];
+async function* measure(world: ScaleWorld, tenants: number): AsyncGenerator<Measured> {
   const id = (index: number) => `tenant-${index}`;
   try {
     await world.grow(edgeCounts[0]!);
@@ -74,7 +76,7 @@ async function measure(world: ScaleWorld, tenants: number): Promise<Measured[]> 
       const month = combined(
         (name) => perMonth(idle, idleMs / 1000)[name] + perMonth(audit, scheduleMinutes.audit * 60)[name],
       );
-      found.push({
+      yield {
         tenants,
         edges,
         change: times(minus(busy, times(idle, busyMs / idleMs)), 1 / changes),
@@ -84,9 +86,8 @@ async function measure(world: ScaleWorld, tenants: number): Promise<Measured[]> 
         loaded: times(load, 1 / (loadSeconds * loadPerSecond)),
         peakWrite: Math.max(...peaks.map(({ peakWriteUnits }) => peakWriteUnits)) / partitionLimits.writeUnits,
         peakRead: Math.max(...peaks.map(({ peakReadUnits }) => peakReadUnits)) / partitionLimits.readUnits,
-      });
+      };
     }
-    return found;
   } finally {
     await world.stop();
   }

@@ -1,16 +1,17 @@
 /** Counts what the control plane and its edges use of AWS, in AWS's own units. */
+import { canonicalJson } from "../../core/canonical.ts";
 import { Capacity } from "../../local/services/dynamodb/capacity.ts";
 import type { Call } from "../../test/simulation/services.ts";
 import type { Tables } from "../../test/simulation/table.ts";
 import { assumed, prices } from "./prices.ts";
 
-export const zero = {
+const zero = {
   readUnits: 0,
   writeUnits: 0,
   puts: 0,
   lists: 0,
   gets: 0,
-  /** Bytes that are put into regions other than home, and got from there. */
+  /** Bytes that are put into regions other than home. */
   regionBytes: 0,
   /** Requests and bytes of edges in their own region. */
   edgeGets: 0,
@@ -73,7 +74,7 @@ export class Meter {
   /** Carries the call out and counts it. */
   count({ service, region, operation, input }: Call, perform: () => unknown): unknown {
     if (service === "dynamodb") return this.dynamodb(operation, input, perform);
-    const output = perform() as { Body?: { length: number } } | undefined;
+    const output = perform();
     if (service === "events") this.use.events += (input.Entries as unknown[]).length;
     if (service === "kms" && operation === "SignCommand") this.use.signatures++;
     if (service !== "s3") return output;
@@ -84,7 +85,6 @@ export class Meter {
     return output;
   }
 
-  /** What an edge reads. The manifest that it reads again is the same most of the time: its bytes do not count then. */
   edgeGot(text: string): void {
     this.use.edgeGets++;
     this.use.edgeBytes += text.length;
@@ -149,13 +149,9 @@ export class Meter {
   #spend(kind: "readUnits" | "writeUnits", { table, key }: Key, units: number): void {
     this.use[kind] += units;
     const partition = String(key[this.#keys[table]![0]!]);
-    const wire = kind === "writeUnits" ? "PutItem" : "GetItem";
-    this.capacity.count(
-      { operation: wire, body: { TableName: table } } as never,
-      [{ table, partition } as never],
-      units,
-      Date.now(),
-    );
+    const operation = kind === "writeUnits" ? "PutItem" : "GetItem";
+    const touched = { table, partition, id: canonicalJson(key) };
+    this.capacity.count({ operation, body: { TableName: table } }, [touched], units, Date.now());
   }
 }
 

@@ -6,15 +6,15 @@ import { type Leaves, leavesOf, leavesToApply, readTrees, type Trees } from "../
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
-import type { Cell, Fleet } from "../../schemas/fleet.ts";
 import { edgeLimits, reportStreamLimits, scheduleMinutes, streamLimits } from "../../schemas/limits.ts";
 import { reportItem } from "../../schemas/report.ts";
 import { type Manifest, manifestKey, objectKey, type SignedManifest } from "../../schemas/snapshot.ts";
+import { fleetOf } from "../../test/simulation/fleet.ts";
 import { type Code, type FunctionName, functionNames } from "../../test/simulation/functions.ts";
 import { SimulatedLambda } from "../../test/simulation/lambda.ts";
 import { definitionOf, machineArn } from "../../test/simulation/machines.ts";
 import { Schedule } from "../../test/simulation/schedule.ts";
-import { account, Services, tables } from "../../test/simulation/services.ts";
+import { account, Services, tableKeys, tables } from "../../test/simulation/services.ts";
 import { Stream } from "../../test/simulation/stream.ts";
 import { Meter, minus, type Use } from "./meter.ts";
 
@@ -26,16 +26,18 @@ const pageMax = 1500;
 /** Polls are counted by their price, not made: an edge looks once a second here. */
 const lookMs = 1000;
 
-/** Six edges in each of three regions at least; then as many regions as 120 edges have. */
-export const regionsFor = (edges: number) => Math.max(3, Math.min(20, Math.ceil(edges / 6)));
+/** Six edges in a region, but three regions at least. */
+const regionsFor = (edges: number) => Math.max(3, Math.min(20, Math.ceil(edges / 6)));
 const regionsOf = (count: number) =>
   Array.from({ length: count }, (_, index) => (index === 0 ? home : `eu-west-${index}`));
+const fleetIn = (regions: string[]) => fleetOf(regions, [{ name: cellName, portCount: 20_000, tlsCount: 200_000 }]);
 
 class CountedEdge {
   readonly edgeId: string;
   readonly cell = cellName;
   readonly region: string;
-  readonly #have = new Map<string, string>();
+  /** The objects on its disk. Their texts are not kept: there are a hundred edges. */
+  #have = new Set<string>();
   #text = "";
   #trees: Trees = new Map();
   #leaves: Leaves = new Map();
@@ -58,18 +60,17 @@ class CountedEdge {
     this.#text = text;
     const manifest = JSON.parse((JSON.parse(text) as SignedManifest).manifest) as Manifest;
     const object = async (hash: string) => {
-      const known = this.#have.get(hash) ?? get(objectKey(hash));
-      if (known === undefined) throw new Error(`${hash} is missing in ${this.region}`);
-      this.#have.set(hash, known);
-      return known;
+      const text = get(objectKey(hash));
+      if (text === undefined) throw new Error(`${hash} is missing in ${this.region}`);
+      this.#have.add(hash);
+      return text;
     };
     const trees = await readTrees(manifest.routes, this.#trees, object);
     const leaves = leavesOf(manifest.routes, trees);
     const { changed } = leavesToApply(this.#leaves, leaves, false);
-    for (const { hash } of changed) await object(hash);
-    const named = new Set([...trees.values()].flatMap(({ names }) => names));
-    for (const hash of this.#have.keys()) if (!named.has(hash)) this.#have.delete(hash);
-    Object.assign(this, { generation: manifest.generation });
+    for (const { hash } of changed) if (!this.#have.has(hash)) await object(hash);
+    this.#have = new Set([...trees.values()].flatMap(({ names }) => names).filter((hash) => this.#have.has(hash)));
+    this.generation = manifest.generation;
     this.#trees = trees;
     this.#leaves = leaves;
     this.#structure = manifest.structure.default;
@@ -103,18 +104,11 @@ export class ScaleWorld {
 
   constructor(code: Code) {
     const schedule = this.#schedule;
-    this.#services = new Services(schedule, fleetOf(3), this.#edges, () => this.#states.service(), { pageMax });
+    this.#services = new Services(schedule, fleetIn(regionsOf(3)), this.#edges, () => this.#states.service(), {
+      pageMax,
+    });
     const all = this.#services.tables;
-    this.meter = new Meter(
-      all,
-      {
-        [tables.tenants]: ["tenantId"],
-        [tables.ledger]: ["pk", "sk"],
-        [tables.reports]: ["id"],
-        [tables.rollouts]: ["pk", "sk"],
-      },
-      home,
-    );
+    this.meter = new Meter(all, tableKeys, home);
     this.#services.carryOut = (call, perform) => this.meter.count(call, perform);
     this.#lambda = new SimulatedLambda(schedule, code, this.#services, { coldShare: 0.01 });
     const stream = (fn: FunctionName, keyName: string, batchMax: number, windowMs: number, carries?: string) =>
@@ -169,7 +163,7 @@ export class ScaleWorld {
   /** Boots edges until there are `count`, and waits until each serves. */
   async grow(count: number): Promise<void> {
     const regions = regionsOf(regionsFor(count));
-    this.#services.describe(fleetOf(regions.length));
+    this.#services.describe(fleetIn(regions));
     while (this.#edges.length < count) {
       const edge = new CountedEdge(`i-${this.#edges.length}`, regions[this.#edges.length % regions.length]!);
       this.#edges.push(edge);
@@ -294,35 +288,4 @@ export class ScaleWorld {
       this.#lambda.stop();
     });
   }
-}
-
-const cellOf = (regions: string[]): Cell => ({
-  name: cellName,
-  listenerArn: "arn:listener",
-  regions,
-  portBase: 10_000,
-  portCount: 20_000,
-  tlsCount: 200_000,
-  tlsPort: 443,
-  edgeTlsPort: 8443,
-  healthPort: 8080,
-});
-
-function fleetOf(count: number): Fleet {
-  const regions = regionsOf(count);
-  return {
-    stage: "simulated",
-    homeRegion: home,
-    buckets: Object.fromEntries(regions.map((region) => [region, `snapshots-${region}`])),
-    nearest: Object.fromEntries(
-      regions.map((region) => [region, [region, ...regions.filter((other) => other !== region)]]),
-    ),
-    cells: [cellOf(regions)],
-    backendRanges: ["10.0.0.0/8"],
-    platformDomains: ["tenants.example.com"],
-    endpointDomain: "landfall.example.com",
-    reservedNames: [],
-    coolOffSeconds: { slot: 30, name: 30 },
-    structureBakeSeconds: 30,
-  };
 }

@@ -8,16 +8,17 @@ export interface References {
 
 /**
  * Objects without a reference for seven days: they were put before that, no later note names them, and the notes reach
- * back that far. A publisher puts an object again when it references it, which renews its `putAt`.
+ * back that far. A publisher puts an object again when it references it, which renews its `putAt`. Nothing is deleted
+ * while it is not known what is `referenced`.
  */
 export function objectsToDelete(
   objects: { hash: string; putAt: number }[],
-  referenced: string[],
+  referenced: string[] | undefined,
   notes: References[],
   now: number,
 ): string[] {
   const since = now - auditLimits.objectKeepMs;
-  if (!notes.some(({ at }) => at <= since)) return [];
+  if (referenced === undefined || !notes.some(({ at }) => at <= since)) return [];
   const alive = new Set([...referenced, ...notes.filter(({ at }) => at >= since).flatMap(({ hashes }) => hashes)]);
   return objects
     .filter(({ hash, putAt }) => putAt < since && !alive.has(hash))

@@ -18,7 +18,15 @@ import type { EdgeSettings, Identity } from "./settings.ts";
 import { EdgeCloud } from "./snapshot/aws.ts";
 import { SnapshotSource } from "./snapshot/source.ts";
 import { Store } from "./snapshot/store.ts";
-import { forEach, type Leaves, leavesOf, leavesToApply, namesOnDisk, readTrees, type Trees } from "./snapshot/trees.ts";
+import {
+  inBatches,
+  type Leaves,
+  leavesOf,
+  leavesToApply,
+  namesOnDisk,
+  readTrees,
+  type Trees,
+} from "./snapshot/trees.ts";
 import { verifyManifest } from "./snapshot/verify.ts";
 
 const { reportEveryMs, closingTenantsMax } = edgeLimits;
@@ -206,7 +214,7 @@ export class Agent {
     const all = leavesOf(manifest.routes, trees);
     const { changed, gone } = leavesToApply(this.#leaves, all, everything);
     const leaves = new Map<string, LooseLeaf>(gone.map((leaf) => [leaf, { routes: [] }]));
-    await forEach(changed, async ({ leaf, hash }) => {
+    await inBatches(changed, async ({ leaf, hash }) => {
       leaves.set(leaf, LooseLeaf.parse(JSON.parse(await object(hash))));
     });
     // Saved before it is served and acknowledged: a restart must serve what was acknowledged.

@@ -12,6 +12,7 @@ import { GetParametersCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { isNoVerdict, isTransient } from "../../aws/transient.ts";
+import { functionEnvironment } from "../fixtures/environment.ts";
 
 type Answer = (response: http.ServerResponse, request: http.IncomingMessage, body: string) => void;
 let answer: Answer;
@@ -28,20 +29,7 @@ const clients: { destroy(): void }[] = [];
 beforeAll(async () => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   endpoint = `http://127.0.0.1:${(server.address() as net.AddressInfo).port}`;
-  Object.assign(process.env, {
-    AWS_ENDPOINT_URL: endpoint,
-    AWS_REGION: "us-west-2",
-    AWS_ACCESS_KEY_ID: "key",
-    AWS_SECRET_ACCESS_KEY: "secret",
-    AWS_MAX_ATTEMPTS: "1",
-    LANDFALL_STAGE: "test",
-    LANDFALL_BUS: "bus",
-    LANDFALL_SIGNING_KEY: "key",
-    LANDFALL_TENANTS_TABLE: "tenants",
-    LANDFALL_LEDGER_TABLE: "ledger",
-    LANDFALL_REPORTS_TABLE: "reports",
-    LANDFALL_ROLLOUTS_TABLE: "rollouts",
-  });
+  Object.assign(process.env, functionEnvironment(endpoint));
 });
 afterAll(() => {
   for (const client of clients) client.destroy();

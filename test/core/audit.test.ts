@@ -202,6 +202,7 @@ describe("objectsToDelete", () => {
     ["was named in the last seven days", [old], [], [...notes, { at: now - 5, hashes: ["old"] }]],
     ["was put in the last seven days", [{ hash: "old", putAt: now - 5 }], [], notes],
     ["may have been named before the notes begin", [old], [], [{ at: now - 5, hashes: [] }]],
+    ["may be named by an object that could not be read", [old], undefined, notes],
   ])("keeps an object that %s", (_, objects, named, noted) => {
     expect(objectsToDelete(objects, named, noted, now)).toEqual([]);
   });

@@ -4,6 +4,7 @@ import type net from "node:net";
 import type { Context } from "aws-lambda";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { rolloutLimits } from "../../schemas/limits.ts";
+import { functionEnvironment } from "../fixtures/environment.ts";
 
 const calls: { operation: string; body: string }[] = [];
 /** Executions with this in their name can't be started. */
@@ -28,22 +29,7 @@ const server = http.createServer((request, response) => {
 
 beforeAll(async () => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  Object.assign(process.env, {
-    AWS_ENDPOINT_URL: `http://127.0.0.1:${(server.address() as net.AddressInfo).port}`,
-    AWS_REGION: "us-west-2",
-    AWS_ACCESS_KEY_ID: "key",
-    AWS_SECRET_ACCESS_KEY: "secret",
-    AWS_MAX_ATTEMPTS: "1",
-    LANDFALL_STAGE: "test",
-    LANDFALL_BUS: "bus",
-    LANDFALL_SIGNING_KEY: "key",
-    LANDFALL_TENANTS_TABLE: "tenants",
-    LANDFALL_LEDGER_TABLE: "ledger",
-    LANDFALL_REPORTS_TABLE: "reports",
-    LANDFALL_ROLLOUTS_TABLE: "rollouts",
-    LANDFALL_ROLLOUT_MACHINE: "arn:aws:states:us-west-2:123456789012:stateMachine:rollout",
-    POWERTOOLS_LOG_LEVEL: "SILENT",
-  });
+  Object.assign(process.env, functionEnvironment(`http://127.0.0.1:${(server.address() as net.AddressInfo).port}`));
 });
 afterAll(() => {
   server.closeAllConnections();

@@ -16,7 +16,8 @@ const rooms = readdirSync(root, { withFileTypes: true })
 /** Files that a text names: paths that begin with a folder of the project, or a file at its top. */
 function filesIn(text: string): string[] {
   const names = [...text.matchAll(/`([\w./-]+)`/g)].map(([, name]) => name!);
-  return names.filter((name) => rooms.includes(name.split("/")[0]!) && name.includes("/") && !name.startsWith("dist/"));
+  const isMade = (name: string) => /^(dist|\.local)\//.test(name); // by a build or a run, which may have been stopped
+  return names.filter((name) => rooms.includes(name.split("/")[0]!) && name.includes("/") && !isMade(name));
 }
 
 /** Links to other files, relative to the page. */

@@ -32,19 +32,28 @@ export type FunctionName = (typeof functionNames)[number];
 export type Handler = (event: unknown, context: Context) => Promise<unknown>;
 export type Code = Map<FunctionName, { script: vm.Script; imports: Map<string, string[]> }>;
 
-/** With leaves of 600 bytes, buckets are divided and undivided by the routes of one or two tenants. */
-export const smallLeaves = { file: "schemas/limits.ts", from: "leafBytesMax: 64 * 1024", to: "leafBytesMax: 600" };
+/** Bytes of a leaf in a simulation: buckets are divided and undivided by the routes of one or two tenants. */
+export const smallLeafBytes = 600;
+const smallLeaves = {
+  file: "schemas/limits.ts",
+  from: "leafBytesMax: 64 * 1024",
+  to: `leafBytesMax: ${smallLeafBytes}`,
+};
 
-/** @throws when the mutant's text is not in the sources any more */
-export async function bundle(mutant?: Mutant, always = [smallLeaves]): Promise<Code> {
+/**
+ * With small leaves, unless they are to be as on AWS.
+ * @throws when the mutant's text is not in the sources any more
+ */
+export async function bundle(mutant?: Mutant, { asOnAws = false } = {}): Promise<Code> {
   const changed = new Set<string>();
   const plugin = {
     name: "mutant",
     setup({ onLoad }: PluginBuild) {
-      for (const [file, changes] of Map.groupBy([...(mutant?.changes ?? []), ...always], (change) => change.file))
+      const changes = [...(mutant?.changes ?? []), ...(asOnAws ? [] : [smallLeaves])];
+      for (const [file, some] of Map.groupBy(changes, (change) => change.file))
         onLoad({ filter: new RegExp(`${file.replaceAll(/[/.]/g, "\\$&")}$`) }, ({ path: found }) => {
           let contents = readFileSync(found, "utf8");
-          for (const { from, to } of changes) {
+          for (const { from, to } of some) {
             if (!contents.includes(from)) throw new Error(`${file} has no ${from}`);
             contents = contents.replace(from, () => to);
           }

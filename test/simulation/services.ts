@@ -16,6 +16,13 @@ import { DynamoError, type TableOptions, Tables } from "./table.ts";
 
 export const account = "123456789012";
 export const tables = { tenants: "tenants", ledger: "ledger", reports: "reports", rollouts: "rollouts" };
+/** The attributes of each table's key. */
+export const tableKeys: Record<string, string[]> = {
+  [tables.tenants]: ["tenantId"],
+  [tables.ledger]: ["pk", "sk"],
+  [tables.reports]: ["id"],
+  [tables.rollouts]: ["pk", "sk"],
+};
 export const signingKey = "arn:aws:kms:us-west-2:123456789012:key/simulated";
 const structure = "5".repeat(64);
 
@@ -68,15 +75,7 @@ export class Services {
     states: () => Service,
     options: TableOptions = { staleMs: 500 },
   ) {
-    this.tables = new Tables(
-      {
-        [tables.tenants]: ["tenantId"],
-        [tables.ledger]: ["pk", "sk"],
-        [tables.reports]: ["id"],
-        [tables.rollouts]: ["pk", "sk"],
-      },
-      options,
-    );
+    this.tables = new Tables(tableKeys, options);
     this.#instances = instances;
     this.#schedule = schedule;
     const s3 = new S3();

@@ -7,13 +7,14 @@ import { canonicalJson } from "../../core/canonical.ts";
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
-import type { Cell, Fleet } from "../../schemas/fleet.ts";
+import type { Fleet } from "../../schemas/fleet.ts";
 import { edgeLimits, snapshotLimits } from "../../schemas/limits.ts";
 import type { EdgeReport } from "../../schemas/report.ts";
 import { converged } from "./convergence.ts";
 import { SimulatedEdge } from "./edges.ts";
 import type { Item } from "./expressions.ts";
-import { type Code, type FunctionName, functionNames } from "./functions.ts";
+import { fleetOf } from "./fleet.ts";
+import { type Code, type FunctionName, functionNames, smallLeafBytes } from "./functions.ts";
 import { SimulatedLambda } from "./lambda.ts";
 import { Breach } from "./laws.ts";
 import { definitionOf, machineArn } from "./machines.ts";
@@ -33,33 +34,7 @@ const healMs = 30 * 60_000;
 const auditMs = 100_000;
 const pollMs = 2000;
 
-Object.assign(snapshotLimits, { leafBytesMax: 600 }); // as in the bundles: the laws are checked in this thread
-
-const cellOf = (name: string): Cell => ({
-  name,
-  listenerArn: `arn:${name}`,
-  regions,
-  portBase: 10000,
-  portCount: 4,
-  tlsCount: 5,
-  tlsPort: 443,
-  edgeTlsPort: 8443,
-  healthPort: 8080,
-});
-
-const fleetOf = (cells: string[]): Fleet => ({
-  stage: "simulated",
-  homeRegion: home,
-  buckets: Object.fromEntries(regions.map((region) => [region, `snapshots-${region}`])),
-  nearest: { "us-west-2": ["us-west-2", "eu-west-3"], "eu-west-3": ["eu-west-3", "us-west-2"] },
-  cells: cells.map(cellOf),
-  backendRanges: ["10.0.0.0/8"],
-  platformDomains: ["tenants.example.com"],
-  endpointDomain: "landfall.example.com",
-  reservedNames: [],
-  coolOffSeconds: { slot: 30, name: 30 },
-  structureBakeSeconds: 30,
-});
+Object.assign(snapshotLimits, { leafBytesMax: smallLeafBytes }); // as in the bundles: the laws are checked in this thread
 
 export interface Outcome {
   breach: string | undefined;
@@ -87,7 +62,10 @@ export class Simulation {
   constructor(script: Script, code: Code) {
     this.#script = script;
     this.#schedule = new Schedule(new Random(script.seed ^ 0x5eed));
-    this.fleet = fleetOf(script.seed % 3 === 0 ? ["c1", "c2"] : ["c1"]);
+    this.fleet = fleetOf(
+      regions,
+      (script.seed % 3 === 0 ? ["c1", "c2"] : ["c1"]).map((name) => ({ name, portCount: 4, tlsCount: 5 })),
+    );
     this.edges = this.fleet.cells.flatMap(({ name }) =>
       [home, "eu-west-3", "eu-west-3"].map((region, index) => new SimulatedEdge(`${name}-${index}`, name, region)),
     );

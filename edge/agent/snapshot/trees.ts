@@ -18,7 +18,7 @@ export async function readTrees(
   object: (hash: string) => Promise<string>,
 ): Promise<Trees> {
   const trees = new Map<string, Tree>();
-  await forEach([...new Set(buckets)], async (first) => {
+  await inBatches([...new Set(buckets)], async (first) => {
     trees.set(first, known.get(first) ?? (await readTree(first, object)));
   });
   return trees;
@@ -75,8 +75,8 @@ export const leavesOf = (buckets: string[], trees: Trees): Leaves =>
     ),
   );
 
-/** A few side by side. */
-export async function forEach<T>(items: T[], run: (item: T) => Promise<void>): Promise<void> {
+/** As many side by side as an edge may read at once. */
+export async function inBatches<T>(items: T[], run: (item: T) => Promise<void>): Promise<void> {
   const { objectReadsMax } = snapshotLimits;
   for (let from = 0; from < items.length; from += objectReadsMax)
     await Promise.all(items.slice(from, from + objectReadsMax).map(run));

@@ -1,0 +1,29 @@
+/** Fleets of simulated control planes. */
+import type { Cell, Fleet } from "../../schemas/fleet.ts";
+
+/** The first region is home. */
+export function fleetOf(regions: string[], cells: Pick<Cell, "name" | "portCount" | "tlsCount">[]): Fleet {
+  return {
+    stage: "simulated",
+    homeRegion: regions[0]!,
+    buckets: Object.fromEntries(regions.map((region) => [region, `snapshots-${region}`])),
+    nearest: Object.fromEntries(
+      regions.map((region) => [region, [region, ...regions.filter((other) => other !== region)]]),
+    ),
+    cells: cells.map((cell) => ({
+      ...cell,
+      listenerArn: `arn:${cell.name}`,
+      regions,
+      portBase: 10_000,
+      tlsPort: 443,
+      edgeTlsPort: 8443,
+      healthPort: 8080,
+    })),
+    backendRanges: ["10.0.0.0/8"],
+    platformDomains: ["tenants.example.com"],
+    endpointDomain: "landfall.example.com",
+    reservedNames: [],
+    coolOffSeconds: { slot: 30, name: 30 },
+    structureBakeSeconds: 30,
+  };
+}
