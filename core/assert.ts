@@ -8,7 +8,7 @@ import type { AdmissionPlan } from "./admission/admit.ts";
 import type { TenantRow } from "./admission/tenant-row.ts";
 import { canonicalJson } from "./canonical.ts";
 import type { Edge } from "./edges/edge.ts";
-import type { Change, Observed } from "./failover/plan.ts";
+import { type Change, type Observed, written } from "./failover/plan.ts";
 import type { Commit } from "./publishing/commit.ts";
 import type { PublishPlan } from "./publishing/plan.ts";
 import { kindOf, kindOfSlot } from "./slots/numbering.ts";
@@ -145,7 +145,7 @@ export function assertPublishPlan({ buckets, withheld, commit }: PublishPlan, li
   }
 }
 
-/** A write of an endpoint group, right before it is sent. `gone` are edges whose instances are terminated, or will be. */
+/** A write of an endpoint group, right before it is sent to an accelerator that shows `observed`. `gone` are edges whose instances are terminated, or will be. */
 export function assertChange(change: Change, observed: Observed, gone: ReadonlySet<string>): void {
   const { region, endpoints } = change;
   const ids = endpoints.map(({ edgeId }) => edgeId);
@@ -156,11 +156,12 @@ export function assertChange(change: Change, observed: Observed, gone: ReadonlyS
   const group = observed.groups.find((candidate) => candidate.region === region);
   for (const { edgeId } of group?.endpoints ?? [])
     holds(6, ids.includes(edgeId) || gone.has(edgeId), () => `${edgeId} is not terminated and would be removed`);
-  const all = observed.groups.flatMap((candidate) => candidate.endpoints);
-  const healthy = new Set(all.filter(({ health }) => health === "HEALTHY").map(({ edgeId }) => edgeId));
-  const takesUsers = ({ edgeId, weight }: { edgeId: string; weight: number }) => weight > 0 && healthy.has(edgeId);
-  const others = observed.groups.filter((candidate) => candidate !== group).flatMap((candidate) => candidate.endpoints);
-  holds(5, !all.some(takesUsers) || [...others, ...endpoints].some(takesUsers), () => {
+  const takers = ({ groups }: Observed) =>
+    groups
+      .filter(({ dial }) => dial > 0)
+      .flatMap((candidate) => candidate.endpoints)
+      .filter(({ weight, health }) => weight > 0 && health === "HEALTHY");
+  holds(5, takers(observed).length === 0 || takers(written(observed, change)).length > 0, () => {
     return `no healthy endpoint would be left after the write of ${region}`;
   });
 }

@@ -5,6 +5,7 @@ import { logger } from "../aws/logger.ts";
 import { evaluateFailover } from "../control/failover/evaluate.ts";
 import { assertChange } from "../core/assert.ts";
 import { LeaseHeldError } from "../core/errors.ts";
+import { uncertain, written } from "../core/failover/plan.ts";
 import { acceleratorLimits } from "../schemas/limits.ts";
 import { FailoverInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
@@ -17,11 +18,15 @@ export const handler = shell(FailoverInput, async ({ cell: name }, { awsRequestI
   try {
     const { cell, changes, held, observed, gone } = await evaluateFailover(name);
     const failures: unknown[] = [];
+    let now = observed;
     for (const change of changes) {
       if (!(await holdLease(lease, leaseMs, Date.now()))) throw new LeaseHeldError(`lost the lease of ${name}`);
+      const before = now;
       try {
-        assertChange(change, observed, gone);
+        assertChange(change, before, gone); // fails if a write failed that was to take the users of this group
+        now = uncertain(before, change); // until the answer comes
         await writeChange(cell, change, `${name}-${change.region}-${lease.epoch}`);
+        now = written(before, change);
         logger.info("accelerator written", { change });
       } catch (error) {
         failures.push(error); // a group that can't be written must not delay withdrawals in other groups

@@ -30,3 +30,13 @@ export const degradedRegions = (signals: HealthSignal[]): string[] =>
     .filter((signal) => signal.edgeId === undefined && signal.health === "degraded")
     .map((signal) => signal.region)
     .sort();
+
+/**
+ * When a health event was observed: its own time, but not later than the bus got it. The bus's time has whole seconds and
+ * is the same for a repeated event. A clock that runs ahead must not suppress all later signals. The function's own clock
+ * counts only without the bus's time: the clocks of two invocations differ, so that the later event would look older.
+ */
+export function signalAt(own: number | undefined, bus: number, now: number): number {
+  const latest = Number.isFinite(bus) ? bus + 999 : now;
+  return Math.min(own ?? (Number.isFinite(bus) ? bus : now), latest);
+}

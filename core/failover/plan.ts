@@ -44,10 +44,13 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
   const present = new Map(
     observed.groups.flatMap((group) => group.endpoints.map((e) => [e.edgeId, { ...e, region: group.region }] as const)),
   );
-  // Removes a terminated edge, unless its group would become empty: a list without endpoints is never sent.
-  const stays = ({ gone, region }: EdgeFacts) =>
-    !gone || !edges.some((other) => !other.gone && other.region === region && present.has(other.edgeId));
-  const members = edges.filter((edge) => (edge.ready || present.has(edge.edgeId)) && stays(edge));
+  const isHealthy = ({ edgeId }: EdgeFacts) => present.get(edgeId)?.health === "HEALTHY";
+  const living = edges.filter((edge) => !edge.gone && (edge.ready || present.has(edge.edgeId)));
+  // One that is gone leaves in the write that keeps or adds a living edge in its group: a list without endpoints is never
+  // sent, and AWS refuses one with a terminated instance. While it still takes users, another one must take them too.
+  const leaves = (edge: EdgeFacts) =>
+    living.some(({ region }) => region === edge.region) && (!isHealthy(edge) || living.some(isHealthy));
+  const members = [...living, ...edges.filter((edge) => edge.gone && present.has(edge.edgeId) && !leaves(edge))];
   const known = new Set(members.map((edge) => edge.edgeId));
   const gone = new Set(edges.filter((edge) => edge.gone).map(({ edgeId }) => edgeId));
   for (const [edgeId, endpoint] of present)
@@ -56,7 +59,7 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
 
   const unhealthy = new Set([...present].filter(([, e]) => e.health === "UNHEALTHY").map(([edgeId]) => edgeId));
   // Counts only endpoints that the accelerator reports as healthy, not edges that are about to join or do not report.
-  const takesUsers = (edge: EdgeFacts) => edge.health === "healthy" && present.get(edge.edgeId)?.health === "HEALTHY";
+  const takesUsers = (edge: EdgeFacts) => edge.health === "healthy" && !edge.gone && isHealthy(edge);
   const withdraw = members.some(takesUsers);
   if (!withdraw && members.some((edge) => edge.health === "degraded"))
     held.push("no edge would be left: all live edges take users");
@@ -70,12 +73,19 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
     held.push("no region would be left: all dials are set to 100");
 
   const weightOf = (edge: EdgeFacts) => {
+    if (edge.gone) return present.get(edge.edgeId)!.weight; // nobody else is in its group, or nobody else takes users
     if (!withdraw) return unhealthy.has(edge.edgeId) ? (present.get(edge.edgeId)?.weight ?? fullWeight) : fullWeight;
     return edge.health === "degraded" ? 0 : fullWeight;
   };
+  // The group of edges that are all gone keeps its dial: AWS refuses every list with a terminated instance.
+  const dialOf = (region: string) => {
+    const isDeserted = members.every((edge) => edge.gone || edge.region !== region);
+    if (isDeserted) return observed.groups.find((group) => group.region === region)?.dial ?? fullDial;
+    return dialDown && degradedRegions.includes(region) ? 0 : fullDial;
+  };
   const groups = regions.map((region) => ({
     region,
-    dial: dialDown && degradedRegions.includes(region) ? 0 : fullDial,
+    dial: dialOf(region),
     endpoints: members
       .filter((edge) => edge.region === region)
       .map((edge) => ({ edgeId: edge.edgeId, weight: weightOf(edge) }))
@@ -105,6 +115,34 @@ export function changesBetween(desired: Desired, observed: Observed): Change[] {
   return changes
     .toSorted((a, b) => b.gain - a.gain || (a.region < b.region ? -1 : 1))
     .map(({ gain: _, ...change }) => change);
+}
+
+/** What the accelerator shows after the write. A new endpoint is not checked yet. */
+export function written({ groups }: Observed, change: Change): Observed {
+  const old = groups.find(({ region }) => region === change.region);
+  const health = new Map(old?.endpoints.map((endpoint) => [endpoint.edgeId, endpoint.health]));
+  const endpoints = change.endpoints.map((endpoint) => ({
+    ...endpoint,
+    health: health.get(endpoint.edgeId) ?? ("INITIAL" as const),
+  }));
+  const { region, dial } = change;
+  const group = { region, dial, endpoints, arn: change.kind === "update" ? change.arn : "" };
+  return { groups: [...groups.filter((other) => other !== old), group].sort(byName((one) => one.region)) };
+}
+
+/** The least that the accelerator may show after a write that failed: it may have taken effect, or take effect later. */
+export function uncertain({ groups }: Observed, change: Change): Observed {
+  const weights = new Map(change.endpoints.map(({ edgeId, weight }) => [edgeId, weight]));
+  return {
+    groups: groups.map((group) => {
+      if (group.region !== change.region) return group;
+      const endpoints = group.endpoints.map((one) => ({
+        ...one,
+        weight: Math.min(one.weight, weights.get(one.edgeId) ?? 0),
+      }));
+      return { ...group, dial: Math.min(group.dial, change.dial), endpoints };
+    }),
+  };
 }
 
 /** The load that a group can take. Unhealthy endpoints take none, whatever their weight. */

@@ -10,7 +10,7 @@ import {
   assertRow,
   LawBrokenError,
 } from "../../core/assert.ts";
-import type { Change, Observed } from "../../core/failover/plan.ts";
+import { type Change, type Observed, uncertain, written } from "../../core/failover/plan.ts";
 import type { Commit } from "../../core/publishing/commit.ts";
 import { type PublishPlan, planPublish } from "../../core/publishing/plan.ts";
 import { everyBucket } from "../../core/routes/buckets.ts";
@@ -197,6 +197,37 @@ describe("assertChange", () => {
   it("accepts a list that moves the weight to another healthy endpoint", () => {
     const moved = change({ ...a, weight: 0 }, { ...b, weight: 128 });
     expect(lawBroken(() => assertChange(moved, observed, new Set()))).toBe("none");
+  });
+  it("accepts that a group loses its users once another one takes them, and not before", () => {
+    const both: Observed = { groups: [{ ...group("eu-west-3", well("c")), dial: 0 }, group("us-west-2", well("a"))] };
+    const arn = "arn:eu-west-3";
+    const raise: Change = {
+      kind: "update",
+      region: "eu-west-3",
+      arn,
+      dial: 100,
+      endpoints: [{ edgeId: "c", weight: 128 }],
+    };
+    const lower = { ...change({ edgeId: "a", weight: 128 }), dial: 0 };
+    expect(lawBroken(() => assertChange(lower, both, new Set()))).toBe(5);
+    expect(lawBroken(() => assertChange(raise, both, new Set()))).toBe("none");
+    expect(lawBroken(() => assertChange(lower, written(both, raise), new Set()))).toBe("none");
+  });
+  it("counts a failed write as made where it withdraws, and as not made where it adds", () => {
+    const state: Observed = { groups: [group("a", well("a1")), group("b", well("b1", 0)), group("c", well("c1"))] };
+    const to = (region: string, weight: number): Change => {
+      return { kind: "update", region, arn: "", dial: 100, endpoints: [{ edgeId: `${region}1`, weight }] };
+    };
+    const afterRaise = uncertain(state, to("b", 128));
+    const afterLower = uncertain(afterRaise, to("a", 0));
+    expect(lawBroken(() => assertChange(to("c", 0), afterRaise, new Set()))).toBe("none");
+    expect(lawBroken(() => assertChange(to("c", 0), afterLower, new Set()))).toBe(5);
+    const newGroup: Change = { ...to("d", 128), kind: "create" };
+    expect(uncertain(state, newGroup)).toEqual(state);
+    expect(uncertain(state, { ...to("a", 128), dial: 0 }).groups[0]).toMatchObject({ dial: 0 });
+    expect(uncertain(state, { ...to("a", 128), endpoints: [{ edgeId: "a2", weight: 128 }] }).groups[0]).toMatchObject({
+      endpoints: [{ edgeId: "a1", weight: 0 }],
+    });
   });
   it("accepts any list if no endpoint was healthy before", () => {
     const none = { groups: [group("us-west-2", { ...well("a"), health: "UNHEALTHY" as const })] };

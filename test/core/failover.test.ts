@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
+import { degradedRegions, edgeFacts, signalAt } from "../../core/failover/facts.ts";
 import {
   type Change,
   changesBetween,
@@ -185,6 +185,22 @@ describe("planAccelerator", () => {
     ]);
     const alone: Observed = { groups: [{ ...observed.groups[0]!, endpoints: [observed.groups[0]!.endpoints[0]!] }] };
     expect(planAccelerator([dead], [], alone).groups[0]?.endpoints).toEqual([{ edgeId: "dead", weight: 128 }]);
+    expect(changesBetween(planAccelerator([{ ...dead, health: "degraded" }], ["us-west-2"], alone), alone)).toEqual([]);
+    expect(planAccelerator([dead, edge("next", "us-west-2")], [], alone).groups[0]?.endpoints).toEqual([
+      { edgeId: "next", weight: 128 },
+    ]);
+  });
+
+  it("keeps an edge that is given up and takes users until another one takes them", () => {
+    const endpoint = (edgeId: string, health: "HEALTHY" | "INITIAL") => ({ edgeId, weight: 128, health });
+    const group = { region: "us-west-2", arn: "g", dial: 100 };
+    const edges = [edge("silent", "us-west-2", { ready: false, gone: true }), edge("next", "us-west-2")];
+    const idsWith = (health: "HEALTHY" | "INITIAL") => {
+      const observed = { groups: [{ ...group, endpoints: [endpoint("next", health), endpoint("silent", "HEALTHY")] }] };
+      return planAccelerator(edges, [], observed).groups[0]?.endpoints.map(({ edgeId }) => edgeId);
+    };
+    expect(idsWith("INITIAL")).toEqual(["next", "silent"]);
+    expect(idsWith("HEALTHY")).toEqual(["next"]);
   });
 
   it("converges in two rounds, and never removes the last endpoint that takes traffic", () => {
@@ -219,5 +235,21 @@ describe("edgeFacts", () => {
   it("does not call an edge ready if it stopped reporting, whatever its last report", () => {
     expect(edgeFacts([row], [], 1000)[0]?.ready).toBe(true);
     expect(edgeFacts([row], [], 60_000)[0]?.ready).toBe(false);
+  });
+});
+
+describe("signalAt", () => {
+  it("takes the event's own time, but none that is later than the bus's second", () => {
+    expect(signalAt(5400, 5000, 9000)).toBe(5400);
+    expect(signalAt(60_000, 5000, 90_000)).toBe(5999);
+    expect(signalAt(undefined, 5000, 9000)).toBe(5000);
+  });
+  it("does not depend on the clock of the invocation when the bus gives a time", () => {
+    const early = signalAt(5400, 5000, 9000);
+    expect(signalAt(7400, 7000, 3000)).toBeGreaterThan(early);
+  });
+  it("takes no time in the future when there is no bus", () => {
+    expect(signalAt(undefined, Number.NaN, 9000)).toBe(9000);
+    expect(signalAt(60_000, Number.NaN, 9000)).toBe(9000);
   });
 });
