@@ -43,7 +43,7 @@ export async function recordIn(cell: string, edges: Identified[], now: number): 
   for (const edge of edges) {
     const { known, written } = edge;
     if (known === undefined || !isBeat(known.summary, written.report)) news.push(edge);
-    else beats.push({ summary: mergeBeat(known.summary, written, now), version: known.version });
+    else beats.push({ summary: mergeBeat(known.summary, written), version: known.version });
   }
   const details = await readDetails(news.map(({ identity }) => identity.edgeId));
   const { merged, doubts } = await mergeNews(cell, news, details, now);

@@ -19,7 +19,10 @@ export interface EdgeSummary extends EdgeIdentity {
   serving: boolean;
   /** When the newest report was written, by the Reports table's clock, in whole seconds. */
   reportedAt: number;
-  /** The edge's own clock at its newest report, and when that report's text was new. An older report changes little. */
+  /**
+   * The edge's own clock at its newest report, and when that report's text was new: 0 if a part of it was not taken. An
+   * older report changes little.
+   */
   edgeAt: number;
   changedAt: number;
   /** How many routes it refuses. */
@@ -74,37 +77,40 @@ export interface WrittenReport {
 /** Whether a report says nothing new: its edge runs as before. */
 export const isBeat = (known: EdgeSummary, report: EdgeReport) => known.changedAt === report.changedAt;
 
+/**
+ * The edge's own time of a report, but not later than the table's second: a clock that ran ahead and was set back must not
+ * make later reports look old. The clock of an invocation is no measure, because another one may be behind it.
+ */
+const ownTime = ({ report, reportedAt }: WrittenReport) => Math.min(report.at, reportedAt + 999);
+
 /** The summary after such a report. */
-export const mergeBeat = (
-  { givenUp: _, ...known }: EdgeSummary,
-  { report, reportedAt }: WrittenReport,
-  now: number,
-): EdgeSummary => ({
+export const mergeBeat = ({ givenUp: _, ...known }: EdgeSummary, written: WrittenReport): EdgeSummary => ({
   ...known,
-  reportedAt: Math.max(known.reportedAt, reportedAt),
-  edgeAt: Math.max(known.edgeAt, Math.min(report.at, now)),
+  reportedAt: Math.max(known.reportedAt, written.reportedAt),
+  edgeAt: Math.max(known.edgeAt, ownTime(written)),
 });
 
 /** The edge after a report. Reports may come twice or out of order: the applied generation only grows. */
 export function mergeReport(
   known: Edge | undefined,
   identity: EdgeIdentity,
-  { writer, report, reportedAt }: WrittenReport,
+  written: WrittenReport,
   now: number,
 ): Edge {
+  const { writer, report, reportedAt } = written;
   const before = known?.appliedGeneration ?? 0;
   const appliedGeneration = Math.max(before, report.appliedGeneration);
   const news = appliedGeneration > before ? [{ generation: appliedGeneration, at: now }] : [];
   const acks = [...(known?.acks ?? []), ...news].slice(-edgeLimits.acksKeptMax);
   const latest = { appliedGeneration, acks, reportedAt: Math.max(known?.reportedAt ?? 0, reportedAt) };
   if (known !== undefined && report.at < known.edgeAt) return noteDue({ ...known, ...latest });
-  const { region: _, at, nack, structure, closing, drain, ...said } = report;
+  const { region: _, at: __, nack, structure, closing, drain, ...said } = report;
   return noteDue({
     ...said,
     ...identity,
     writer,
     ...latest,
-    edgeAt: Math.min(at, now), // a clock that ran ahead and was set back must not make later reports look old
+    edgeAt: ownTime(written),
     refuses: report.rejectedRoutes.length,
     ...(nack === undefined ? {} : { nack }),
     ...(structure === undefined ? {} : { structure }),

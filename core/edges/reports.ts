@@ -25,20 +25,24 @@ function parse(text: string): EdgeReport | undefined {
   }
 }
 
-/** The report without what its edge can't know: a generation that was never committed, and refusals of unknown tenants. */
+/**
+ * The report without what its edge can't know: a generation that was never committed, and refusals of unknown tenants. Its
+ * repetition is no mere beat then: after a restored ledger is rebuilt, the same words are true.
+ */
 export function credible(
   report: EdgeReport,
   { live, known, isTenant }: { live: number; known: number; isTenant: (tenantId: string) => boolean },
 ): { report: EdgeReport; doubts: ("generation above the live commit" | "refusal of an unknown tenant's route")[] } {
   const isAbove = report.appliedGeneration > Math.max(live, known);
   const rejectedRoutes = report.rejectedRoutes.filter(({ tenantId }) => isTenant(tenantId));
+  const isOfUnknown = rejectedRoutes.length < report.rejectedRoutes.length;
+  if (!isAbove && !isOfUnknown) return { report, doubts: [] };
+  const appliedGeneration = isAbove ? known : report.appliedGeneration;
   return {
-    report: { ...report, rejectedRoutes, appliedGeneration: isAbove ? known : report.appliedGeneration },
+    report: { ...report, rejectedRoutes, appliedGeneration, changedAt: 0 },
     doubts: [
       ...(isAbove ? ["generation above the live commit" as const] : []),
-      ...(rejectedRoutes.length < report.rejectedRoutes.length
-        ? ["refusal of an unknown tenant's route" as const]
-        : []),
+      ...(isOfUnknown ? ["refusal of an unknown tenant's route" as const] : []),
     ],
   };
 }

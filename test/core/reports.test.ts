@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { mergeBeat, mergeReport } from "../../core/edges/edge.ts";
+import { isBeat, mergeBeat, mergeReport } from "../../core/edges/edge.ts";
 import { actionOnSilentEdge, type SilentFacts } from "../../core/edges/forget.ts";
 import { type Instance, identityOf } from "../../core/edges/identity.ts";
 import { credible, lastReports } from "../../core/edges/reports.ts";
@@ -108,6 +108,14 @@ describe("credible", () => {
     });
   });
 
+  it("looks at a report again whose words were doubted: the ledger may have been restored to an earlier time", () => {
+    const said = report({ appliedGeneration: 8, changedAt: 5 });
+    const doubted = credible(said, facts).report;
+    expect(isBeat(edge("a", { changedAt: doubted.changedAt }), said)).toBe(false);
+    const taken = credible(said, { ...facts, live: 8 }).report;
+    expect(isBeat(edge("a", { changedAt: taken.changedAt }), said)).toBe(true);
+  });
+
   it("leaves out refusals of tenants that do not exist", () => {
     expect(credible(report({ rejectedRoutes: [refusal("acme"), refusal("nobody")] }), facts)).toMatchObject({
       report: { rejectedRoutes: [refusal("acme")] },
@@ -180,7 +188,7 @@ describe("actionOnSilentEdge", () => {
     };
     const givenUp = { ...silent, givenUp: true as const, changedAt: now };
     const identity = { edgeId: "silent", cell: "c1", region: "us-west-2", address: "10.0.0.9" };
-    expect(mergeBeat(givenUp, { writer: "w", report, reportedAt: now }, now)).not.toHaveProperty("givenUp");
+    expect(mergeBeat(givenUp, { writer: "w", report, reportedAt: now })).not.toHaveProperty("givenUp");
     expect(mergeReport(givenUp, identity, { writer: "w", report, reportedAt: now }, now)).not.toHaveProperty("givenUp");
   });
 });

@@ -107,6 +107,11 @@ describe("mergeReport", () => {
     expect(merge(ahead, report(2000, 1, { serving: false }), 2000)).toMatchObject({ serving: false, reportedAt: 2000 });
   });
 
+  it("keeps the latest report, whichever clock the invocation has that reads an older one again", () => {
+    const latest = merge(undefined, report(10_400, 1), 6000, 10_000);
+    expect(merge(latest, report(9000, 1, { serving: false }), 15_000, 9000).serving).toBe(true);
+  });
+
   it("takes who and where the edge is from its identity, whatever the report says", () => {
     const lie = {
       ...report(10, 1),
@@ -137,7 +142,7 @@ describe("mergeReport", () => {
     const { summary } = partsOf(known);
     const beat = { writer: "AROA:a", report: report(20, 1, { changedAt: 10 }), reportedAt: 5000 };
     expect(isBeat(summary, beat.report)).toBe(true);
-    expect(mergeBeat(summary, beat, 6000)).toEqual({ ...summary, reportedAt: 5000, edgeAt: 20 });
+    expect(mergeBeat(summary, beat)).toEqual({ ...summary, reportedAt: 5000, edgeAt: 20 });
   });
 
   it("parts an edge into summary and details, and loses nothing", () => {
