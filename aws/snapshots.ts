@@ -37,16 +37,17 @@ const statusOf = (error: unknown) =>
 
 const cacheControl = "no-cache";
 
-/** Objects that this process has put, by bucket and hash. */
-const placed = new Set<string>();
-export const isPlaced = (bucket: Bucket, hash: string) => placed.has(`${bucket.name} ${hash}`);
+/** When this process put each object, by bucket and hash. The sweep keeps an object for much longer than this counts. */
+const placed = new Map<string, number>();
+export const isPlaced = (bucket: Bucket, hash: string) =>
+  Date.now() - (placed.get(`${bucket.name} ${hash}`) ?? 0) < snapshotLimits.placedMs;
 
 export async function putObject(bucket: Bucket, hash: string, text: string): Promise<void> {
   await clientOf(bucket.region).send(
     new PutObjectCommand({ Bucket: bucket.name, Key: objectKey(hash), Body: text, ContentType: "application/json" }),
   );
   if (placed.size >= snapshotLimits.placedObjectsMax) placed.clear();
-  placed.add(`${bucket.name} ${hash}`);
+  placed.set(`${bucket.name} ${hash}`, Date.now());
 }
 
 /** Route objects that were used last, by hash: the content of a hash never changes. */

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pc from "picocolors";
 import { inParallel } from "../aws/parallel.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
-import { planRebuild, type Rebuild } from "../core/publishing/rebuild.ts";
+import { claimsServed, planRebuild, type Rebuild } from "../core/publishing/rebuild.ts";
 import { renderBucket } from "../core/publishing/render.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { type Manifest, type Route, RouteObject } from "../schemas/snapshot.ts";
@@ -16,11 +16,13 @@ export async function rebuild(apply: boolean): Promise<void> {
   const { loadSettings } = await import("../aws/settings.ts");
   const { halt, resume } = await import("../aws/ledger/cells.ts");
   const { fleet } = await loadSettings();
-  const behind: Behind[] = [];
-  for (const cell of fleet.cells) behind.push(...(await behindIn(cell, fleet)));
+  const found: Snapshot[] = [];
+  for (const cell of fleet.cells) found.push(...(await snapshotOf(cell, fleet)));
+  // Names are the fleet's: if one cell is behind, a tenant of another cell may have got a name that the first one serves.
+  const behind = found.some(({ isBehind }) => isBehind) ? found : [];
   if (!apply) {
     const { rows } = await readLedger();
-    for (const found of behind) say(planOf(found, behind, fleet, rows), found);
+    for (const cell of behind) say(planOf(cell, behind, fleet, rows), cell);
     return console.log("nothing was written: add --apply");
   }
   for (const { cell } of behind)
@@ -31,7 +33,7 @@ export async function rebuild(apply: boolean): Promise<void> {
     );
   for (let pass = 0; behind.length > 0 && pass < 2; pass++) {
     if (pass > 0) await sleep(lateMs);
-    for (const found of behind) await write(found, behind, fleet);
+    for (const cell of behind) await write(cell, behind, fleet);
   }
   for (const { cell, manifest } of behind) {
     await resume(cell.name);
@@ -41,9 +43,11 @@ export async function rebuild(apply: boolean): Promise<void> {
     console.log("the audit now checks every record again: 1,500 tenants in two rounds (ten minutes)");
 }
 
-/** A cell whose ledger is behind, and the content of its newest manifest. */
-interface Behind {
+/** The content of a cell's newest manifest. */
+interface Snapshot {
   cell: Cell;
+  /** The ledger is behind it, or the cell is halted. */
+  isBehind: boolean;
   manifest: Manifest;
   /** Bytes of each bucket, and every route. */
   sizes: number[];
@@ -51,7 +55,7 @@ interface Behind {
   taken: { raw: number; tls: number };
 }
 
-async function behindIn(cell: Cell, fleet: Fleet): Promise<Behind[]> {
+async function snapshotOf(cell: Cell, fleet: Fleet): Promise<Snapshot[]> {
   const { readCell } = await import("../aws/ledger/cells.ts");
   const { getText } = await import("../aws/snapshots.ts");
   const { readRoutesBelow } = await import("../control/publishing/trees.ts");
@@ -62,11 +66,11 @@ async function behindIn(cell: Cell, fleet: Fleet): Promise<Behind[]> {
   if (newest === undefined) return [];
   const { manifest, bucket } = newest;
   const isBehind =
-    commit === undefined || commit.incarnation !== manifest.incarnation || commit.generation < manifest.generation;
-  if (!isBehind && halt === undefined) {
-    console.log("  the ledger is not behind: nothing to do");
-    return [];
-  }
+    halt !== undefined ||
+    commit === undefined ||
+    commit.incarnation !== manifest.incarnation ||
+    commit.generation < manifest.generation;
+  if (!isBehind) console.log("  the ledger is not behind");
   const read = async (hash: string) => {
     const text = await getText(bucket, hash);
     if (text === undefined) throw new UsageError(`${bucket.name} lacks ${hash}, which its manifest names`);
@@ -75,14 +79,14 @@ async function behindIn(cell: Cell, fleet: Fleet): Promise<Behind[]> {
   const routes = await inParallel(manifest.routes, (hash) => readRoutesBelow(read, hash));
   const sizes = routes.map((list) => renderBucket(list).bytes);
   const taken = { raw: counters.raw.taken, tls: counters.tls.taken };
-  return [{ cell, manifest, sizes, routes: routes.flat(), taken }];
+  return [{ cell, isBehind, manifest, sizes, routes: routes.flat(), taken }];
 }
 
 async function readLedger() {
   const { scanLedger } = await import("../aws/ledger/audit.ts");
   const rows: TenantRow[] = [];
   const claims: { claim: string; tenantId: string; cell: string }[] = [];
-  for await (const { items } of scanLedger())
+  for await (const { items } of scanLedger(undefined, { consistent: true }))
     for (const { pk, sk, row, tenantId, cell } of items)
       if (sk === "ROW") rows.push(row as TenantRow);
       else if (sk === "CLAIM")
@@ -91,7 +95,7 @@ async function readLedger() {
 }
 
 /** A tenant belongs to the cell that serves it, even if its row names another: it may have moved since. */
-function planOf({ cell, routes, taken }: Behind, behind: Behind[], fleet: Fleet, rows: TenantRow[]): Rebuild {
+function planOf({ cell, routes, taken }: Snapshot, behind: Snapshot[], fleet: Fleet, rows: TenantRow[]): Rebuild {
   const here = new Set(routes.map(({ tenantId }) => tenantId));
   const anywhere = new Set(behind.flatMap((found) => found.routes.map(({ tenantId }) => tenantId)));
   return planRebuild({
@@ -99,17 +103,22 @@ function planOf({ cell, routes, taken }: Behind, behind: Behind[], fleet: Fleet,
     routes,
     rows: rows.filter((row) => here.has(row.tenantId) || (row.cell === cell.name && !anywhere.has(row.tenantId))),
     taken,
+    claimedElsewhere: new Set(
+      behind
+        .filter((other) => other.cell !== cell)
+        .flatMap((other) => claimsServed(other.routes, fleet.platformDomains)),
+    ),
     platformDomains: fleet.platformDomains,
     now: Date.now(),
   });
 }
 
-const say = ({ rows, claims, slots, unknown }: Rebuild, { cell, routes }: Behind): void =>
+const say = ({ rows, claims, slots, unknown }: Rebuild, { cell, routes }: Snapshot): void =>
   console.log(
     `  ${cell.name}: ${routes.length} routes: ${rows.length} tenants, ${claims.length} names and zones, ${slots.length} slots, ${unknown.length} slots without a known tenant`,
   );
 
-async function write(found: Behind, behind: Behind[], fleet: Fleet): Promise<void> {
+async function write(found: Snapshot, behind: Snapshot[], fleet: Fleet): Promise<void> {
   const { writeRebuild } = await import("../aws/ledger/rebuild.ts");
   const { cell, manifest, sizes, routes } = found;
   const { rows, claims } = await readLedger();

@@ -1,10 +1,18 @@
 /** The audit's second part: starts rollouts for tenants whose record, ledger, snapshot and status don't agree. */
 import { readTenantRows } from "../aws/ledger/admission.ts";
-import { forgetTenant, type LedgerKey, readNote, readOwners, saveNote, scanLedger } from "../aws/ledger/audit.ts";
+import {
+  forgetTenant,
+  type LedgerKey,
+  readNote,
+  readOwners,
+  restoreRoutes,
+  saveNote,
+  scanLedger,
+} from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
 import { readSummaries } from "../aws/ledger/edges.ts";
-import { readStatuses } from "../aws/ledger/status.ts";
+import { readStatuses, removeStatus } from "../aws/ledger/status.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
@@ -12,7 +20,7 @@ import { readRecords, scanTenantIds } from "../aws/tenants.ts";
 import { homeFirst } from "../control/publishing/regions.ts";
 import { readFrom, readRoutesBelow } from "../control/publishing/trees.ts";
 import { startRollouts } from "../control/rollout/start.ts";
-import { absent, type TenantRow } from "../core/admission/tenant-row.ts";
+import { absent, admittedRoutes, type TenantRow } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
 import { weigh } from "../core/audit/findings.ts";
 import {
@@ -20,6 +28,7 @@ import {
   admissible,
   differenceOf,
   isForgettable,
+  isOfLostRow,
   type PendingTenant,
 } from "../core/audit/tenants.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
@@ -47,6 +56,8 @@ interface Progress {
 interface Seen {
   differences: Map<string, string | undefined>;
   pending: PendingTenant[];
+  /** Tenants whose status is of a row that was lost, and its generation. */
+  lost: Map<string, number>;
   forgotten: number;
 }
 
@@ -61,13 +72,20 @@ export const handler = shell(AuditInput, async (_, { awsRequestId, getRemainingT
   const now = Date.now();
   const { findings, progress = { pending: [] } } = await readNote<Progress>(scope);
   const rules = await readRules(settings);
-  const seen: Seen = { differences: new Map(), pending: [], forgotten: 0 };
+  const seen: Seen = { differences: new Map(), pending: [], lost: new Map(), forgotten: 0 };
   await examineAgain([...new Set([...findings.map(({ key }) => key), ...progress.pending])], rules, seen);
   const ledger = await walkLedger(progress.ledger, rules, seen, hasTime);
   const records = await walkRecords(progress.records, seen, hasTime);
-  for (const [tenantId, how] of await readRouteDifferences(settings))
+  const routes = await readRouteDifferences(settings);
+  for (const [tenantId, how] of routes)
     if (seen.differences.get(tenantId) === undefined) seen.differences.set(tenantId, how);
   const { due, kept } = weigh(findings, seen.differences, now, auditLimits.apartMs);
+  await inParallel(due, async (tenantId) => {
+    const generation = seen.lost.get(tenantId);
+    if (generation !== undefined) await removeStatus(tenantId, generation);
+  });
+  const wrong = due.filter((tenantId) => routes.has(tenantId));
+  await restore(wrong, settings);
   const admitted = admissible(seen.pending, await readRooms(settings)); // one audit is enough: they wait for room
   await startRollouts(`audit-${awsRequestId}`, new Map([...due, ...admitted].map((id) => [id, ""])), now);
   // Saved after the rollouts are started: if the audit dies in between, the next one finds the same differences.
@@ -116,6 +134,7 @@ async function examine(rows: Map<string, TenantRow>, rules: Rules, seen: Seen): 
       hash: input === undefined ? absent : sha256(canonicalJson(plain(input))),
       status: observed && { generation: observed.observedGeneration, served: observed.served },
     };
+    if (isOfLostRow(tenant)) seen.lost.set(tenantId, observed!.observedGeneration);
     if (isForgettable(tenant, Date.now())) {
       if (await forgetTenant(row)) seen.forgotten++;
       continue;
@@ -156,7 +175,10 @@ async function walkRecords(from: object | undefined, seen: Seen, hasTime: () => 
   return undefined;
 }
 
-/** Tenants whose routes differ between ledger and live commit: a function died before it marked them for publishing. */
+/**
+ * Tenants whose routes differ between ledger and live commit: what the publisher had to do was lost, or another program wrote
+ * into the ledger.
+ */
 async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, string>> {
   const buckets = homeFirst(fleet);
   const found = new Map<string, string>();
@@ -172,6 +194,15 @@ async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, st
     }
   }
   return found;
+}
+
+/** The ledger's routes of these tenants follow from their rows again. The rollout that is started next publishes them. */
+async function restore(tenantIds: string[], { fleet }: Settings): Promise<void> {
+  const rows = await readTenantRows(tenantIds);
+  await inParallel([...rows.values()], async (row) => {
+    const cell = fleet.cells.find(({ name }) => name === row.cell);
+    if (cell !== undefined) await restoreRoutes(row, cell.name, admittedRoutes(row, cell));
+  });
 }
 
 async function readRooms({ fleet }: Settings): Promise<CellRoom[]> {

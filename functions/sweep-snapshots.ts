@@ -1,78 +1,88 @@
 /** The audit's third part: restores objects that manifests name, and deletes objects that were long unreferenced. */
 import { readReferences, saveReferences } from "../aws/ledger/audit.ts";
-import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
+import { readDirty } from "../aws/ledger/dirty-set.ts";
+import { holdLease, type Lease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { type Bucket, deleteObject, getText, listObjects, putObject } from "../aws/snapshots.ts";
-import { bucketsOf, homeFirst } from "../control/publishing/regions.ts";
-import { readFrom, readNamesBelow } from "../control/publishing/trees.ts";
-import { objectsToDelete } from "../core/audit/objects.ts";
+import { type Origin, readNamedIn, readReferenced } from "../control/publishing/references.ts";
+import { bucketsOf } from "../control/publishing/regions.ts";
+import { objectsToDelete, type References } from "../core/audit/objects.ts";
 import { renderBucket } from "../core/publishing/render.ts";
-import { auditLimits } from "../schemas/limits.ts";
+import { auditLimits, publishLimits } from "../schemas/limits.ts";
 import { AuditInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
-/** Where a route object comes from: it can be rendered again. Structures have no such place. */
-interface Origin {
-  cell: string;
-  bucket: number;
-}
+const { referenceEveryMs, deletedAtOnceMax } = auditLimits;
 
-export const handler = shell(AuditInput, async () => {
+/** `cells` are those with work that publishers may have left, because they found the lease taken. */
+export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   const settings = await loadSettings();
-  if (settings.frozen) return { restored: 0, deleted: 0 };
+  if (settings.frozen) return { restored: 0, deleted: 0, cells: [] };
   const now = Date.now();
   const { origins, isWhole } = await readReferenced(settings);
   const hashes = [...origins.keys()].sort();
   const notes = await readReferences();
   const latest = Math.max(0, ...notes.map(({ at }) => at));
-  if (isWhole && now - latest >= auditLimits.referenceEveryMs) await saveReferences({ at: now, hashes });
+  const isTime = isWhole && now - latest >= referenceEveryMs;
+  if (isTime) await saveReferences({ at: now, hashes });
   const buckets = bucketsOf(settings.fleet);
-  const listed = await Promise.all(buckets.map(async (bucket) => ({ bucket, objects: await listObjects(bucket) })));
   let restored = 0;
-  let deleted = 0;
-  for (const { bucket, objects } of listed) {
-    // Reads the content, not only the list: an overwritten object still has its name.
+  for (const bucket of buckets) {
+    // Reads the content: an overwritten object still has its name.
     const whole = await inParallel(hashes, (hash) => getText(bucket, hash));
     for (const [index, text] of whole.entries()) {
       const hash = hashes[index]!;
       if (text === undefined) restored += await restore(bucket, hash, origins.get(hash), buckets);
     }
-    for (const hash of objectsToDelete(objects, isWhole ? hashes : undefined, notes, now)) {
-      await deleteObject(bucket, hash);
-      deleted++;
-    }
   }
+  const isDue = async (bucket: Bucket) => objectsToDelete(await listObjects(bucket), hashes, notes, now).length > 0;
+  const due = isTime ? (await inParallel(buckets, isDue)).includes(true) : false;
+  const deleted = due ? await deleteUnreferenced(settings, notes, awsRequestId) : 0;
+  const cells = due ? await cellsWithWork(settings) : [];
   logger.info("snapshots checked", { referenced: hashes.length, isWhole, restored, deleted });
-  return { restored, deleted };
+  return { restored, deleted, cells };
 });
 
-/** What any cell's live commit names, or its next commit may name. Not whole when a branch can't be read. */
-async function readReferenced({ fleet, structures }: Settings) {
-  const origins = new Map<string, Origin | undefined>();
-  let isWhole = true;
-  const read = readFrom(homeFirst(fleet));
-  for (const { name: cell } of fleet.cells) {
-    const { commit, structure } = await readCell(cell);
-    const { default: first, overrides = {} } = commit?.structure ?? {};
-    for (const hash of [first, ...Object.values(overrides), structure?.state.target, structure?.state.from])
-      if (hash !== undefined) origins.set(hash, undefined);
-    await inParallel([...(commit?.routes ?? []).entries()], async ([bucket, root]) => {
-      const names = await readNamesBelow(read, root).catch(() => namesAgain(cell, bucket, root));
-      if (names === undefined) isWhole = false;
-      for (const hash of names ?? [root]) origins.set(hash, { cell, bucket });
-    });
-  }
-  for (const hash of Object.values(structures)) origins.set(hash, undefined);
-  return { origins, isWhole };
-}
+const cellsWithWork = async ({ fleet }: Settings) => {
+  const dirty = await inParallel(fleet.cells, async ({ name }) => ((await readDirty(name)).length > 0 ? [name] : []));
+  return dirty.flat();
+};
 
-/** The names of a bucket that can't be read, from the ledger; undefined when its routes have changed since. */
-async function namesAgain(cell: string, bucket: number, root: string): Promise<string[] | undefined> {
-  const { hash, objects } = renderBucket((await readRoutes(cell, bucket)).routes);
-  return hash === root ? objects.map((object) => object.hash) : undefined;
+/**
+ * Deletes what nothing names, and reads that again while it has the publishers' leases: the commit of a publisher that put an
+ * object again before that fails.
+ */
+async function deleteUnreferenced(settings: Settings, notes: References[], holder: string): Promise<number> {
+  const leases: Lease[] = [];
+  const hold = async () => {
+    const held = await inParallel(leases, (lease) => holdLease(lease, publishLimits.leaseMs, Date.now()));
+    return !held.includes(false);
+  };
+  let deleted = 0;
+  try {
+    for (const { name } of settings.fleet.cells) {
+      const lease = await takeLease(`publish#${name}`, `sweep ${holder}`, publishLimits.leaseMs, Date.now());
+      if (lease === undefined) return 0; // a publisher is at work: the next audit tries again
+      leases.push(lease);
+    }
+    const { origins, isWhole } = await readReferenced(settings);
+    if (!isWhole) return 0;
+    for (const bucket of bucketsOf(settings.fleet)) {
+      const named = [...origins.keys(), ...(await readNamedIn(bucket, settings))];
+      const due = objectsToDelete(await listObjects(bucket), named, notes, Date.now());
+      for (let from = 0; from < due.length; from += deletedAtOnceMax) {
+        if (!(await hold())) return deleted;
+        await inParallel(due.slice(from, from + deletedAtOnceMax), (hash) => deleteObject(bucket, hash));
+        deleted += Math.min(deletedAtOnceMax, due.length - from);
+      }
+    }
+    return deleted;
+  } finally {
+    await inParallel(leases, releaseLease);
+  }
 }
 
 /** Restores an object from a region that still has it, or from the ledger. */

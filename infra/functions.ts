@@ -163,7 +163,16 @@ export function functions({
       permissions: [
         readSettings,
         { actions: ["dynamodb:Scan", "dynamodb:BatchGetItem"], resources: [tenants.arn] },
-        onLedger("Scan", "Query", "GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem"),
+        onLedger(
+          "Scan",
+          "Query",
+          "GetItem",
+          "BatchGetItem",
+          "PutItem",
+          "UpdateItem",
+          "DeleteItem",
+          "ConditionCheckItem",
+        ),
         onRollouts("UpdateItem"),
         onObjects("GetObject"),
         listObjects,
@@ -173,9 +182,10 @@ export function functions({
     sweepSnapshots: make("SweepSnapshots", "sweep-snapshots", {
       permissions: [
         readSettings,
-        onLedger("Query", "PutItem"),
+        onLedger("Query", "PutItem", "UpdateItem"),
         onObjects("GetObject", "PutObject", "DeleteObject"),
         listObjects,
+        { actions: ["kms:GetPublicKey"], resources: [key.arn] },
       ],
     }),
     observeAccelerator: make("ObserveAccelerator", "observe-accelerator", {

@@ -52,6 +52,8 @@ export const snapshotLimits = {
   manifestBytesMax: 256 * 1024,
   /** Objects that one process remembers to have put, and bytes of objects that it keeps parsed. Parsed they took 2.2 times that. */
   placedObjectsMax: 10_000,
+  /** How long it counts on that: much less than the audit keeps an object that nothing names. */
+  placedMs: 3600 * 1000,
   parsedBytesMax: 32 * 1024 * 1024,
   /** Objects that an edge reads side by side. */
   objectReadsMax: 16,
@@ -160,9 +162,14 @@ export const auditLimits = {
   pendingTriedMax: 500,
   /** Nothing more is read or freed with less time left in the function. */
   reserveMs: 60_000,
-  /** An object stays this long after it was last referenced, and references are noted this often. */
+  /**
+   * An object stays this long after it was last referenced. References are noted this often, and what is due is deleted
+   * then: publishers wait for it.
+   */
   objectKeepMs: 7 * 24 * 3600 * 1000,
   referenceEveryMs: 3600 * 1000,
+  /** Objects that are deleted before the publishers' leases are extended: they take a fraction of a lease. */
+  deletedAtOnceMax: 100,
   /** Hashes of one note. AWS: an item holds 400 KB. */
   hashesPerNote: 4000,
   /** How long a note of references is kept: longer than objects. */

@@ -7,8 +7,10 @@ import type { Tombstone } from "../../core/audit/tombstones.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
 import type { SlotKind } from "../../core/slots/numbering.ts";
 import { auditLimits } from "../../schemas/limits.ts";
+import type { Route } from "../../schemas/snapshot.ts";
 import { batchGet, documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
+import { readRoutes } from "./commits.ts";
 import { keys } from "./keys.ts";
 import { queryAll } from "./query.ts";
 
@@ -18,13 +20,17 @@ export type LedgerItem = Record<string, unknown> & { pk: string; sk: string };
 
 export type LedgerKey = Pick<LedgerItem, "pk" | "sk">;
 
-/** Items behind `from`, page by page, in no order, each with the key to go on from. Concurrent writes may be missing. */
+/**
+ * Items behind `from`, page by page, in no order, each with the key to go on from. Concurrent writes may be missing, and
+ * recent ones unless the scan is `consistent`, which costs twice as much.
+ */
 export async function* scanLedger(
   from?: LedgerKey,
+  { consistent = false } = {},
 ): AsyncGenerator<{ items: LedgerItem[]; next: LedgerKey | undefined }> {
   const pages = paginateScan(
     { client: documents, ...(from === undefined ? {} : { startingToken: from }) },
-    { TableName },
+    { TableName, ConsistentRead: consistent },
   );
   for await (const { Items = [], LastEvaluatedKey } of pages)
     yield { items: Items as LedgerItem[], next: LastEvaluatedKey as LedgerKey | undefined };
@@ -48,6 +54,37 @@ export async function saveNote<Progress>(scope: string, note: AuditNote<Progress
 export async function readOwners(claims: string[]): Promise<Map<string, string>> {
   const items = await batchGet<{ pk: string; tenantId: string }>(TableName, [...new Set(claims)].map(keys.claim));
   return new Map(items.map(({ pk, tenantId }) => [pk.slice("CLAIM#".length), tenantId]));
+}
+
+/** Writes a tenant's routes over those that the ledger has, unless its row changed since it was read. */
+export async function restoreRoutes({ tenantId, version, generation }: TenantRow, cell: string, wanted: Route[]) {
+  const bucket = bucketOf(tenantId);
+  const { routes } = await readRoutes(cell, bucket);
+  const kept = new Set(wanted.map(({ slot }) => slot));
+  const extra = routes.filter((route) => route.tenantId === tenantId && !kept.has(route.slot));
+  const put = (slot: number, item: object) => ({
+    Put: { TableName, Item: { ...keys.route(cell, bucket, slot), ...item } },
+  });
+  try {
+    await documents.send(
+      new TransactWriteCommand({
+        TransactItems: [
+          {
+            ConditionCheck: {
+              TableName,
+              Key: keys.tenant(tenantId),
+              ConditionExpression: "version = :version",
+              ExpressionAttributeValues: { ":version": version },
+            },
+          },
+          ...wanted.map((route) => put(route.slot, { route })),
+          ...extra.map(({ slot }) => put(slot, { removed: { slot, tenantId, generation } })),
+        ],
+      }),
+    );
+  } catch (error) {
+    if (failedConditions(error) === undefined) throw error; // admission writes the routes itself
+  }
 }
 
 /** Removes everything that is known of a removed tenant, unless its row changed since it was read. */

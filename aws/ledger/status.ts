@@ -57,6 +57,22 @@ export async function writeStatus(tenantId: string, status: TenantStatus): Promi
   }
 }
 
+/** Removes the status of a generation that the tenant's row does not have, and the note of what was announced. */
+export async function removeStatus(tenantId: string, generation: number): Promise<void> {
+  try {
+    await documents.send(
+      new DeleteCommand({
+        TableName,
+        Key: keys.status(tenantId),
+        ConditionExpression: "observedGeneration = :generation",
+        ExpressionAttributeValues: { ":generation": generation },
+      }),
+    );
+  } catch (error) {
+    if (!isConditionFailed(error)) throw error; // a rollout has settled since
+  }
+}
+
 /** An edge's refusal of a tenant's route. */
 export interface Refusal {
   edgeId: string;

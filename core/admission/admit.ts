@@ -7,7 +7,7 @@ import { routeBytes, routesOf } from "../routes/routes.ts";
 import { kindOf, kindOfSlot } from "../slots/numbering.ts";
 import type { Reserved } from "../slots/pools.ts";
 import { claimsOf } from "./claims.ts";
-import { absent, type TenantRow } from "./tenant-row.ts";
+import { absent, admittedRoutes, type TenantRow } from "./tenant-row.ts";
 import type { Validated } from "./validate.ts";
 
 /** The input of admission. The ledger's row was read before the record; `hash` is the record's canonical hash. */
@@ -258,9 +258,7 @@ function remove(facts: AdmissionFacts, old: TenantRow): AdmissionPlan {
 
 /** Slots that have a route from the last admitted record. */
 const servedSlots = (row: TenantRow | undefined, cell: Cell): number[] =>
-  row?.admitted === undefined
-    ? []
-    : routesOf(row.admitted.record, row.admitted.generation, row.slots, cell).map((route) => route.slot);
+  row === undefined ? [] : admittedRoutes(row, cell).map((route) => route.slot);
 
 function nextRow({ tenantId, row, hash, cell, now, batchId }: AdmissionFacts): TenantRow {
   const {

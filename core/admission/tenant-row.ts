@@ -1,4 +1,7 @@
+import type { Cell } from "../../schemas/fleet.ts";
+import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
+import { routesOf } from "../routes/routes.ts";
 
 /**
  * A tenant as the ledger stores it. `version` counts writes of the row and guards them; `generation` counts changes of
@@ -35,3 +38,7 @@ export interface TenantRow {
 }
 
 export const absent = "absent";
+
+/** The tenant's routes in its cell: those of the record that was admitted last. */
+export const admittedRoutes = ({ admitted, slots }: Pick<TenantRow, "admitted" | "slots">, cell: Cell): Route[] =>
+  admitted === undefined ? [] : routesOf(admitted.record, admitted.generation, slots, cell);

@@ -7,21 +7,21 @@ export interface References {
 }
 
 /**
- * Objects without a reference for seven days: they were put before that, no later note names them, and the notes reach
- * back that far. A publisher puts an object again when it references it, which renews its `putAt`. Nothing is deleted
- * while it is not known what is `referenced`.
+ * Objects without a reference for seven days: no note since then names them, nor the last one before. They were put before
+ * that last one, so that an object which came and went while no audit ran is kept until the notes cover seven days of its
+ * absence. A publisher puts an object again when it references it, which renews its `putAt`.
  */
 export function objectsToDelete(
   objects: { hash: string; putAt: number }[],
-  referenced: string[] | undefined,
+  referenced: string[],
   notes: References[],
   now: number,
 ): string[] {
-  const since = now - auditLimits.objectKeepMs;
-  if (referenced === undefined || !notes.some(({ at }) => at <= since)) return [];
-  const alive = new Set([...referenced, ...notes.filter(({ at }) => at >= since).flatMap(({ hashes }) => hashes)]);
+  const from = Math.max(-Infinity, ...notes.map(({ at }) => at).filter((at) => at <= now - auditLimits.objectKeepMs));
+  if (from === -Infinity) return [];
+  const alive = new Set([...referenced, ...notes.filter(({ at }) => at >= from).flatMap(({ hashes }) => hashes)]);
   return objects
-    .filter(({ hash, putAt }) => putAt < since && !alive.has(hash))
+    .filter(({ hash, putAt }) => putAt < from && !alive.has(hash))
     .map(({ hash }) => hash)
     .sort();
 }

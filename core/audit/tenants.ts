@@ -24,6 +24,7 @@ export function differenceOf(
   { platformDomains, owners }: { platformDomains: string[]; owners: Map<string, string> },
 ): string | undefined {
   const how = (what: string) => `${what} ${row.version}`;
+  if (isOfLostRow({ row, status })) return how(`status of generation ${status?.generation}`);
   if (row.hash !== hash) return how(`record ${hash.slice(0, 12)}`);
   const { blocked = [], tenantId, state } = row;
   const free = (claim: string) => [undefined, tenantId].includes(owners.get(claim));
@@ -34,6 +35,10 @@ export function differenceOf(
   if (admitted > (status?.generation ?? 0)) return how("not settled");
   return admitted > 0 && status?.served !== "all" ? how("not served everywhere") : undefined;
 }
+
+/** Whether the status is of a later generation than the row: the ledger was restored, and the row is older, or new again. */
+export const isOfLostRow = ({ row, status }: Pick<AuditedTenant, "row" | "status">): boolean =>
+  status !== undefined && status.generation > row.generation;
 
 /** Whether nothing needs the row of a removed tenant any more: its slots are free, and its removal is settled and old. */
 export function isForgettable({ row, hash, status }: AuditedTenant, now: number): boolean {

@@ -14,6 +14,8 @@ export interface RebuildFacts {
   /** The ledger's rows of this cell. */
   rows: TenantRow[];
   taken: Record<SlotKind, number>;
+  /** Names and zones of tenants that other cells serve. */
+  claimedElsewhere: ReadonlySet<string>;
   platformDomains: string[];
   now: number;
 }
@@ -36,8 +38,8 @@ const rebuilt = "rebuilt";
 
 /**
  * The served snapshot decides: its slots and names belong to the tenants that it names, even if the ledger gives them
- * to other tenants. A tenant that it does not name keeps its other slots and names until admission evaluates its
- * record.
+ * to other tenants. A tenant that it does not name keeps its other slots, given up, and its names until admission evaluates
+ * its record.
  */
 export function planRebuild(facts: RebuildFacts): Rebuild {
   const { cell, routes, rows } = facts;
@@ -45,10 +47,12 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
   const known = new Map(rows.map((row) => [row.tenantId, row]));
   const owners = new Map(routes.map(({ slot, tenantId }) => [slot, tenantId]));
   const fromRoutes = [...served].map(([tenantId, list]) => servedRow(known.get(tenantId), list, owners, facts));
-  const claimants = new Map(fromRoutes.flatMap(({ tenantId, claims }) => claims.map((claim) => [claim, tenantId])));
+  const claimants = new Set(fromRoutes.flatMap(({ claims }) => claims));
   const others = rows
     .filter(({ tenantId }) => !served.has(tenantId))
-    .map((row) => otherRow(row, owners, claimants, facts.now));
+    .map((row) =>
+      otherRow(row, owners, (claim) => claimants.has(claim) || facts.claimedElsewhere.has(claim), facts.now),
+    );
   const all = [...fromRoutes, ...others].sort((a, b) => (a.tenantId < b.tenantId ? -1 : 1));
   const slots = all.flatMap(({ tenantId, slots: numbers, admitted }) =>
     Object.entries(numbers).map(([protocol, slot]) => {
@@ -100,22 +104,23 @@ function servedRow(
   };
 }
 
+/** A tenant without a route is not served, whatever the ledger said: only its record decides what it is admitted with. */
 function otherRow(
-  { spare: _s, blocked: _b, retry: _r, ...row }: TenantRow,
+  { spare: _s, blocked: _b, retry: _r, admitted: _a, ...row }: TenantRow,
   owners: Map<number, string>,
-  claimants: Map<string, string>,
+  isServed: (claim: string) => boolean,
   now: number,
 ): TenantRow {
   const slots = Object.fromEntries(Object.entries(row.slots).filter(([, slot]) => !owners.has(slot)));
-  const claims = row.claims.filter((claim) => !claimants.has(claim));
-  const { admitted, ...rest } = { ...row, version: row.version + versionStep, hash: rebuilt, slots, claims, at: now };
-  const protocols = Object.entries(admitted?.record.protocols ?? {}).filter(([name]) => Object.hasOwn(slots, name));
-  if (admitted === undefined || protocols.length === 0) return rest;
-  return {
-    ...rest,
-    admitted: { ...admitted, record: { ...admitted.record, protocols: Object.fromEntries(protocols) } },
-  };
+  const claims = row.claims.filter((claim) => !isServed(claim));
+  return { ...row, version: row.version + versionStep, hash: rebuilt, slots, claims, at: now };
 }
+
+/** The names and zones of the tenants that these routes serve. */
+export const claimsServed = (routes: Route[], platformDomains: string[]): string[] =>
+  [...Map.groupBy(routes, ({ tenantId }) => tenantId).values()].flatMap((list) =>
+    claimsOf(recordOf(list), platformDomains),
+  );
 
 /** The part of a record that its routes contain. Admission compares a new record with no other part. */
 function recordOf(routes: Route[]): TenantRecord {

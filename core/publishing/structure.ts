@@ -73,6 +73,9 @@ const membersOf = ({ stage, edges: given }: StructureState, { edges }: Structure
 
 function begin(facts: StructureFacts): StructureState | undefined {
   const { state, wanted, live, degraded, now } = facts;
+  if (state === undefined && Object.keys(live.overrides).length > 0)
+    // A rebuilt ledger knows of no rollout: edges that have the structure of one return to the others' first.
+    return { target: wanted, from: live.default, stage: "returned", since: now, edges: [], degradedBefore: [] };
   if (state !== undefined && !isPublished(live, structureOf(state))) return undefined; // still returning to `from`
   const wasRefused = state?.stage === "returned" && state.target === wanted && state.reason !== undefined;
   if (live.default === wanted || (wasRefused && state.again !== true)) return undefined;

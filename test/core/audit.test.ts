@@ -140,6 +140,10 @@ describe("an audited tenant", () => {
     expect(found({}, { status: undefined })).toMatch(/settled/);
     expect(found({}, { status: { ...settled, served: "partly" } })).toMatch(/everywhere/);
   });
+  it("differs when its status is of a row that a restored ledger has lost", () => {
+    expect(found({}, { status: { ...settled, generation: 3 } })).toBe("status of generation 3 3");
+    expect(found({ state: "Rejected" }, { status: { ...settled, generation: 3 } })).toMatch(/status of generation 3/);
+  });
   it("differs when its blocked names have become free", () => {
     const blocked = { state: "Rejected" as const, retry: true as const, blocked: ["x.com"] };
     expect(found(blocked, {}, [["x.com", "other"]])).toBeUndefined();
@@ -192,17 +196,21 @@ describe("the slot account", () => {
 });
 
 describe("objectsToDelete", () => {
-  const old = { hash: "old", putAt: now - auditLimits.objectKeepMs - 1 };
-  const notes = [{ at: now - auditLimits.objectKeepMs - 1, hashes: ["old"] }];
+  const keep = auditLimits.objectKeepMs;
+  const old = { hash: "old", putAt: now - keep - 10 };
+  const notes = [{ at: now - keep - 5, hashes: [] }];
   it("returns objects that nothing has named for seven days", () => {
     expect(objectsToDelete([old], [], notes, now)).toEqual(["old"]);
+    const named = [{ at: now - keep - 8, hashes: ["old"] }, ...notes];
+    expect(objectsToDelete([old], [], named, now)).toEqual(["old"]);
   });
   it.each([
     ["is named now", [old], ["old"], notes],
     ["was named in the last seven days", [old], [], [...notes, { at: now - 5, hashes: ["old"] }]],
     ["was put in the last seven days", [{ hash: "old", putAt: now - 5 }], [], notes],
     ["may have been named before the notes begin", [old], [], [{ at: now - 5, hashes: [] }]],
-    ["may be named by an object that could not be read", [old], undefined, notes],
+    ["was named by the last note before a gap", [old], [], [{ at: now - keep - 5, hashes: ["old"] }]],
+    ["was put in a gap of the notes", [{ hash: "old", putAt: now - keep - 3 }], [], notes],
   ])("keeps an object that %s", (_, objects, named, noted) => {
     expect(objectsToDelete(objects, named, noted, now)).toEqual([]);
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
-import { planRebuild } from "../../core/publishing/rebuild.ts";
+import { claimsServed, planRebuild } from "../../core/publishing/rebuild.ts";
 import { cell, fleet, record } from "../fixtures/fleet.ts";
 
 const now = 10_000_000;
@@ -27,14 +27,16 @@ describe("planRebuild", () => {
     admitted: { generation: 1, record: record({ tenantId, protocols: { ssh: 22 } }) },
     at: 0,
   });
-  const plan = planRebuild({
+  const facts = {
     cell,
     routes: [route("acme", 4, 9)],
     rows: [row("acme", { ssh: 2 }), row("gone", { ssh: 4 })],
     taken: { raw: 3, tls: 0 },
+    claimedElsewhere: new Set<string>(),
     platformDomains: fleet.platformDomains,
     now,
-  });
+  };
+  const plan = planRebuild(facts);
 
   it("gives each served slot to its served tenant, and accounts for every slot below the counter", () => {
     expect(plan.slots).toEqual([{ slot: 4, tenantId: "acme", protocol: "ssh", givenUp: false }]);
@@ -47,5 +49,19 @@ describe("planRebuild", () => {
       ["gone", 1, "rebuilt", {}],
     ]);
     expect(plan.rows.map(({ admitted }) => admitted?.generation)).toEqual([9, undefined]);
+  });
+  it("takes no tenant for admitted that is not served: its next record may be refused", () => {
+    const { rows, slots } = planRebuild({ ...facts, taken: { raw: 9, tls: 0 }, rows: [row("late", { ssh: 8 })] });
+    expect(rows.find(({ tenantId }) => tenantId === "late")).toMatchObject({ slots: { ssh: 8 } });
+    expect(rows.find(({ tenantId }) => tenantId === "late")).not.toHaveProperty("admitted");
+    expect(slots).toContainEqual({ slot: 8, tenantId: "late", protocol: "ssh", givenUp: true });
+  });
+  it("takes names from a tenant that another cell's tenant is served with", () => {
+    const name = "late.example.org";
+    expect(claimsServed([{ ...route("other", 1), protocol: "tls", hostnames: [name] }], [])).toContain(name);
+    const claimsWith = (claimedElsewhere: Set<string>) =>
+      planRebuild({ ...facts, claimedElsewhere, rows: [row("late", { ssh: 8 })] }).claims.map(({ claim }) => claim);
+    expect(claimsWith(new Set())).toContain(name);
+    expect(claimsWith(new Set([name]))).not.toContain(name);
   });
 });

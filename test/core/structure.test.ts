@@ -54,6 +54,15 @@ describe("advanceStructure", () => {
     ]);
   });
 
+  it("returns all edges to one structure when a rebuilt ledger knows of no rollout, and then begins anew", () => {
+    for (const wanted of ["new", "old"]) {
+      const state = advanceStructure({ ...facts, wanted, live: { default: "old", overrides: { a: "other" } } })!;
+      expect(structureOf(state)).toEqual({ default: "old", overrides: {} });
+      const next = advanceStructure({ ...facts, wanted, state });
+      expect(next?.stage).toBe(wanted === "new" ? "canary" : undefined);
+    }
+  });
+
   const canary = { ...advanceStructure(facts)!, publishedAt: now - 20_000 };
   const live = structureOf(canary);
   it.each([
