@@ -1,11 +1,14 @@
 /** Describes each difference from the desired state. Empty once there is none. */
 import { claimsOf } from "../../core/admission/claims.ts";
-import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import { admittedRoutes, type TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Validated } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
-import { routesOf } from "../../core/routes/routes.ts";
+import { fullDial, fullWeight } from "../../core/failover/plan.ts";
+import type { Commit } from "../../core/publishing/commit.ts";
+import type { StructureState } from "../../core/publishing/structure.ts";
 import { kindOf, kindOfSlot, slotAt, slotsIn } from "../../core/slots/numbering.ts";
-import type { Fleet } from "../../schemas/fleet.ts";
+import type { Group } from "../../local/services/accelerator/model.ts";
+import type { Cell, Fleet } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { SimulatedEdge } from "./edges.ts";
 import { type Readiness, summariesIn } from "./laws.ts";
@@ -17,6 +20,8 @@ export interface Simulated {
   fleet: Fleet;
   tables: Tables;
   edges: SimulatedEdge[];
+  /** The accelerator's endpoint groups by listener. */
+  accelerator: { groupsOf(listenerArn: string): Group[] };
   /** What failover was told of the edges. */
   readiness: Readiness;
   /** Each tenant's record, and what admission makes of it. */
@@ -53,17 +58,22 @@ export function converged(simulation: Simulated): string[] {
   }
   for (const { tenantId, state } of rows.values())
     if (!records.has(tenantId) && state !== "Removed") faults.push(`${tenantId} is ${state} and has no record`);
-  for (const edge of simulation.edges) {
+  for (const cell of simulation.fleet.cells) {
     const wanted = [...rows.values()]
-      .filter(({ cell, admitted }) => cell === edge.cell && admitted !== undefined)
-      .flatMap((row) => {
-        const cell = simulation.fleet.cells.find(({ name }) => name === row.cell)!;
-        return routesOf(row.admitted!.record, row.admitted!.generation, row.slots, cell);
-      });
-    if (textOf(wanted) !== textOf(edge.routes)) faults.push(`${edge.edgeId} does not serve what the ledger has`);
+      .filter((row) => row.cell === cell.name)
+      .flatMap((row) => admittedRoutes(row, cell));
+    const stored = items.filter(
+      ({ pk, route }) => String(pk).startsWith(`ROUTES#${cell.name}#`) && route !== undefined,
+    );
+    if (textOf(wanted) !== textOf(stored.map(({ route }) => route as Route)))
+      faults.push(`the routes of ${cell.name} in the ledger do not follow from its tenants`);
+    for (const { edgeId, routes } of simulation.edges.filter((edge) => edge.cell === cell.name))
+      if (textOf(wanted) !== textOf(routes)) faults.push(`${edgeId} does not serve what the ledger has`);
   }
+  const ids = new Set(simulation.edges.map(({ edgeId }) => edgeId));
   for (const edge of items.filter(({ sk }) => sk === "EDGES").flatMap(summariesIn))
-    if (!simulation.readiness.knows(edge)) faults.push(`failover does not know whether ${edge.edgeId} is ready`);
+    if (ids.has(edge.edgeId) && !simulation.readiness.knows(edge))
+      faults.push(`failover does not know whether ${edge.edgeId} is ready`);
   for (const row of rows.values()) {
     const status = items.find(({ pk, sk }) => pk === `TENANT#${row.tenantId}` && sk === "STATUS")?.observed as
       | { observedGeneration: number; served: string }
@@ -76,7 +86,52 @@ export function converged(simulation: Simulated): string[] {
   if (items.some(({ pk }) => String(pk).startsWith("DIRTY#"))) faults.push("work is left for the publisher");
   if (items.some(({ sk }) => String(sk).startsWith("COPY#"))) faults.push("a region is marked as behind");
   if (items.some(({ sk }) => sk === "HALT")) faults.push("a cell is halted");
-  return [...faults, ...slotFaults(simulation, items)];
+  const edgeFaults = simulation.fleet.cells.flatMap((cell) => [
+    ...acceleratorFaults(simulation, cell),
+    ...structureFaults(simulation, items, cell.name),
+  ]);
+  return [...faults, ...edgeFaults, ...slotFaults(simulation, items)];
+}
+
+/** The accelerator has every edge with its full weight, and nothing else. */
+function acceleratorFaults({ edges, accelerator }: Simulated, cell: Cell): string[] {
+  const groups = accelerator.groupsOf(cell.listenerArn);
+  const dials = groups.filter(({ dial }) => dial !== fullDial).map(({ region, dial }) => `${region} has dial ${dial}`);
+  const weights = new Map(groups.flatMap(({ endpoints }) => [...endpoints].map(([id, { weight }]) => [id, weight])));
+  const members = edges.filter((edge) => edge.cell === cell.name);
+  const wrong = members.filter(({ edgeId }) => weights.get(edgeId) !== fullWeight);
+  return [
+    ...dials,
+    ...wrong.map(({ edgeId }) => `${edgeId} has weight ${weights.get(edgeId) ?? "nothing"} in the accelerator`),
+  ];
+}
+
+/** Law 12: what is known of instances that are terminated. */
+export function outlived({ fleet, tables: stored, edges, accelerator }: Simulated): string[] {
+  const ids = new Set(edges.map(({ edgeId }) => edgeId));
+  const known = stored.all(tables.ledger).flatMap((item) => (item.sk === "EDGES" ? summariesIn(item) : []));
+  const endpoints = fleet.cells
+    .flatMap(({ listenerArn }) => accelerator.groupsOf(listenerArn))
+    .flatMap((group) => [...group.endpoints.keys()]);
+  return [
+    ...known.filter(({ edgeId }) => !ids.has(edgeId)).map(({ edgeId }) => `the ledger has ${edgeId}`),
+    ...endpoints.filter((id) => !ids.has(id)).map((id) => `the accelerator has ${id}`),
+  ].map((what) => `${what}, whose instance is terminated`);
+}
+
+/** Every edge has the structure that the cell's manifest names, and no rollout of another one is under way. */
+function structureFaults({ edges }: Simulated, items: Record<string, unknown>[], cell: string): string[] {
+  const of = (sk: string) => items.find((item) => item.pk === `CELL#${cell}` && item.sk === sk);
+  const commit = of("COMMIT")?.commit as Commit | undefined;
+  if (commit === undefined) return [`${cell} has no commit`];
+  const { structure } = commit;
+  const stage = (of("STRUCTURE")?.state as StructureState | undefined)?.stage ?? "done";
+  const others = edges.filter((edge) => edge.cell === cell && edge.structure !== structure.default);
+  return [
+    ...(stage === "done" || stage === "returned" ? [] : [`the structure of ${cell} is in stage ${stage}`]),
+    ...(Object.keys(structure.overrides).length === 0 ? [] : [`edges of ${cell} have a structure of their own`]),
+    ...others.map(({ edgeId }) => `${edgeId} has another structure`),
+  ];
 }
 
 const textOf = (routes: Route[]) => canonicalJson(routes.toSorted((a, b) => a.slot - b.slot));

@@ -26,22 +26,35 @@ export const functionNames = [
   "free-tombstones",
   "find-drift",
   "sweep-snapshots",
+  "observe-accelerator",
+  "apply-accelerator",
+  "confirm-accelerator",
 ] as const;
 export type FunctionName = (typeof functionNames)[number];
 
+/** What is bundled: the functions, and the command of an operator. */
+export type Program = FunctionName | "rebuild";
+
 export type Handler = (event: unknown, context: Context) => Promise<unknown>;
-export type Code = Map<FunctionName, { script: vm.Script; imports: Map<string, string[]> }>;
+export type Code = Map<Program, { script: vm.Script; imports: Map<string, string[]> }>;
 
 /** Bytes of a leaf in a simulation: buckets are divided and undivided by the routes of one or two tenants. */
 export const smallLeafBytes = 600;
-const smallLeaves = {
-  file: "schemas/limits.ts",
-  from: "leafBytesMax: 64 * 1024",
-  to: `leafBytesMax: ${smallLeafBytes}`,
-};
+/** Silence after which an edge is given up in a simulation: some edges are silent for longer. */
+export const giveUpMs = 150_000;
+/** How long an object is kept that nothing names: shorter than most histories. */
+const objectKeepMs = 60_000;
+const file = "schemas/limits.ts";
+const simulatedLimits = [
+  { file, from: "leafBytesMax: 64 * 1024", to: `leafBytesMax: ${smallLeafBytes}` },
+  { file, from: "giveUpMs: 30 * 60_000", to: `giveUpMs: ${giveUpMs}` },
+  { file, from: "objectKeepMs: 7 * 24 * 3600 * 1000", to: `objectKeepMs: ${objectKeepMs}` },
+  { file, from: "referenceEveryMs: 3600 * 1000", to: `referenceEveryMs: ${objectKeepMs / 4}` },
+  { file, from: "placedMs: 3600 * 1000", to: `placedMs: ${objectKeepMs / 4}` },
+];
 
 /**
- * With small leaves, unless they are to be as on AWS.
+ * With the limits of simulations, unless they are to be as on AWS.
  * @throws when the mutant's text is not in the sources any more
  */
 export async function bundle(mutant?: Mutant, { asOnAws = false } = {}): Promise<Code> {
@@ -49,7 +62,7 @@ export async function bundle(mutant?: Mutant, { asOnAws = false } = {}): Promise
   const plugin = {
     name: "mutant",
     setup({ onLoad }: PluginBuild) {
-      const changes = [...(mutant?.changes ?? []), ...(asOnAws ? [] : [smallLeaves])];
+      const changes = [...(mutant?.changes ?? []), ...(asOnAws ? [] : simulatedLimits)];
       for (const [file, some] of Map.groupBy(changes, (change) => change.file))
         onLoad({ filter: new RegExp(`${file.replaceAll(/[/.]/g, "\\$&")}$`) }, ({ path: found }) => {
           let contents = readFileSync(found, "utf8");
@@ -63,7 +76,10 @@ export async function bundle(mutant?: Mutant, { asOnAws = false } = {}): Promise
     },
   };
   const { outputFiles } = await build({
-    entryPoints: functionNames.map((name) => path.join(root, `functions/${name}.ts`)),
+    entryPoints: [...functionNames.map((name) => `functions/${name}.ts`), "cli/rebuild.ts"].map((file) =>
+      path.join(root, file),
+    ),
+    define: { "import.meta.dirname": JSON.stringify(root) },
     bundle: true,
     write: false,
     outdir: "/",
@@ -78,8 +94,8 @@ export async function bundle(mutant?: Mutant, { asOnAws = false } = {}): Promise
   for (const { file } of mutant?.changes ?? []) if (!changed.has(file)) throw new Error(`${file} was not changed`);
   return new Map(
     outputFiles.map(({ path: file, text }) => {
-      const name = path.basename(file, ".js") as FunctionName;
-      const script = new vm.Script(`(function (require, module, exports, Date) {${text}\n})`, {
+      const name = path.basename(file, ".js") as Program;
+      const script = new vm.Script(`(function (require, module, exports, Date, console) {${text}\n})`, {
         filename: `${name}.js`,
       });
       return [name, { script, imports: importsOf(text) }];
@@ -90,7 +106,7 @@ export async function bundle(mutant?: Mutant, { asOnAws = false } = {}): Promise
 /** The names that a bundle uses of each package. Copying all names into each instance would be most of the work. */
 function importsOf(text: string): Map<string, string[]> {
   const names = new Map<string, string[]>();
-  for (const [, variable, id] of text.matchAll(/var (import_\w+) = .*require\("([^"]+)"\)/g)) {
+  for (const [, variable, id] of text.matchAll(/(import_\w+) = .*require\("([^"]+)"\)/g)) {
     const used = [...text.matchAll(new RegExp(`\\b${variable}\\.(\\w+)`, "g"))].map((match) => match[1]!);
     names.set(id!, [...new Set([...(names.get(id!) ?? []), ...used])]);
   }
@@ -125,14 +141,14 @@ function clockOf(skewMs: number): typeof Date {
   } as typeof Date;
 }
 
-/** A fresh instance of a function. `random` replaces the randomness of node:crypto. */
-export function instantiate(
+/** The exports of a fresh evaluation. `random` replaces the randomness of node:crypto. */
+export function evaluate<Exports>(
   { script, imports }: Code extends Map<unknown, infer C> ? C : never,
   send: Send,
   random: () => number,
   skewMs: number,
-): Handler {
-  const module = { exports: {} as { handler?: Handler } };
+): Exports {
+  const module = { exports: {} };
   const load = (id: string): unknown => {
     const real = (importedOnly[id] ?? requireReal(id)) as Record<string, unknown>;
     const names = imports.get(id);
@@ -150,9 +166,10 @@ export function instantiate(
     module: object,
     exports: object,
     clock: typeof Date,
+    output: object,
   ) => void;
-  run(load, module, module.exports, clockOf(skewMs));
-  return module.exports.handler!;
+  run(load, module, module.exports, clockOf(skewMs), { log: () => {} });
+  return module.exports as Exports;
 }
 
 interface Command {

@@ -1,7 +1,7 @@
 /** Lambda: warm and new instances, slow calls, and instances that die in the middle of a call. */
 import type { Context } from "aws-lambda";
-import { defaultFunctionSeconds, functionSeconds } from "../../schemas/limits.ts";
-import { type Code, type FunctionName, type Handler, instantiate } from "./functions.ts";
+import { acceleratorLimits, defaultFunctionSeconds, functionSeconds } from "../../schemas/limits.ts";
+import { type Code, evaluate, type FunctionName, type Handler } from "./functions.ts";
 import { Breach } from "./laws.ts";
 import { machineArn } from "./machines.ts";
 import type { Schedule } from "./schedule.ts";
@@ -49,7 +49,7 @@ export class SimulatedLambda {
   invocations = 0;
   calls = 0;
   /** Is called with the name of each failure. */
-  onFailure: (name: string) => void = () => {};
+  onFailure: (fn: FunctionName, name: string) => void = () => {};
 
   readonly #coldShare: number;
 
@@ -112,7 +112,7 @@ export class SimulatedLambda {
           if (error instanceof TypeError || error instanceof ReferenceError) this.#schedule.fail(error);
           if (error.name === "LawBrokenError")
             this.#schedule.fail(new Breach(`law ${(error as Error & { law: number }).law}: ${error.message}`));
-          this.onFailure(error.name);
+          this.onFailure(fn, error.name);
           this.#schedule.note(`${fn} fails: ${error.name} ${error.message.slice(0, 160)}`);
           done(() => reject(error));
         },
@@ -124,15 +124,16 @@ export class SimulatedLambda {
     const { random } = this.#schedule;
     const invocation: Instance["invocation"] = { current: undefined };
     const send = (service: string, region: string, operation: string, input: object) =>
-      this.#request(invocation.current!, operation, () => this.#services.answer(service, region, operation, input));
-    return {
-      handler: instantiate(this.#code.get(fn)!, send, random.next, random.between(-skewMaxMs, skewMaxMs)),
-      invocation,
-    };
+      this.#request(invocation.current!, service, operation, () =>
+        this.#services.answer(service, region, operation, input),
+      );
+    const skewMs = random.between(-skewMaxMs, skewMaxMs);
+    const { handler } = evaluate<{ handler: Handler }>(this.#code.get(fn)!, send, random.next, skewMs);
+    return { handler, invocation };
   }
 
   /** A call: it reaches the service some time later, takes effect, and its answer comes some time after that. */
-  #request(by: Invocation, operation: string, perform: () => Answer): Promise<unknown> {
+  #request(by: Invocation, service: string, operation: string, perform: () => Answer): Promise<unknown> {
     this.calls++;
     const { random } = this.#schedule;
     return new Promise((resolve, reject) => {
@@ -140,8 +141,9 @@ export class SimulatedLambda {
       const fault = this.#faultFor(by, operation);
       if (fault?.kind === "crash" && !fault.effect) return this.#crash(by, operation, "before");
       const delay = fault?.kind === "stall" ? fault.ms : random.chance(0.1) ? random.below(200) : 0;
-      this.#schedule.later(delay, () => {
-        const answer = perform();
+      const isLate = service === "globalaccelerator" && delay > acceleratorLimits.requestMs;
+      this.#schedule.later(isLate ? acceleratorLimits.requestMs : delay, () => {
+        const answer = isLate ? timedOut(perform()) : perform();
         if (fault?.kind === "crash") return this.#crash(by, operation, "after");
         const give = () => {
           if (by.over) return;
@@ -165,10 +167,13 @@ export class SimulatedLambda {
   }
 
   #crash(by: Invocation, operation: string, when: string): void {
-    this.onFailure("Lambda.Unknown");
+    this.onFailure(by.fn, "Lambda.Unknown");
     this.#schedule.note(`${by.fn} dies ${when} ${operation}`);
     by.fail(named("Lambda.Unknown", "the instance died"));
   }
 }
+
+/** The call took effect, and its client did not wait for the answer. */
+const timedOut = (_: Answer): Answer => ({ error: named("TimeoutError", "the request timed out") });
 
 const named = (name: string, message: string): Error => Object.assign(new Error(message), { name });

@@ -3,7 +3,7 @@ import { canonicalJson } from "../../core/canonical.ts";
 import { type EdgeSummary, isReady } from "../../core/edges/edge.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
-import { objectKey, type Route } from "../../schemas/snapshot.ts";
+import { type Manifest, objectKey, type Route, type SignedManifest } from "../../schemas/snapshot.ts";
 import { routesBelow, type SimulatedEdge } from "./edges.ts";
 import type { Item } from "./expressions.ts";
 import type { RareState } from "./reached.ts";
@@ -13,7 +13,7 @@ export class Breach extends Error {
 }
 
 export interface Watched {
-  edges: SimulatedEdge[];
+  edges: () => SimulatedEdge[];
   ledger: (pk: string, sk: string) => Item | undefined;
   object: (key: string) => string | undefined;
   reached: (state: RareState) => void;
@@ -24,39 +24,51 @@ interface CommitItem {
   commit: { generation: number; routes: string[] };
 }
 
+/** The tenant of each slot or name, and an edge that serves it. */
+type Owners = Map<string, { tenantId: string; edgeId: string }>;
+
 const namesOf = (route: Route) => [...route.hostnames, ...(route.wildcard === undefined ? [] : [route.wildcard])];
 const covers = (wildcard: string, name: string) =>
   wildcard.startsWith("*.") && name.includes(".") && wildcard.slice(1) === name.slice(name.indexOf("."));
 
 /** Laws 1 and 2 over the routes that edges serve: a slot or a name leads to the same tenant on every edge. */
-export function watchServed({ edges, ledger }: Watched): void {
-  const slots = new Map<string, { tenantId: string; edgeId: string }>();
-  const names = new Map<string, { tenantId: string; edgeId: string }>();
-  for (const { edgeId, cell, routes } of edges)
+export function watchEdges({ edges }: Pick<Watched, "edges">): { slots: Owners; names: Owners } {
+  const slots: Owners = new Map();
+  const names: Owners = new Map();
+  for (const { edgeId, cell, routes } of edges())
     for (const route of routes) {
       const { tenantId } = route;
-      const slot = `${cell} ${route.slot}`;
+      const slot = `${cell}#${String(route.slot).padStart(6, "0")}`;
       const other = slots.get(slot);
       if (other !== undefined && other.tenantId !== tenantId)
         throw new Breach(`law 1: slot ${slot} is ${other.tenantId} on ${other.edgeId} and ${tenantId} on ${edgeId}`);
       slots.set(slot, { tenantId, edgeId });
-      const owner = ledger(`SLOT#${cell}#${String(route.slot).padStart(6, "0")}`, "SLOT")?.tenantId;
-      if (owner !== tenantId)
-        throw new Breach(`law 1: ${edgeId} serves slot ${slot} for ${tenantId}, but ${owner} has it`);
       for (const name of namesOf(route)) {
         const holder = names.get(name);
         if (holder !== undefined && holder.tenantId !== tenantId)
           throw new Breach(`law 2: ${name} is ${holder.tenantId} on ${holder.edgeId} and ${tenantId} on ${edgeId}`);
         names.set(name, { tenantId, edgeId });
-        const claimant = ledger(`CLAIM#${name}`, "CLAIM")?.tenantId;
-        if (claimant !== tenantId)
-          throw new Breach(`law 2: ${edgeId} serves ${name} for ${tenantId}, but ${claimant} has it`);
       }
     }
   for (const [wildcard, { tenantId }] of names)
     for (const [name, other] of names)
       if (covers(wildcard, name) && other.tenantId !== tenantId)
         throw new Breach(`law 2: ${wildcard} of ${tenantId} covers ${name} of ${other.tenantId}`);
+  return { slots, names };
+}
+
+/** The same, and the tenant is the one that the ledger has. */
+export function watchServed({ edges, ledger }: Watched): void {
+  const { slots, names } = watchEdges({ edges });
+  for (const [slot, { tenantId, edgeId }] of slots) {
+    const owner = ledger(`SLOT#${slot}`, "SLOT")?.tenantId;
+    if (owner !== tenantId)
+      throw new Breach(`law 1: ${edgeId} serves slot ${slot} for ${tenantId}, but ${owner} has it`);
+  }
+  for (const [name, { tenantId, edgeId }] of names) {
+    const owner = ledger(`CLAIM#${name}`, "CLAIM")?.tenantId;
+    if (owner !== tenantId) throw new Breach(`law 2: ${edgeId} serves ${name} for ${tenantId}, but ${owner} has it`);
+  }
 }
 
 /** Laws 4 and 9 over two commits: only routes that the ledger changed differ, and buckets are in canonical form. */
@@ -94,7 +106,7 @@ export function watchCommit(
 const isDivided = (object: Watched["object"], first: string) => !object(objectKey(first))?.startsWith('{"routes"');
 
 function routesIn(object: Watched["object"], first: string): Route[] {
-  const routes = routesBelow(first, object);
+  const routes = named(first, object, "the commit");
   if (renderBucket(routes.toReversed()).hash !== first) throw new Breach(`law 9: ${first} is not in canonical form`);
   return routes;
 }
@@ -120,6 +132,16 @@ export class Readiness {
     this.#announced.set(edgeId, ready);
   }
 
+  /** The ledger was restored: what it says was announced counts. */
+  restored(edges: EdgeSummary[]): void {
+    this.#shown.clear();
+    this.#announced.clear();
+    for (const edge of edges) {
+      this.#shown.set(edge.edgeId, new Set([isReady(edge)]));
+      if (edge.announced !== undefined) this.#announced.set(edge.edgeId, edge.announced);
+    }
+  }
+
   /** Whether failover was last told what the row shows. */
   knows = (edge: EdgeSummary) => (this.#announced.get(edge.edgeId) ?? false) === isReady(edge);
 }
@@ -131,4 +153,20 @@ export function watchManifest(before: string | undefined, now: string, keys: Pub
   const old = before === undefined ? undefined : openManifest(before, keys);
   if (old?.ok && old.manifest.generation > opened.manifest.generation)
     throw new Breach(`law 3: manifest ${opened.manifest.generation} over ${old.manifest.generation}`);
+}
+
+/** Law 3 over a region's objects: its manifests name no object that it lacks. */
+export function watchObjects(manifests: string[], object: (key: string) => string | undefined): void {
+  for (const text of manifests) {
+    const { cell, generation, routes } = JSON.parse((JSON.parse(text) as SignedManifest).manifest) as Manifest;
+    for (const hash of routes) named(hash, object, `generation ${generation} of ${cell}`);
+  }
+}
+
+function named(first: string, object: (key: string) => string | undefined, by: string): Route[] {
+  try {
+    return routesBelow(first, object);
+  } catch (error) {
+    throw new Breach(`law 3: ${by} names what is gone: ${(error as Error).message}`);
+  }
 }

@@ -9,7 +9,7 @@ describe("the simulation", () => {
     const code = await bundle(mutant);
     let breach: string | undefined;
     for (let seed = 1; seed <= 100 && breach === undefined; seed++) ({ breach } = await simulate(scriptOf(seed), code));
-    expect(breach).toMatch(/^law ([12347]|1[01]): /);
+    expect(breach).toMatch(/^law ([1-79]|1[012]): /);
   });
 
   it("prints a short history of the events that led to a breach", { timeout: 180_000 }, async () => {

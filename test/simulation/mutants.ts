@@ -50,6 +50,26 @@ export const mutants: Mutant[] = [
     ],
   },
   {
+    name: "claims names that another tenant has",
+    changes: [
+      {
+        file: "aws/ledger/admission.ts",
+        from: 'write: put({ ...keys.claim(claim), tenantId, cell }, "attribute_not_exists(pk) OR tenantId = :tenant", mine),',
+        to: "write: put({ ...keys.claim(claim), tenantId, cell }),",
+      },
+    ],
+  },
+  {
+    name: "takes a failure that passes for a verdict",
+    changes: [
+      {
+        file: "aws/transient.ts",
+        from: "  isTransient(error) || (error instanceof Error",
+        to: "  false && (error instanceof Error",
+      },
+    ],
+  },
+  {
     name: "writes manifests without a condition",
     changes: [
       {
@@ -144,6 +164,77 @@ export const mutants: Mutant[] = [
         file: "core/edges/reports.ts",
         from: "  const isAbove = report.appliedGeneration > Math.max(live, known);",
         to: "  const isAbove = false;",
+      },
+    ],
+  },
+  {
+    name: "writes the accelerator without its lease",
+    changes: [
+      {
+        file: "functions/apply-accelerator.ts",
+        from: "  const lease = await takeLease(`accelerator#${name}`, awsRequestId, leaseMs, Date.now());",
+        to: "  const lease = { name: `accelerator#${name}`, holder: awsRequestId, epoch: Date.now() };",
+      },
+      {
+        file: "functions/apply-accelerator.ts",
+        from: "      if (!(await holdLease(lease, leaseMs, Date.now())))",
+        to: "      await holdLease(lease, leaseMs, Date.now());\n      if (false)",
+      },
+    ],
+  },
+  {
+    name: "takes an edge that is not heard for degraded",
+    changes: [{ file: "core/failover/facts.ts", from: "|| !edge.serving", to: "|| !isRecent(edge, now)" }],
+  },
+  {
+    name: "lowers weights before it raises others",
+    changes: [
+      { file: "core/failover/plan.ts", from: "b.gain - a.gain", to: "a.gain - b.gain" },
+      { file: "functions/apply-accelerator.ts", from: "assertChange(change, before, gone);", to: "" },
+    ],
+  },
+  {
+    name: "leaves terminated edges in the accelerator",
+    changes: [
+      {
+        file: "core/failover/plan.ts",
+        from: "const leaves = (edge: EdgeFacts) =>",
+        to: "const leaves = (edge: EdgeFacts) =>\n    false &&",
+      },
+    ],
+  },
+  {
+    name: "deletes objects without the publishers' leases",
+    changes: [
+      {
+        file: "functions/sweep-snapshots.ts",
+        from: "if (lease === undefined) return 0;",
+        to: "if (lease === undefined) continue;",
+      },
+      { file: "core/audit/objects.ts", from: "putAt < from && ", to: "" },
+    ],
+  },
+  {
+    name: "publishes routes in the order in which it reads them",
+    changes: [
+      {
+        file: "core/publishing/render.ts",
+        from: "here.toSorted((a, b) => a.route.slot - b.route.slot)",
+        to: "here",
+      },
+    ],
+  },
+  {
+    name: "never forgets an edge",
+    changes: [{ file: "core/edges/forget.ts", from: 'isAttached ? "mark" : "forget"', to: '"mark"' }],
+  },
+  {
+    name: "finds no difference between routes that are live and routes of the ledger",
+    changes: [
+      {
+        file: "core/routes/differences.ts",
+        from: "export function routeDifferences(live: Route[], ledger: Route[]): string[] {",
+        to: "export function routeDifferences(live: Route[], ledger: Route[]): string[] {\n  return [];",
       },
     ],
   },

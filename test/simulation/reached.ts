@@ -1,6 +1,9 @@
 /** Rare states that histories must reach, now and then: a simulation that never gets there proves little. */
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import type { StructureState } from "../../core/publishing/structure.ts";
+import type { Group } from "../../local/services/accelerator/model.ts";
 import type { Item } from "./expressions.ts";
+import type { FunctionName } from "./functions.ts";
 
 export const rareStates = [
   "a tenant waits for room",
@@ -19,6 +22,16 @@ export const rareStates = [
   "a commit waits for the end of a freeze",
   "a bucket is divided",
   "a divided bucket is one leaf again",
+  "an instance is replaced",
+  "a silent edge is given up",
+  "an edge refuses a route",
+  "an edge gets no users, because it is degraded",
+  "a region gets no users, because it is degraded",
+  "a writer finds the accelerator's lease taken",
+  "a structure reaches every edge",
+  "a structure is returned",
+  "a ledger is rebuilt",
+  "an object is deleted",
 ] as const;
 export type RareState = (typeof rareStates)[number];
 
@@ -33,6 +46,7 @@ export class Reached {
   /** A write of the ledger. */
   wrote(old: Item | undefined, now: Item | undefined): void {
     const { pk, sk } = (now ?? old) as { pk: string; sk: string };
+    if (sk === "STRUCTURE" && now !== undefined) this.#structure(now.state as StructureState);
     if (sk === "ROW") this.#row(now?.row as TenantRow | undefined);
     if (now !== undefined && (sk === "CLAIM" || sk === "SLOT")) this.#owner(pk, sk, old, now);
     if (now !== undefined && sk.startsWith("COPY#")) this.note("a region is marked as behind");
@@ -53,9 +67,24 @@ export class Reached {
       this.note("a given-up slot is used by its own tenant again");
   }
 
+  #structure({ stage, reason }: StructureState): void {
+    if (stage === "done") this.note("a structure reaches every edge");
+    if (stage === "returned" && reason !== undefined) this.note("a structure is returned");
+  }
+
+  /** An endpoint group after a write. */
+  group({ dial, endpoints }: Group): void {
+    if (dial === 0) this.note("a region gets no users, because it is degraded");
+    for (const { weight } of endpoints.values())
+      if (weight === 0) this.note("an edge gets no users, because it is degraded");
+  }
+
   /** A function's failure, by its error's name. */
-  failed(name: string): void {
-    if (name === "LeaseHeldError") this.note("a publisher finds the lease taken");
+  failed(fn: FunctionName, name: string): void {
+    if (name === "LeaseHeldError")
+      this.note(
+        fn === "publish-cell" ? "a publisher finds the lease taken" : "a writer finds the accelerator's lease taken",
+      );
     if (name === "Lambda.Unknown") this.note("an instance dies in the middle of a call");
   }
 }

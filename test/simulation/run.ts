@@ -28,6 +28,27 @@ export async function shrink(
   return { script: best, outcome };
 }
 
+/** The history, with what repeats told once. */
+export function storyOf(history: string[]): string[] {
+  const told = new Map<string, { at: number; times: number; last: string }>();
+  const lines: { text: string; what: string }[] = [];
+  for (const text of history) {
+    const [, time, what] = /^ *(\d+) (.*)$/.exec(text)!;
+    const before = told.get(what!);
+    if (before === undefined) {
+      told.set(what!, { at: lines.length, times: 1, last: time! });
+      lines.push({ text, what: what! });
+    } else {
+      before.times++;
+      before.last = time!;
+    }
+  }
+  return lines.map(({ text, what }) => {
+    const { times, last } = told.get(what)!;
+    return times === 1 ? text : `${text} (${times} times, the last at ${last})`;
+  });
+}
+
 /** The first seed of these that fails, with the shortest history found; undefined when all pass. Counts rare states. */
 export async function findBreach(seeds: Iterable<number>, code: Code, reached = new Map<RareState, number>()) {
   for (const seed of seeds) {
@@ -36,7 +57,7 @@ export async function findBreach(seeds: Iterable<number>, code: Code, reached = 
     for (const [state, times] of states) reached.set(state, (reached.get(state) ?? 0) + times);
     if (breach === undefined) continue;
     const shrunk = await shrink(script, breach, code);
-    return { seed, breach: shrunk.outcome.breach ?? breach, history: shrunk.outcome.history };
+    return { seed, breach: shrunk.outcome.breach ?? breach, history: storyOf(shrunk.outcome.history) };
   }
   return undefined;
 }

@@ -11,7 +11,12 @@ export type Happening =
   /** A call of the function takes `ms`. `skip` calls are not delayed. */
   | { at: number; kind: "stall"; fn: FunctionName; operation?: string; skip: number; ms: number }
   /** The next `calls` calls are throttled. */
-  | { at: number; kind: "throttle"; service: "dynamodb" | "s3" | "states" | "events"; calls: number }
+  | {
+      at: number;
+      kind: "throttle";
+      service: "dynamodb" | "s3" | "states" | "events" | "globalaccelerator";
+      calls: number;
+    }
   /** The next `calls` writes meet another one on the same item. */
   | { at: number; kind: "conflict"; calls: number }
   /** The next `calls` batch reads process only some of their keys. */
@@ -24,10 +29,24 @@ export type Happening =
   | { at: number; kind: "lag"; edge: number; ms: number }
   /** An edge's reports are lost. */
   | { at: number; kind: "unheard"; edge: number; ms: number }
+  /** An edge's machine stops and goes on after `ms`. */
+  | { at: number; kind: "hang"; edge: number; ms: number }
+  /** An edge's instance is terminated. Another one replaces it. */
+  | { at: number; kind: "terminate"; edge: number }
+  /** An edge refuses new routes for SSH. */
+  | { at: number; kind: "refuse"; edge: number; ms: number }
+  /** A monitor takes an edge, or a region of the first cell, for degraded. */
+  | { at: number; kind: "degraded"; edge: number; region?: number; ms: number }
+  /** The platform team deploys a structure with this hash, the digit 64 times. Edges refuse a bad one. */
+  | { at: number; kind: "structure"; cell: number; digit: string; isBad: boolean }
   /** The platform team freezes the fleet. */
   | { at: number; kind: "freeze"; ms: number }
   /** What a cell's publisher still has to do is lost: an execution failed for good. */
   | { at: number; kind: "lose-work"; cell: number }
+  /** The ledger is restored to what it was `backMs` before. */
+  | { at: number; kind: "restore"; backMs: number }
+  /** Another program changes a route in the ledger: the `nth` one. */
+  | { at: number; kind: "alter"; nth: number }
   /** The stream delivers `count` records again, out of order. */
   | { at: number; kind: "redeliver"; back: number; count: number }
   | { at: number; kind: "audit" | "reconcile" };
@@ -55,6 +74,14 @@ export function scriptOf(seed: number): Script {
   if (random.chance(0.4)) happenings.push(...overtaking(random));
   if (random.chance(0.3)) happenings.push(...burst(random));
   if (random.chance(0.15)) happenings.push(...abandoned(random));
+  if (random.chance(0.5)) happenings.push(...life(random));
+  if (random.chance(0.2)) happenings.push(...withdrawals(random));
+  if (random.chance(0.2)) happenings.push(...lateWithdrawal(random));
+  if (random.chance(0.1)) {
+    const at = random.between(60_000, troubleMs - 100_000);
+    happenings.push({ at, kind: "restore", backMs: random.between(1000, at) });
+  }
+  if (random.chance(0.1)) happenings.push({ at: random.below(troubleMs), kind: "alter", nth: random.below(20) });
   if (random.chance(0.3)) happenings.push({ at: random.below(troubleMs), kind: "lose-work", cell: random.below(2) });
   if (random.chance(0.25))
     happenings.push({ at: random.below(troubleMs / 2), kind: "freeze", ms: random.pick([20_000, 150_000]) });
@@ -80,6 +107,7 @@ const sore: { fn: FunctionName; operation: string }[] = [
   { fn: "publish-cell", operation: "TransactWriteCommand" },
   { fn: "settle-rollout", operation: "UpdateCommand" },
   { fn: "free-tombstones", operation: "TransactWriteCommand" },
+  { fn: "apply-accelerator", operation: "UpdateEndpointGroupCommand" },
 ];
 const target = (random: Random) => ({
   ...(random.chance(0.7) ? random.pick(sore) : { fn: random.pick(functionNames) }),
@@ -93,6 +121,64 @@ function abandoned(random: Random): Happening[] {
     { at, kind: "cut-off", edge: random.below(8), ms: 320_000, silent: true },
     ...tenantIds.map((tenantId): Happening => ({ at: at + random.between(1000, 30_000), kind: "delete", tenantId })),
     ...tenantIds.map(() => put(random, at + random.between(200_000, 300_000))),
+  ];
+}
+
+/** What happens to edges, and new structures. */
+function life(random: Random): Happening[] {
+  return Array.from({ length: random.between(1, 6) }, (): Happening => {
+    const at = random.below(troubleMs);
+    const edge = random.below(8);
+    const ms = random.pick([3000, 30_000, 100_000, 250_000]);
+    switch (random.below(6)) {
+      case 0:
+        return { at, kind: "hang", edge, ms };
+      case 1:
+        return { at, kind: "terminate", edge };
+      case 2:
+        return { at, kind: "refuse", edge, ms };
+      case 3:
+        return { at, kind: "degraded", edge, ms };
+      case 4:
+        return { at, kind: "degraded", edge, region: random.below(2), ms };
+      default: {
+        const isBad = random.chance(0.3);
+        return {
+          at,
+          kind: "structure",
+          cell: random.below(2),
+          digit: isBad ? "b" : random.pick(["5", "6", "7"]),
+          isBad,
+        };
+      }
+    }
+  });
+}
+
+/** Edges that are degraded one after the other, while a writer of the accelerator is slow. */
+function withdrawals(random: Random): Happening[] {
+  const at = random.below(troubleMs - 60_000);
+  const operation = random.pick(["UpdateEndpointGroupCommand", "UpdateCommand", "ListEndpointGroupsCommand"]);
+  return [
+    { at, kind: "stall", fn: "apply-accelerator", operation, skip: random.below(3), ms: random.between(3000, 60_000) },
+    ...Array.from({ length: random.between(2, 8) }, (): Happening => {
+      const when = at + random.below(40_000);
+      return { at: when, kind: "degraded", edge: random.below(8), ms: random.between(2000, 30_000) };
+    }),
+  ];
+}
+
+/** A writer that hangs before it withdraws the first edge, which is healthy again when the others are degraded. */
+function lateWithdrawal(random: Random): Happening[] {
+  const at = random.below(troubleMs - 60_000);
+  const ms = random.between(10_000, 25_000);
+  const others = [1, 2].map((edge): Happening => {
+    return { at: at + random.between(3000, 6000), kind: "degraded", edge, ms: 60_000 };
+  });
+  return [
+    { at, kind: "stall", fn: "apply-accelerator", operation: "UpdateCommand", skip: random.below(2), ms },
+    { at, kind: "degraded", edge: 0, ms: 3000 },
+    ...others,
   ];
 }
 
@@ -133,7 +219,7 @@ function happening(random: Random): Happening {
     return {
       at,
       kind: "throttle",
-      service: random.pick(["dynamodb", "s3", "states", "events"] as const),
+      service: random.pick(["dynamodb", "s3", "states", "events", "globalaccelerator"] as const),
       calls: random.between(1, 8),
     };
   if (roll < 82) return { at, kind: "region-out", region: random.below(2), ms: long() };

@@ -9,7 +9,10 @@ import { S3 } from "../../local/services/s3/s3.ts";
 import { Ssm } from "../../local/services/ssm.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
 import { type PublicKeys, parseKeys } from "../../schemas/signed.ts";
-import { watchManifest } from "./laws.ts";
+import { manifestKey } from "../../schemas/snapshot.ts";
+import { SimulatedAccelerator } from "./accelerator.ts";
+import type { Instance } from "./edges.ts";
+import { watchManifest, watchObjects } from "./laws.ts";
 import type { RareState } from "./reached.ts";
 import type { Schedule } from "./schedule.ts";
 import { DynamoError, type TableOptions, Tables } from "./table.ts";
@@ -24,14 +27,7 @@ export const tableKeys: Record<string, string[]> = {
   [tables.rollouts]: ["pk", "sk"],
 };
 export const signingKey = "arn:aws:kms:us-west-2:123456789012:key/simulated";
-const structure = "5".repeat(64);
-
-/** An instance of an edge, as EC2 knows it. */
-interface EdgeInstance {
-  edgeId: string;
-  cell: string;
-  region: string;
-}
+const firstStructure = "5".repeat(64);
 
 export interface Call {
   service: string;
@@ -48,19 +44,24 @@ const call = (region: string) => ({ region, account, caller, requestId: "" });
 export class Services {
   readonly tables: Tables;
   readonly keys: PublicKeys;
+  readonly accelerator: SimulatedAccelerator;
   readonly #schedule: Schedule;
-  readonly #instances: EdgeInstance[];
+  readonly #instances: Instance[];
   readonly #s3: Service;
   readonly #s3Buckets: S3;
   readonly #regions = new Set<string>();
   readonly #ssm: Ssm;
   readonly #home: string;
+  /** By cell. */
+  readonly #structures: Record<string, string>;
   readonly #others: Record<string, Service>;
   readonly #throttled = new Map<string, number>();
   #conflicts = 0;
   #parts = 0;
   readonly #outUntil = new Map<string, number>();
   onRare: (state: RareState) => void = () => {};
+  /** Is called with an instance that a function terminates. */
+  onTerminate: (edgeId: string) => void = () => {};
   /** Is called for each event that a function puts on the bus. */
   onEvent: (detailType: string, detail: unknown) => void = () => {};
 
@@ -71,7 +72,7 @@ export class Services {
   constructor(
     schedule: Schedule,
     fleet: Fleet,
-    instances: EdgeInstance[],
+    instances: Instance[],
     states: () => Service,
     options: TableOptions = { staleMs: 500 },
   ) {
@@ -85,10 +86,11 @@ export class Services {
     this.#ssm = ssm;
     this.#s3Buckets = s3;
     this.#home = fleet.homeRegion;
-    const structures = Object.fromEntries(fleet.cells.map(({ name }) => [name, structure]));
-    const settings = { structures: JSON.stringify(structures), mode: "enforce", freeze: "off" };
+    this.#structures = Object.fromEntries(fleet.cells.map(({ name }) => [name, firstStructure]));
+    const settings = { structures: JSON.stringify(this.#structures), mode: "enforce", freeze: "off" };
     for (const [name, value] of Object.entries(settings)) this.#put(name, value);
     this.describe(fleet);
+    this.accelerator = new SimulatedAccelerator(account, fleet, instances);
     this.#s3 = s3.service();
     const [kmsService, ssmService] = [kms.service(), ssm.service()];
     this.#others = {
@@ -102,6 +104,7 @@ export class Services {
       PublicKey: Uint8Array;
     };
     this.keys = parseKeys({ [signingKey]: PublicKey });
+    this.#put("public-keys", JSON.stringify({ [signingKey]: Buffer.from(PublicKey).toString("base64") }));
   }
 
   /** The fleet from now on, with a bucket for each new region. */
@@ -110,10 +113,18 @@ export class Services {
       if (this.#regions.has(region)) continue;
       this.#regions.add(region);
       this.#s3Buckets.createBucket(name, region, false);
-      this.#s3Buckets.put(name, `objects/${structure}`, "{}");
+      this.#s3Buckets.put(name, `objects/${firstStructure}`, "{}");
     }
     this.#put("fleet", JSON.stringify(fleet));
   }
+
+  /** The cell's edges are to have a structure with this hash from now on. Every bucket gets its text. */
+  wantStructure(cell: string, hash: string, text: string): void {
+    for (const region of this.#regions) this.#s3Buckets.put(`snapshots-${region}`, `objects/${hash}`, text);
+    this.#structures[cell] = hash;
+    this.#put("structures", JSON.stringify(this.#structures));
+  }
+
   #put(name: string, value: string): void {
     this.#ssm.put(this.#home, `/landfall/simulated/${name}`, value);
   }
@@ -162,8 +173,8 @@ export class Services {
     const name = operation.replace(/Command$/, "");
     if (service === "s3") return this.#onS3(region, name, input as Record<string, unknown>);
     if (service === "events") return this.#onEvents(input as PutEventsCommandInput);
-    if (service === "globalaccelerator") return { EndpointGroups: [] };
-    if (service === "ec2") return this.#onEc2(region, input as DescribeInstancesCommandInput);
+    if (service === "globalaccelerator") return this.accelerator.perform(name, input, call(region));
+    if (service === "ec2") return this.#onEc2(region, name, input as DescribeInstancesCommandInput);
     return this.#others[service]!.handlers[name]!(input as never, call(region)) ?? {};
   }
 
@@ -192,12 +203,16 @@ export class Services {
     };
   }
 
-  #onEc2(region: string, { InstanceIds = [] }: DescribeInstancesCommandInput): unknown {
+  #onEc2(region: string, operation: string, { InstanceIds = [] }: DescribeInstancesCommandInput): unknown {
     const found = this.#instances.filter((one) => one.region === region && InstanceIds.includes(one.edgeId));
     if (found.length === 0) throw new AwsError("InvalidInstanceID.NotFound", `${InstanceIds.join()} does not exist`);
-    const Instances = found.map(({ edgeId, cell }, index) => ({
+    if (operation === "TerminateInstances") {
+      for (const { edgeId } of found) this.onTerminate(edgeId);
+      return {};
+    }
+    const Instances = found.map(({ edgeId, cell, state }, index) => ({
       InstanceId: edgeId,
-      State: { Name: "running" },
+      State: { Name: state },
       PrivateIpAddress: `10.9.0.${index + 1}`,
       Tags: [
         { Key: edgeTags.cell, Value: cell },
@@ -221,9 +236,16 @@ export class Services {
       | Record<string, unknown>
       | undefined;
     if (isManifest) watchManifest(before, String(input.Body), this.keys);
+    if (operation === "DeleteObject") this.onRare("an object is deleted");
+    if (isManifest || operation === "DeleteObject") this.#watchObjects(region);
     const bytes = output?.Body as Uint8Array | undefined;
     if (bytes === undefined) return output ?? {};
     return { ...output, Body: { transformToString: async () => Buffer.from(bytes).toString("utf8") } };
+  }
+
+  #watchObjects(region: string): void {
+    const manifests = Object.keys(this.#structures).flatMap((cell) => this.object(region, manifestKey(cell)) ?? []);
+    watchObjects(manifests, (key) => this.object(region, key));
   }
 
   /** An object in a region's bucket, even while the region is out. */

@@ -3,38 +3,42 @@
  * cloud's own services. Calls take effect one at a time, in an order that the seed decides. Every step checks the laws.
  */
 import { validateRecord } from "../../core/admission/validate.ts";
-import { canonicalJson } from "../../core/canonical.ts";
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
+import { detailTypes } from "../../schemas/events.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
-import { edgeLimits, snapshotLimits } from "../../schemas/limits.ts";
-import type { EdgeReport } from "../../schemas/report.ts";
-import { converged } from "./convergence.ts";
-import { SimulatedEdge } from "./edges.ts";
+import { acceleratorLimits, edgeLimits, snapshotLimits } from "../../schemas/limits.ts";
+import { converged, outlived } from "./convergence.ts";
 import type { Item } from "./expressions.ts";
 import { fleetOf } from "./fleet.ts";
-import { type Code, type FunctionName, functionNames, smallLeafBytes } from "./functions.ts";
+import { type Code, type FunctionName, giveUpMs, smallLeafBytes } from "./functions.ts";
+import { Instances } from "./instances.ts";
 import { SimulatedLambda } from "./lambda.ts";
-import { Breach } from "./laws.ts";
+import { Breach, summariesIn } from "./laws.ts";
 import { definitionOf, machineArn } from "./machines.ts";
+import { Monitors } from "./monitors.ts";
+import { PlatformTeam } from "./platform-team.ts";
 import { type RareState, Reached } from "./reached.ts";
 import { Schedule } from "./schedule.ts";
-import { type Happening, type Script, troubleMs } from "./script.ts";
+import { type Script, troubleMs } from "./script.ts";
 import { account, Services, tables } from "./services.ts";
 import { Stream } from "./stream.ts";
 import type { Tables } from "./table.ts";
+import { regions, Trouble } from "./trouble.ts";
 import { Watch } from "./watch.ts";
 
-const regions = ["us-west-2", "eu-west-3"];
 const home = regions[0]!;
 /** Time limit for convergence after the last fault. */
 const healMs = 30 * 60_000;
 /** More often than in a deployment, so that the simulation covers what takes hours there. */
 const auditMs = 100_000;
-const pollMs = 2000;
+/** Between two health checks of the accelerator. */
+const checkMs = 1000 * acceleratorLimits.healthCheckSeconds;
 
-Object.assign(snapshotLimits, { leafBytesMax: smallLeafBytes }); // as in the bundles: the laws are checked in this thread
+// As in the bundles: the laws are checked in this thread.
+Object.assign(snapshotLimits, { leafBytesMax: smallLeafBytes });
+Object.assign(edgeLimits, { giveUpMs });
 
 export interface Outcome {
   breach: string | undefined;
@@ -46,7 +50,7 @@ export interface Outcome {
 
 export class Simulation {
   readonly fleet: Fleet;
-  readonly edges: SimulatedEdge[];
+  readonly instances: Instances;
   readonly tables: Tables;
   readonly #script: Script;
   readonly #schedule: Schedule;
@@ -57,6 +61,7 @@ export class Simulation {
   readonly #reports: Stream;
   readonly #reached = new Reached();
   readonly #watch: Watch;
+  readonly #trouble: Trouble;
   #ids = 0;
 
   constructor(script: Script, code: Code) {
@@ -66,10 +71,16 @@ export class Simulation {
       regions,
       (script.seed % 3 === 0 ? ["c1", "c2"] : ["c1"]).map((name) => ({ name, portCount: 4, tlsCount: 5 })),
     );
-    this.edges = this.fleet.cells.flatMap(({ name }) =>
-      [home, "eu-west-3", "eu-west-3"].map((region, index) => new SimulatedEdge(`${name}-${index}`, name, region)),
-    );
-    this.#services = new Services(this.#schedule, this.fleet, this.edges, () => this.#states.service());
+    this.instances = new Instances(this.#schedule, {
+      fetch: (region, key) => this.#services.object(region, key),
+      keys: () => this.#services.keys,
+      isOut: (region) => this.#services.isOut(region),
+      write: (Item) => this.tables.send("PutCommand", { TableName: tables.reports, Item }),
+      redeliver: (back, count) => this.#reports.redeliver(back, count),
+      changed: () => this.#served(),
+      reached: (state) => this.#reached.note(state),
+    });
+    this.#services = new Services(this.#schedule, this.fleet, this.instances.all, () => this.#states.service());
     this.tables = this.#services.tables;
     this.#lambda = new SimulatedLambda(this.#schedule, code, this.#services);
     this.#stream = new Stream(this.#schedule, this.#lambda, { fn: "start-rollout", keyName: "tenantId", batchMax: 5 });
@@ -80,24 +91,53 @@ export class Simulation {
       batchMax: 12,
     });
     this.#watch = new Watch({
-      edges: this.edges,
+      edges: () => this.instances.edges,
       ledger: (pk, sk) => this.tables.item(tables.ledger, pk, sk),
       object: (key) => this.#services.object(home, key),
       versions: (tenantId) => this.#stream.records.filter(({ key }) => key === tenantId).map(({ image }) => image),
       now: () => this.#schedule.now,
       reached: (state) => this.#reached.note(state),
     });
+    const monitors = new Monitors(this.#schedule, (event) => {
+      if (event.health === "degraded") this.#services.accelerator.accuse(event.edgeId ?? event.region);
+      this.#toFailover(detailTypes.edgeHealth, event);
+    });
+    const team = new PlatformTeam(this.#schedule, code, this.#services, {
+      watch: this.#watch,
+      reached: (state) => this.#reached.note(state),
+      rebuilt: () => monitors.sayAgain(),
+    });
+    this.#trouble = new Trouble({
+      fleet: this.fleet,
+      schedule: this.#schedule,
+      services: this.#services,
+      lambda: this.#lambda,
+      instances: this.instances,
+      watch: this.#watch,
+      stream: this.#stream,
+      monitors,
+      team,
+      start: (machine) => this.#schedules(machine),
+    });
     this.tables.onWrite = (table, old, now) => this.#wrote(table, old, now);
     this.#services.onRare = (state) => this.#reached.note(state);
-    this.#lambda.onFailure = (name) => this.#reached.failed(name);
-    this.#services.onEvent = (detailType, detail) => this.#watch.announced(detailType, detail);
+    this.#lambda.onFailure = (fn, name) => this.#reached.failed(fn, name);
+    this.#services.accelerator.onWrite = (group) => this.#reached.group(group);
+    this.#services.onEvent = (detailType, detail) => {
+      this.#watch.announced(detailType, detail);
+      if (detailType === detailTypes.edgeReadiness) this.#toFailover(detailType, detail);
+    };
+    this.#services.onTerminate = (edgeId) => {
+      this.#reached.note("a silent edge is given up");
+      this.instances.terminate(this.instances.all.find((edge) => edge.edgeId === edgeId)!);
+    };
     this.#states = new States({
       account,
       transitionMs: 5,
       invoke: (_, name, payload) => this.#invokeForMachine(name as FunctionName, payload),
       onFailed: ({ identity, error }) => this.#schedule.note(`execution ${identity.name} failed: ${error}`),
     });
-    for (const machine of ["tenant-rollout", "reconcile", "audit"])
+    for (const machine of ["tenant-rollout", "reconcile", "audit", "failover"])
       this.#states.createMachine(home, machine, `arn:aws:iam::${account}:role/r`, definitionOf(machine));
   }
 
@@ -109,13 +149,17 @@ export class Simulation {
     try {
       this.#begin();
       await schedule.run(troubleMs, () => false);
-      this.#heal();
+      this.#trouble.end();
       const healed = schedule.now;
-      const atRest = () => schedule.now - healed > 60_000 && converged(this).length === 0;
-      if (!(await schedule.run(healed + healMs, atRest))) {
-        const left = converged(this).slice(0, 4).join("; ");
-        schedule.fail(new Breach(`law 7: not converged ${healMs / 60_000} minutes after the last fault: ${left}`));
-      }
+      const left = () => {
+        const kept = outlived(this);
+        if (kept.length > 0) return `law 12: ${kept.slice(0, 4).join("; ")}`;
+        const faults = converged(this);
+        return faults.length > 0 ? `law 7: not as desired: ${faults.slice(0, 4).join("; ")}` : undefined;
+      };
+      const atRest = () => schedule.now - healed > 60_000 && left() === undefined;
+      if (!(await schedule.run(healed + healMs, atRest)))
+        schedule.fail(new Breach(`${left()}, ${healMs / 60_000} minutes after the last fault`));
     } catch (error) {
       schedule.fail(error);
     } finally {
@@ -134,92 +178,33 @@ export class Simulation {
   }
 
   #begin(): void {
-    for (const happening of this.#script.happenings) setTimeout(() => this.#happen(happening), happening.at);
-    for (const edge of this.edges) {
-      const jitter = this.#schedule.random.below(pollMs);
-      setTimeout(() => setInterval(() => this.#poll(edge), pollMs), jitter);
-      setTimeout(() => setInterval(() => this.#report(edge), edgeLimits.reportEveryMs), jitter + 500);
-    }
-    this.#start("reconcile");
-    setInterval(() => this.#start("reconcile"), 60_000);
-    setInterval(() => this.#start("audit"), auditMs);
+    for (const happening of this.#script.happenings) this.#trouble.plan(happening);
+    for (const { name } of this.fleet.cells)
+      for (const [number, region] of [home, "eu-west-3", "eu-west-3"].entries())
+        this.instances.launch(name, region, number);
+    this.#schedules("reconcile");
+    setInterval(() => this.#schedules("reconcile"), 60_000);
+    setInterval(() => this.#schedules("audit"), auditMs);
+    setInterval(() => this.#services.accelerator.check(), checkMs);
   }
 
-  #start(machine: "reconcile" | "audit"): void {
-    const input = JSON.stringify({ cells: this.fleet.cells.map(({ name }) => name) });
-    this.#states.startExecution(machineArn(machine), `${machine}-${this.#ids++}`, input);
+  #schedules(machine: "reconcile" | "audit"): void {
+    this.#start(machine, { cells: this.fleet.cells.map(({ name }) => name) });
+  }
+  #start(machine: string, input: object): void {
+    this.#states.startExecution(machineArn(machine), `${machine}-${this.#ids++}`, JSON.stringify(input));
   }
 
-  #happen(happening: Happening): void {
-    const { at: _, kind, ...rest } = happening;
-    this.#schedule.note(`${kind} ${canonicalJson(rest)}`);
-    const until = "ms" in happening ? this.#schedule.now + happening.ms : 0;
-    const edge = "edge" in happening ? this.edges[happening.edge % this.edges.length]! : undefined;
-    const TableName = tables.tenants;
-    switch (happening.kind) {
-      case "put":
-        return void this.tables.send("PutCommand", { TableName, Item: happening.record });
-      case "delete":
-        return void this.tables.send("DeleteCommand", { TableName, Key: { tenantId: happening.tenantId } });
-      case "crash":
-      case "stall":
-        return this.#lambda.arm(happening);
-      case "throttle":
-        return this.#services.throttle(happening.service, happening.calls);
-      case "freeze":
-        this.#services.freeze("on");
-        this.#watch.frozenFrom = this.#schedule.now;
-        setTimeout(() => this.#unfreeze(), happening.ms);
-        return;
-      case "lose-work":
-        return this.#loseWork(this.fleet.cells[happening.cell % this.fleet.cells.length]!.name);
-      case "conflict":
-        return this.#services.conflict(happening.calls);
-      case "partial":
-        return this.#services.readInParts(happening.calls);
-      case "region-out":
-        return this.#services.takeOut(regions[happening.region]!, until);
-      case "cut-off":
-        edge!.cutOffUntil = until;
-        if (happening.silent) edge!.unheardUntil = until;
-        return;
-      case "lag":
-        edge!.lagUntil = until;
-        return;
-      case "unheard":
-        edge!.unheardUntil = until;
-        return;
-      case "redeliver":
-        return this.#stream.redeliver(happening.back, happening.count);
-      default:
-        return this.#start(happening.kind);
-    }
-  }
-
-  #loseWork(cell: string): void {
-    for (const { pk, sk } of this.tables.partition(tables.ledger, `DIRTY#${cell}`))
-      this.tables.send("DeleteCommand", { TableName: tables.ledger, Key: { pk, sk } });
-  }
-
-  #unfreeze(): void {
-    const isWaiting = this.fleet.cells.some(
-      ({ name }) => this.tables.partition(tables.ledger, `DIRTY#${name}`).length > 0,
-    );
-    if (this.#watch.frozenFrom !== undefined && isWaiting) this.#reached.note("a commit waits for the end of a freeze");
-    this.#services.freeze("off");
-    this.#watch.frozenFrom = undefined;
-  }
-
-  #heal(): void {
-    this.#schedule.note("nothing fails any more");
-    this.#lambda.heal();
-    this.#services.heal();
-    this.#unfreeze();
-    for (const edge of this.edges) Object.assign(edge, { cutOffUntil: 0, unheardUntil: 0, lagUntil: 0 });
+  /** The bus delivers an event at least once, and later than it came. Its time has whole seconds. */
+  #toFailover(detailType: string, detail: unknown): void {
+    const { random } = this.#schedule;
+    const time = new Date(Date.now() - (Date.now() % 1000)).toISOString();
+    const deliver = () => this.#start("failover", { "detail-type": detailType, detail, time });
+    this.#schedule.later(random.below(1500), deliver);
+    if (this.instances.liesAndRepeats && random.chance(0.1)) this.#schedule.later(random.below(20_000), deliver);
   }
 
   async #invokeForMachine(name: FunctionName, payload: unknown): Promise<unknown> {
-    if (!functionNames.includes(name)) return {}; // failover is not simulated here
     try {
       const result = JSON.parse(JSON.stringify((await this.#lambda.invoke(name, payload)) ?? null)) as unknown;
       if (name === "admit-tenants" && (result as { deferred: number }).deferred > 0)
@@ -240,34 +225,24 @@ export class Simulation {
     }
     if (item.sk === "COMMIT") this.#schedule.note(`commit ${String(item.pk)} ${String(item.generation)}`);
     this.#reached.wrote(old, now);
+    if (item.sk === "EDGES") for (const edge of summariesIn(now)) this.#services.accelerator.wrote(edge);
     this.#watch.wrote(old, now);
   }
 
-  #poll(edge: SimulatedEdge): void {
-    const { now } = this.#schedule;
-    if (this.#services.isOut(edge.region) || edge.cutOffUntil > now || edge.lagUntil > now) return;
-    if (!edge.pull((region, key) => this.#services.object(region, key), this.#services.keys)) return;
+  #served(): void {
     try {
       this.#watch.served();
     } catch (error) {
       this.#schedule.fail(error);
     }
-    this.#report(edge);
   }
 
-  /** Writes its report, now and then one with a lie, unless it is unheard. Some deliveries come again, up to 20 s later. */
-  #report(edge: SimulatedEdge): void {
-    const { now, random } = this.#schedule;
-    if (edge.unheardUntil > now) return;
-    const Item = edge.report(Date.now());
-    if (now < troubleMs && random.chance(0.02)) {
-      const lie = { ...(JSON.parse(Item.report) as EdgeReport), appliedGeneration: 1_000_000, changedAt: 1 };
-      this.tables.send("PutCommand", { TableName: tables.reports, Item: { ...Item, report: JSON.stringify(lie) } });
-    } else this.tables.send("PutCommand", { TableName: tables.reports, Item });
-    if (now < troubleMs && random.chance(0.1))
-      this.#schedule.later(random.below(20_000), () => this.#reports.redeliver(random.below(30), 5));
+  get edges() {
+    return this.instances.edges;
   }
-
+  get accelerator() {
+    return this.#services.accelerator;
+  }
   get readiness() {
     return this.#watch.readiness;
   }

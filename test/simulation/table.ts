@@ -68,6 +68,18 @@ export class Tables {
     return this.#tables[table]!.get(pk)?.get(sk);
   }
 
+  /** A backup of a table. Items never change, they are replaced. */
+  backup(table: string): Map<string, Map<string, Item>> {
+    return new Map([...this.#tables[table]!].map(([pk, items]) => [pk, new Map(items)]));
+  }
+
+  /** The table as it was at a backup. Its stream says nothing of it. */
+  restore(table: string, backup: Map<string, Map<string, Item>>): void {
+    this.#tables[table] = backup;
+    this.#ordered.delete(table);
+    this.#before.clear();
+  }
+
   send(operation: string, input: Input): object {
     switch (operation) {
       case "GetCommand":
@@ -140,15 +152,14 @@ export class Tables {
   #page(current: Item[], { TableName, Limit, ExclusiveStartKey, ConsistentRead }: Input) {
     const table = String(TableName);
     const seen = (item: Item) => this.#stale(table, this.#keyOf(table, item), item);
-    const items: Item[] =
-      ConsistentRead === true ? current : current.map(seen).filter((item): item is Item => item !== undefined);
     const after = ExclusiveStartKey === undefined ? undefined : this.#id(table, ExclusiveStartKey as Item);
-    const rest = items.filter((item) => after === undefined || this.#id(table, item) > after);
-    const Items = rest.slice(0, Math.min(this.#pageMax, Number(Limit ?? this.#pageMax)));
+    const rest = current.filter((item) => after === undefined || this.#id(table, item) > after);
+    const page = rest.slice(0, Math.min(this.#pageMax, Number(Limit ?? this.#pageMax)));
+    const Items = ConsistentRead === true ? page : page.map(seen).filter((item): item is Item => item !== undefined);
     this.reads += Items.length;
     return {
       Items: structuredClone(Items),
-      ...(Items.length < rest.length ? { LastEvaluatedKey: this.#keyOf(table, Items.at(-1)!) } : {}),
+      ...(page.length < rest.length ? { LastEvaluatedKey: this.#keyOf(table, page.at(-1)!) } : {}),
     };
   }
 

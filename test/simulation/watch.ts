@@ -5,10 +5,10 @@ import type { EdgeSummary } from "../../core/edges/edge.ts";
 import { detailTypes, EdgeReadiness } from "../../schemas/events.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import type { Item } from "./expressions.ts";
-import { Breach, Readiness, summariesIn, type Watched, watchCommit, watchServed } from "./laws.ts";
+import { Breach, Readiness, summariesIn, type Watched, watchCommit, watchEdges, watchServed } from "./laws.ts";
 
 /** Settings are at most 5 s old, and an invocation of publish-cell lasts at most 60 s. */
-const frozenMs = 65_000;
+export const frozenMs = 65_000;
 
 export interface WatchPorts extends Watched {
   /** Every version of a tenant's record, oldest first; undefined where it was deleted. */
@@ -21,6 +21,10 @@ export class Watch {
   readonly readiness = new Readiness();
   /** Since when the fleet is frozen. */
   frozenFrom: number | undefined;
+  /** Tenants with a route in the ledger that another program wrote. */
+  readonly altered = new Set<string>();
+  /** The ledger was restored and is not rebuilt yet: only what edges serve is checked. */
+  #isRestored = false;
   readonly #ports: WatchPorts;
   /** Which version of its record each row has. */
   readonly #rowAt = new Map<string, number>();
@@ -29,31 +33,51 @@ export class Watch {
     this.#ports = ports;
   }
 
+  /** The ledger is as it was earlier. */
+  restored(): void {
+    this.#isRestored = true;
+  }
+
+  /** @throws Breach */
+  rebuilt(edges: EdgeSummary[]): void {
+    this.#isRestored = false;
+    this.#rowAt.clear();
+    this.readiness.restored(edges);
+    this.served();
+  }
+
   /** @throws Breach */
   wrote(old: Item | undefined, now: Item | undefined): void {
+    if (this.#isRestored) return this.served();
     const { sk } = (now ?? old) as { sk: string };
     if (sk === "COMMIT") this.#commit(old, now);
     if (sk === "EDGES") for (const edge of summariesIn(now)) this.#edge(edge);
-    if (sk.startsWith("WITHHELD#") && now !== undefined)
-      throw new Breach(`law 4: the gate refused ${canonicalJson(now.withheld)}`);
+    if (sk.startsWith("WITHHELD#") && now !== undefined) this.#refused(now);
     if (sk === "ROW") this.#row(now?.row as TenantRow | undefined);
     if (sk === "SLOT" || sk === "CLAIM") this.served();
   }
 
   /** @throws Breach */
   served(): void {
-    watchServed(this.#ports);
+    if (this.#isRestored) watchEdges(this.#ports);
+    else watchServed(this.#ports);
   }
 
   /** @throws Breach */
   announced(detailType: string, detail: unknown): void {
-    if (detailType !== detailTypes.edgeReadiness) return;
+    if (detailType !== detailTypes.edgeReadiness || this.#isRestored) return;
     const event = EdgeReadiness.parse(detail);
     const edges = summariesIn(this.#ports.ledger(`EDGES#${event.cell}`, "EDGES"));
     this.readiness.announced(
       event,
       edges.find(({ edgeId }) => edgeId === event.edgeId),
     );
+  }
+
+  #refused({ withheld }: Item): void {
+    const { tenants } = withheld as { tenants: { tenantId: string }[] };
+    if (tenants.length === 0 || tenants.some(({ tenantId }) => !this.altered.has(tenantId)))
+      throw new Breach(`law 4: the gate refused ${canonicalJson(withheld)}`);
   }
 
   #commit(old: Item | undefined, now: Item | undefined): void {
@@ -75,6 +99,8 @@ export class Watch {
     if (row === undefined) throw new Breach("law 7: a row was deleted");
     const broken = row.reasons.find((reason) => reason.includes("LawBrokenError"));
     if (broken !== undefined) throw new Breach(`law 7: ${broken}`);
+    if (row.reasons.some((reason) => reason.includes("failed to process it")))
+      throw new Breach(`law 10: ${row.tenantId} is ${row.state}: ${row.reasons.join(", ")}`);
     const at = this.#ports.versions(row.tenantId).findLastIndex((image) => hashOf(image) === row.hash);
     const before = this.#rowAt.get(row.tenantId) ?? -1;
     if (at < before)
