@@ -1,4 +1,5 @@
 /** The audit's third part: restores objects that manifests name, and deletes objects that were long unreferenced. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { readReferences, saveReferences } from "../aws/ledger/audit.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
 import { readDirty } from "../aws/ledger/dirty-set.ts";
@@ -7,7 +8,7 @@ import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
 import { loadSettings, type Settings } from "../aws/settings.ts";
 import { type Bucket, deleteObject, getText, listObjects, putObject } from "../aws/snapshots.ts";
-import { type Origin, readNamedIn, readReferenced } from "../control/publishing/references.ts";
+import { isUpToDate, type Origin, type Referenced, readReferenced } from "../control/publishing/references.ts";
 import { bucketsOf } from "../control/publishing/regions.ts";
 import { objectsToDelete, type References } from "../core/audit/objects.ts";
 import { renderBucket } from "../core/publishing/render.ts";
@@ -16,11 +17,12 @@ import { AuditInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
 const { referenceEveryMs, deletedAtOnceMax } = auditLimits;
+const leasePollMs = 250;
 
-/** `cells` are those with work that publishers may have left, because they found the lease taken. */
+/** `failed` are regions that could not be checked. `cells` are those with work that publishers may have left, because they found the lease taken. */
 export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   const settings = await loadSettings();
-  if (settings.frozen) return { restored: 0, deleted: 0, cells: [] };
+  if (settings.frozen) return { restored: 0, deleted: 0, failed: [], cells: [] };
   const now = Date.now();
   const { origins, isWhole } = await readReferenced(settings);
   const hashes = [...origins.keys()].sort();
@@ -30,21 +32,34 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   if (isTime) await saveReferences({ at: now, hashes });
   const buckets = bucketsOf(settings.fleet);
   let restored = 0;
-  for (const bucket of buckets) {
-    // Reads the content: an overwritten object still has its name.
-    const whole = await inParallel(hashes, (hash) => getText(bucket, hash));
-    for (const [index, text] of whole.entries()) {
-      const hash = hashes[index]!;
-      if (text === undefined) restored += await restore(bucket, hash, origins.get(hash), buckets);
+  let isDue = false;
+  const failed: string[] = [];
+  for (const bucket of buckets)
+    try {
+      restored += await restoreMissing(bucket, origins, buckets);
+      if (isTime) isDue ||= objectsToDelete(await listObjects(bucket), hashes, notes, now).length > 0;
+    } catch (error) {
+      logger.error("region not checked", { bucket: bucket.name, error: error as Error });
+      failed.push(bucket.region); // the others are checked nevertheless; the next audit tries again
     }
-  }
-  const isDue = async (bucket: Bucket) => objectsToDelete(await listObjects(bucket), hashes, notes, now).length > 0;
-  const due = isTime ? (await inParallel(buckets, isDue)).includes(true) : false;
-  const deleted = due ? await deleteUnreferenced(settings, notes, awsRequestId) : 0;
-  const cells = due ? await cellsWithWork(settings) : [];
-  logger.info("snapshots checked", { referenced: hashes.length, isWhole, restored, deleted });
-  return { restored, deleted, cells };
+  const checked = buckets.filter(({ region }) => !failed.includes(region));
+  const deleted = isDue ? await deleteUnreferenced(checked, settings, notes, awsRequestId) : 0;
+  const cells = isDue ? await cellsWithWork(settings) : [];
+  logger.info("snapshots checked", { referenced: hashes.length, isWhole, restored, deleted, failed });
+  return { restored, deleted, failed, cells };
 });
+
+/** Reads the content of each referenced object: an overwritten one still has its name. */
+async function restoreMissing(bucket: Bucket, origins: Referenced["origins"], buckets: Bucket[]): Promise<number> {
+  let restored = 0;
+  const hashes = [...origins.keys()].sort();
+  const texts = await inParallel(hashes, (hash) => getText(bucket, hash));
+  for (const [index, text] of texts.entries()) {
+    const hash = hashes[index]!;
+    if (text === undefined) restored += await restore(bucket, hash, origins.get(hash), buckets);
+  }
+  return restored;
+}
 
 const cellsWithWork = async ({ fleet }: Settings) => {
   const dirty = await inParallel(fleet.cells, async ({ name }) => ((await readDirty(name)).length > 0 ? [name] : []));
@@ -55,7 +70,12 @@ const cellsWithWork = async ({ fleet }: Settings) => {
  * Deletes what nothing names, and reads that again while it has the publishers' leases: the commit of a publisher that put an
  * object again before that fails.
  */
-async function deleteUnreferenced(settings: Settings, notes: References[], holder: string): Promise<number> {
+async function deleteUnreferenced(
+  buckets: Bucket[],
+  settings: Settings,
+  notes: References[],
+  holder: string,
+): Promise<number> {
   const leases: Lease[] = [];
   const hold = async () => {
     const held = await inParallel(leases, (lease) => holdLease(lease, publishLimits.leaseMs, Date.now()));
@@ -64,15 +84,16 @@ async function deleteUnreferenced(settings: Settings, notes: References[], holde
   let deleted = 0;
   try {
     for (const { name } of settings.fleet.cells) {
-      const lease = await takeLease(`publish#${name}`, `sweep ${holder}`, publishLimits.leaseMs, Date.now());
-      if (lease === undefined) return 0; // a publisher is at work: the next audit tries again
+      const lease = await takeSoon(`publish#${name}`, `sweep ${holder}`);
+      if (lease === undefined) return 0; // publishers are at work without a break: the next hour's audit tries again
       leases.push(lease);
     }
-    const { origins, isWhole } = await readReferenced(settings);
-    if (!isWhole) return 0;
-    for (const bucket of bucketsOf(settings.fleet)) {
-      const named = [...origins.keys(), ...(await readNamedIn(bucket, settings))];
-      const due = objectsToDelete(await listObjects(bucket), named, notes, Date.now());
+    if (!(await hold())) return 0;
+    const referenced = await readReferenced(settings);
+    if (!referenced.isWhole) return 0;
+    for (const bucket of buckets) {
+      if (!(await isUpToDate(bucket, referenced))) continue; // a publisher that is late may still write what it named
+      const due = objectsToDelete(await listObjects(bucket), [...referenced.origins.keys()], notes, Date.now());
       for (let from = 0; from < due.length; from += deletedAtOnceMax) {
         if (!(await hold())) return deleted;
         await inParallel(due.slice(from, from + deletedAtOnceMax), (hash) => deleteObject(bucket, hash));
@@ -83,6 +104,15 @@ async function deleteUnreferenced(settings: Settings, notes: References[], holde
   } finally {
     await inParallel(leases, releaseLease);
   }
+}
+
+/** A busy publisher gives its lease back for moments only. */
+async function takeSoon(name: string, holder: string): Promise<Lease | undefined> {
+  for (const until = Date.now() + publishLimits.leaseMs; Date.now() < until; await sleep(leasePollMs)) {
+    const lease = await takeLease(name, holder, publishLimits.leaseMs, Date.now());
+    if (lease !== undefined) return lease;
+  }
+  return undefined;
 }
 
 /** Restores an object from a region that still has it, or from the ledger. */

@@ -1,4 +1,4 @@
-/** Which objects of the snapshot buckets are named by a commit or by a manifest. */
+/** Which objects of the snapshot buckets are named by commits, and whether a region has these commits. */
 import { readCell } from "../../aws/ledger/cells.ts";
 import { readRoutes } from "../../aws/ledger/commits.ts";
 import { inParallel } from "../../aws/parallel.ts";
@@ -17,6 +17,8 @@ export interface Origin {
 
 export interface Referenced {
   origins: Map<string, Origin | undefined>;
+  /** The generation of each cell's live commit. */
+  generations: Map<string, number>;
   /** False when a branch can't be read: what it names is not known. */
   isWhole: boolean;
 }
@@ -24,10 +26,12 @@ export interface Referenced {
 /** What any cell's live commit names, or its next commit may name. */
 export async function readReferenced({ fleet, structures }: Settings): Promise<Referenced> {
   const origins = new Map<string, Origin | undefined>();
+  const generations = new Map<string, number>();
   let isWhole = true;
   const read = readFrom(homeFirst(fleet));
   for (const { name: cell } of fleet.cells) {
     const { commit, structure } = await readCell(cell);
+    if (commit !== undefined) generations.set(cell, commit.generation);
     const { default: first, overrides = {} } = commit?.structure ?? {};
     for (const hash of [first, ...Object.values(overrides), structure?.state.target, structure?.state.from])
       if (hash !== undefined) origins.set(hash, undefined);
@@ -38,7 +42,7 @@ export async function readReferenced({ fleet, structures }: Settings): Promise<R
     });
   }
   for (const hash of Object.values(structures)) origins.set(hash, undefined);
-  return { origins, isWhole };
+  return { origins, generations, isWhole };
 }
 
 /** The names of a bucket that can't be read, from the ledger; undefined when its routes have changed since. */
@@ -48,18 +52,14 @@ async function namesAgain(cell: string, bucket: number, root: string): Promise<s
 }
 
 /**
- * What the manifests of a region name. They may be older than the live commits, while the region could not be written.
- * @throws Error when a manifest or a branch can't be read
+ * Whether each cell's manifest in this region is its live commit's. Only then does it name nothing else, and no publisher can
+ * write an older one over it.
  */
-export async function readNamedIn(bucket: Bucket, { fleet }: Settings): Promise<string[]> {
+export async function isUpToDate(bucket: Bucket, { generations }: Referenced): Promise<boolean> {
   const keys = await publicKeys();
-  const read = readFrom([bucket, ...homeFirst(fleet)]);
-  const named = await inParallel(fleet.cells, async ({ name }) => {
-    const { manifest } = (await getManifest(bucket, name, keys)) ?? {};
-    if (manifest === undefined) return [];
-    const { default: first, overrides } = manifest.structure;
-    const below = await inParallel(manifest.routes, (root) => readNamesBelow(read, root));
-    return [...below.flat(), first, ...Object.values(overrides)];
+  const current = await inParallel([...generations], async ([cell, generation]) => {
+    const stored = await getManifest(bucket, cell, keys);
+    return stored?.manifest?.generation === generation;
   });
-  return named.flat();
+  return !current.includes(false);
 }

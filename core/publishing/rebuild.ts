@@ -88,7 +88,7 @@ function servedRow(
   const record = recordOf(list);
   const generation = Math.max(...list.map((route) => route.generation));
   const slots = row?.cell === cell.name ? row.slots : {};
-  const own = Object.entries(slots).filter(([, slot]) => [undefined, record.tenantId].includes(owners.get(slot)));
+  const own = Object.entries(slots).filter(([, slot]) => !owners.has(slot)); // it may have a served one for another protocol
   return {
     tenantId: record.tenantId,
     version: (row?.version ?? 0) + versionStep,

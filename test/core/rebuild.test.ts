@@ -56,6 +56,10 @@ describe("planRebuild", () => {
     expect(rows.find(({ tenantId }) => tenantId === "late")).not.toHaveProperty("admitted");
     expect(slots).toContainEqual({ slot: 8, tenantId: "late", protocol: "ssh", givenUp: true });
   });
+  it("gives a tenant no slot twice, if the ledger has it for another protocol than the one that is served", () => {
+    const { rows } = planRebuild({ ...facts, rows: [row("acme", { mysql: 4, postgres: 2 })] });
+    expect(rows.find(({ tenantId }) => tenantId === "acme")?.slots).toEqual({ postgres: 2, ssh: 4 });
+  });
   it("takes names from a tenant that another cell's tenant is served with", () => {
     const name = "late.example.org";
     expect(claimsServed([{ ...route("other", 1), protocol: "tls", hostnames: [name] }], [])).toContain(name);

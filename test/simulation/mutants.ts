@@ -204,17 +204,6 @@ export const mutants: Mutant[] = [
     ],
   },
   {
-    name: "deletes objects without the publishers' leases",
-    changes: [
-      {
-        file: "functions/sweep-snapshots.ts",
-        from: "if (lease === undefined) return 0;",
-        to: "if (lease === undefined) continue;",
-      },
-      { file: "core/audit/objects.ts", from: "putAt < from && ", to: "" },
-    ],
-  },
-  {
     name: "publishes routes in the order in which it reads them",
     changes: [
       {
