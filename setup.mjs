@@ -39,7 +39,8 @@ function installPackages() {
   renameSync(`${stamp}~`, stamp); // other scripts read it
 }
 
-/** `--edge`: programs of an edge. `--clients`: clients and servers of the tests. `--peers`: for comparison. */
+/** `--edge`: programs of an edge. `--clients`: clients and servers of the tests. `--models`: the
+ * model checker. `--peers`: for comparison. */
 function install(what) {
   const needs = {
     edge: {
@@ -50,6 +51,7 @@ function install(what) {
       packages: ["openssh-server", "openssh-client", "curl", "openssl", "postgresql"],
       here: () => ["sshd", "ssh", "curl", "openssl", "psql"].every(hasCommand) && existsSync("/usr/lib/postgresql"),
     },
+    models: { packages: ["spin", "gcc", "libc6-dev"], here: () => ["spin", "gcc"].every(hasCommand) },
     peers: { packages: ["haproxy"], here: () => hasCommand("haproxy") },
   };
   const need = needs[what];

@@ -6,7 +6,8 @@
  *          aws/accelerator.ts                  a write has one attempt: it takes effect within its time-out, or never
  *          control/failover/evaluate.ts,
  *          core/failover/plan.ts               the weights, and the order of the writes
- *          core/assert.ts (assertChange)       the check of a write against what was observed and written before
+ *          core/assert.ts (assertChange)       the check of a write against what was observed and written before: a write
+ *                                              without an answer counts as made where it withdraws, else as not made
  *          schemas/limits.ts                   acceleratorLimits
  *
  * Two executions, and endpoint groups with one edge each and any weights. An execution may be slow anywhere, except from
@@ -25,7 +26,7 @@
  *          FAULT_NO_RENEWAL   it writes without having renewed its lease
  *          FAULT_SHORT_LEASE  a lease is as long as a write
  *          FAULT_STALE_CHECK  each write is checked against what was observed, without the writes before it
- *          FAULT_LOST_ANSWER  a write takes effect, but its answer is lost: it counts as failed
+ *          FAULT_LOST_ANSWER  a write without an answer counts as not made
  */
 #ifndef GROUPS
 #define GROUPS 3
@@ -104,6 +105,12 @@ inline takeEffect() {
   weight[group] = desired[group]
 }
 
+#ifdef FAULT_LOST_ANSWER
+#define withoutAnswer() skip
+#else
+#define withoutAnswer() observed[group] = (desired[group] < observed[group] -> desired[group] : observed[group])
+#endif
+
 proctype execution(byte self) {
   byte observed[GROUPS], desired[GROUPS];
   bool isHealthy[GROUPS];      /* as the accelerator reports it */
@@ -144,10 +151,8 @@ proctype execution(byte self) {
 #ifndef FAULT_STALE_CHECK
             observed[group] = desired[group]
 #endif
-       :: isSent[self]                          /* it failed, and the other writes are made nevertheless */
-#ifdef FAULT_LOST_ANSWER
-       :: isSent[self] -> takeEffect()
-#endif
+       :: isSent[self] -> withoutAnswer()       /* it failed, and the other writes are made nevertheless */
+       :: isSent[self] -> takeEffect(); withoutAnswer()
        fi;
        isSent[self] = false; sentFor[self] = 0; group++; seek()
      }

@@ -18,9 +18,9 @@
  * Left out Parts of objects, signatures, halts. An ETag is its manifest's generation: all regions get the same bytes.
  *          Clocks: a lease may expire at any time, so `lease` is its last taker; what the sweep deletes at once takes a
  *          fraction of the lease that it has just extended. A grace (7 days) passes at once, and only while no publisher
- *          and no sweep runs: they take minutes at most.
+ *          and no sweep runs (they take minutes at most), and while the home region has the live commit.
  *          References are noted hourly: the live commit's object is noted when a grace passes, and sometimes before.
- *          What the sweep restores.
+ *          What the sweep restores. One run of it has one region: deletes in two regions have nothing in common.
  *
  * Faults   FAULT_NO_CONDITION  a manifest is written over any other one
  *          FAULT_NO_GRACE      an object is deleted although it was put a short time ago
@@ -169,6 +169,11 @@ over:
 #define hasLease (lease == SWEEP)
 #endif
 
+inline list() {
+  isListed[0] = isDue(r, 0);
+  isListed[1] = isDue(r, 1)
+}
+
 inline delete(o) {
   assert(region[r].named != o);
   region[r].has[o] = false;
@@ -180,26 +185,24 @@ proctype sweep() {
   bool isListed[OBJECTS];      /* what is due */
 end:
   do
-  :: d_step { true -> running++; referenced = live }
-     if
-     :: isNoted[referenced] = true
-     :: true                   /* the last note is less than an hour old */
-     fi;
-     d_step { lease = SWEEP; referenced = live }
+  :: atomic { true -> running++;
+       if
+       :: isNoted[live] = true
+       :: true                 /* another object was live when the note was written */
+       fi;
+       lease = SWEEP; referenced = live;
+       if
+       :: isUpToDate(0) -> r = 0; list()
+       :: isUpToDate(1) -> r = 1; list()
+       :: true                 /* the region fails or is behind */
+       fi
+     }
      do
-     :: r < REGIONS ->
-          if
-          :: d_step { isUpToDate(r) -> isListed[0] = isDue(r, 0); isListed[1] = isDue(r, 1) }
-          :: true              /* the region fails or is behind */
-          fi;
-          do
-          :: d_step { hasLease && isListed[0] -> delete(0) }
-          :: d_step { hasLease && isListed[1] -> delete(1) }
-          :: break             /* all are deleted, the lease is lost, or the sweep has died */
-          od;
-          atomic { isListed[0] = false; isListed[1] = false; r++ }
-     :: r == REGIONS -> break
+     :: d_step { hasLease && isListed[0] -> delete(0) }
+     :: d_step { hasLease && isListed[1] -> delete(1) }
+     :: break                  /* all are deleted, the lease is lost, or the sweep has died */
      od;
+     atomic { isListed[0] = false; isListed[1] = false }
      atomic { running--; referenced = 0; r = 0 }
   od
 }
@@ -207,7 +210,7 @@ end:
 proctype time() {
 end:
   do
-  :: d_step { running == 0 ->
+  :: d_step { running == 0 && region[0].manifest == generation ->
        region[0].isRecent[0] = false; region[0].isRecent[1] = false;
        region[1].isRecent[0] = false; region[1].isRecent[1] = false;
        isNoted[live] = true; isNoted[1 - live] = false }
