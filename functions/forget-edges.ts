@@ -1,6 +1,6 @@
 /**
- * Forgets silent edges whose instances are terminated, once the accelerator no longer has them. Replaces edges that run and
- * are silent for long.
+ * Forgets edges whose instances are terminated, once the accelerator no longer has them. Replaces edges that run and are
+ * silent for long.
  */
 import { observeAccelerator } from "../aws/accelerator.ts";
 import { isTerminated, terminateInstance } from "../aws/compute.ts";
@@ -15,7 +15,7 @@ import {
 import { removeRefusal } from "../aws/ledger/status.ts";
 import { logger } from "../aws/logger.ts";
 import { cellOf, loadSettings } from "../aws/settings.ts";
-import { actionOnSilentEdge, isSilent } from "../core/edges/forget.ts";
+import { actionOnSilentEdge, isSilent, terminatedEdge, unknownEndpoints } from "../core/edges/forget.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
@@ -24,11 +24,10 @@ export const handler = shell(PublishInput, async ({ cell: name }) => {
   const now = Date.now();
   const stored = [...(await readStored(name)).values()];
   const silent = stored.filter(({ summary }) => isSilent(summary, now));
-  if (silent.length === 0) return { cell: name, forgotten: 0 };
   const edges = stored.map(({ summary }) => summary);
-  const endpoints = (await observeAccelerator(cellOf(fleet, name).listenerArn)).groups.flatMap(
-    (group) => group.endpoints,
-  );
+  const { groups } = await observeAccelerator(cellOf(fleet, name).listenerArn);
+  await markUnknown(name, unknownEndpoints(groups, edges));
+  const endpoints = groups.flatMap((group) => group.endpoints);
   const attached = new Set(endpoints.map(({ edgeId }) => edgeId));
   const takesUsers = endpoints.filter(({ health, weight }) => health === "HEALTHY" && weight > 0);
   const serving = new Set(takesUsers.map(({ edgeId }) => edgeId));
@@ -53,6 +52,15 @@ export const handler = shell(PublishInput, async ({ cell: name }) => {
   }
   return { cell: name, forgotten };
 });
+
+/** A restored ledger may not know an edge that the accelerator has. If its instance is terminated, AWS refuses every list with it. */
+async function markUnknown(cell: string, unknown: { edgeId: string; region: string }[]): Promise<void> {
+  for (const { edgeId, region } of unknown) {
+    if (!(await isTerminated(region, edgeId))) continue; // it will report
+    logger.warn("the accelerator has a terminated edge that the ledger does not know", { cell, edgeId });
+    await writeSummaries(cell, [{ summary: terminatedEdge({ edgeId, cell, region }), version: 0 }]);
+  }
+}
 
 /** Failover removes a marked edge from the accelerator. It still counts until it is forgotten. */
 async function mark({ summary, version }: StoredSummary, as: "terminated" | "givenUp"): Promise<void> {

@@ -36,9 +36,12 @@ export function differenceOf(
   return admitted > 0 && status?.served !== "all" ? how("not served everywhere") : undefined;
 }
 
-/** Whether the status is of a later generation than the row: the ledger was restored, and the row is older, or new again. */
+/**
+ * Whether the status is of a generation that the row never settled: the ledger was restored, and the row is older, or new
+ * again. A rollout settles what is admitted, or a removal, which leaves nothing admitted.
+ */
 export const isOfLostRow = ({ row, status }: Pick<AuditedTenant, "row" | "status">): boolean =>
-  status !== undefined && status.generation > row.generation;
+  status !== undefined && status.generation > (row.admitted?.generation ?? row.generation);
 
 /** Whether nothing needs the row of a removed tenant any more: its slots are free, and its removal is settled and old. */
 export function isForgettable({ row, hash, status }: AuditedTenant, now: number): boolean {

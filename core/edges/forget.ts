@@ -1,6 +1,7 @@
 /** What becomes of edges that stopped reporting. */
 import { edgeLimits } from "../../schemas/limits.ts";
-import { type EdgeSummary, isReady, isRecent } from "./edge.ts";
+import type { Observed } from "../failover/plan.ts";
+import { type EdgeIdentity, type EdgeSummary, isReady, isRecent } from "./edge.ts";
 
 /** An edge that missed several reports. */
 export const isSilent = ({ reportedAt }: EdgeSummary, now: number) => now - reportedAt > edgeLimits.silentMs;
@@ -43,3 +44,24 @@ function mayGiveUp({ edge, edges, serving, now }: SilentFacts): boolean {
     heard.some((other) => other.region === edge.region && isReady(other) && serving.has(other.edgeId))
   );
 }
+
+/** Instances in the accelerator that are no edge of the ledger. Other endpoints are somebody else's. */
+export const unknownEndpoints = (groups: Observed["groups"], edges: EdgeSummary[]) =>
+  groups.flatMap(({ region, endpoints }) =>
+    endpoints
+      .filter(({ edgeId }) => edgeId.startsWith("i-") && !edges.some((edge) => edge.edgeId === edgeId))
+      .map(({ edgeId }) => ({ edgeId, region })),
+  );
+
+/** The summary of an edge of which nothing is known but that its instance is terminated. */
+export const terminatedEdge = (identity: Omit<EdgeIdentity, "address">): EdgeSummary => ({
+  ...identity,
+  address: "",
+  appliedGeneration: 0,
+  serving: false,
+  reportedAt: 0,
+  edgeAt: 0,
+  changedAt: 0,
+  refuses: 0,
+  terminated: true,
+});

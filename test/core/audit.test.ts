@@ -6,7 +6,7 @@ import type { Validated } from "../../core/admission/validate.ts";
 import { weigh } from "../../core/audit/findings.ts";
 import { objectsToDelete } from "../../core/audit/objects.ts";
 import { pack, unpack } from "../../core/audit/slot-account.ts";
-import { type AuditedTenant, admissible, differenceOf, isForgettable } from "../../core/audit/tenants.ts";
+import { type AuditedTenant, admissible, differenceOf, isForgettable, isOfLostRow } from "../../core/audit/tenants.ts";
 import { isConclusive, mayFree } from "../../core/audit/tombstones.ts";
 import { auditLimits } from "../../schemas/limits.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
@@ -142,7 +142,11 @@ describe("an audited tenant", () => {
   });
   it("differs when its status is of a row that a restored ledger has lost", () => {
     expect(found({}, { status: { ...settled, generation: 3 } })).toBe("status of generation 3 3");
-    expect(found({ state: "Rejected" }, { status: { ...settled, generation: 3 } })).toMatch(/status of generation 3/);
+    const rejected = { state: "Rejected" as const, generation: 3 };
+    expect(found(rejected, { status: { ...settled, generation: 3 } })).toMatch(/status of generation 3/);
+    const again = { state: "Pending" as const, generation: 4, slots: {}, retry: true as const };
+    const { admitted: _, ...pending } = row(again); // it was removed at generation 3, and waits now
+    expect(isOfLostRow({ row: pending, status: { ...settled, generation: 3 } })).toBe(false);
   });
   it("differs when its blocked names have become free", () => {
     const blocked = { state: "Rejected" as const, retry: true as const, blocked: ["x.com"] };

@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { isBeat, mergeBeat, mergeReport } from "../../core/edges/edge.ts";
-import { actionOnSilentEdge, type SilentFacts } from "../../core/edges/forget.ts";
+import { isBeat, isGone, isReady, mergeBeat, mergeReport } from "../../core/edges/edge.ts";
+import {
+  actionOnSilentEdge,
+  isSilent,
+  type SilentFacts,
+  terminatedEdge,
+  unknownEndpoints,
+} from "../../core/edges/forget.ts";
 import { type Instance, identityOf } from "../../core/edges/identity.ts";
 import { credible, lastReports } from "../../core/edges/reports.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
@@ -190,5 +196,18 @@ describe("actionOnSilentEdge", () => {
     const identity = { edgeId: "silent", cell: "c1", region: "us-west-2", address: "10.0.0.9" };
     expect(mergeBeat(givenUp, { writer: "w", report, reportedAt: now })).not.toHaveProperty("givenUp");
     expect(mergeReport(givenUp, identity, { writer: "w", report, reportedAt: now }, now)).not.toHaveProperty("givenUp");
+  });
+});
+
+describe("unknownEndpoints", () => {
+  it("are instances that the accelerator has and the ledger does not: a restored ledger forgot them", () => {
+    const endpoint = (edgeId: string) => ({ edgeId, weight: 128, health: "HEALTHY" as const });
+    const endpoints = [endpoint("i-1"), endpoint("i-2"), endpoint("arn:aws:elasticloadbalancing:x")];
+    const groups = [{ region: "us-west-2", arn: "g", dial: 100, endpoints }];
+    expect(unknownEndpoints(groups, [edge("i-1")])).toEqual([{ edgeId: "i-2", region: "us-west-2" }]);
+  });
+  it("whose instances are terminated are edges that must leave the accelerator, and are never ready", () => {
+    const marked = terminatedEdge({ edgeId: "i-2", cell: "c1", region: "us-west-2" });
+    expect([isGone(marked), isReady(marked), isSilent(marked, now)]).toEqual([true, false, true]);
   });
 });

@@ -42,7 +42,7 @@ export class Instances {
   }
 
   launch(cell: string, region: string, number: number): void {
-    const edge = new SimulatedEdge(`${cell}-${number}`, cell, region, () => this.#schedule.now);
+    const edge = new SimulatedEdge(`i-${cell}-${number}`, cell, region, () => this.#schedule.now);
     this.all.push(edge);
     const jitter = this.#schedule.random.below(pollMs);
     setTimeout(() => this.#every(pollMs, edge, () => this.#poll(edge)), jitter);
