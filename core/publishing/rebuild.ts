@@ -5,7 +5,7 @@ import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { claimsOf } from "../admission/claims.ts";
 import type { TenantRow } from "../admission/tenant-row.ts";
-import { kindOfSlot, type SlotKind, slotAt } from "../slots/numbering.ts";
+import { kindOfSlot, type SlotKind, slotAt, slotsIn } from "../slots/numbering.ts";
 
 export interface RebuildFacts {
   cell: Cell;
@@ -14,6 +14,11 @@ export interface RebuildFacts {
   /** The ledger's rows of this cell. */
   rows: TenantRow[];
   taken: Record<SlotKind, number>;
+  /**
+   * Routes that were published since the backup, in any cell: an edge that lags may still serve one that no newest manifest
+   * has.
+   */
+  recent: Route[];
   /** Names and zones of tenants that other cells serve. */
   claimedElsewhere: ReadonlySet<string>;
   platformDomains: string[];
@@ -45,14 +50,15 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
   const { cell, routes, rows } = facts;
   const served = Map.groupBy(routes, ({ tenantId }) => tenantId);
   const known = new Map(rows.map((row) => [row.tenantId, row]));
-  const owners = new Map(routes.map(({ slot, tenantId }) => [slot, tenantId]));
-  const fromRoutes = [...served].map(([tenantId, list]) => servedRow(known.get(tenantId), list, owners, facts));
+  const isTaken = takenBy(routes, facts.recent);
+  const fromRoutes = [...served].map(([tenantId, list]) => servedRow(known.get(tenantId), list, isTaken, facts));
   const claimants = new Set(fromRoutes.flatMap(({ claims }) => claims));
+  const lately = claimsBy(facts.recent, facts.platformDomains);
+  const isLost = (claim: string, tenantId: string) =>
+    claimants.has(claim) || facts.claimedElsewhere.has(claim) || (lately.get(claim) ?? tenantId) !== tenantId;
   const others = rows
     .filter(({ tenantId }) => !served.has(tenantId))
-    .map((row) =>
-      otherRow(row, owners, (claim) => claimants.has(claim) || facts.claimedElsewhere.has(claim), facts.now),
-    );
+    .map((row) => otherRow(row, isTaken, isLost, facts.now));
   const all = [...fromRoutes, ...others].sort((a, b) => (a.tenantId < b.tenantId ? -1 : 1));
   const slots = all.flatMap(({ tenantId, slots: numbers, admitted }) =>
     Object.entries(numbers).map(([protocol, slot]) => {
@@ -60,14 +66,16 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
       return { slot, tenantId, protocol, givenUp };
     }),
   );
+  const numbers = [...slots, ...facts.recent].map(({ slot }) => slot);
+  const ofKind = (kind: SlotKind) => numbers.filter((slot) => kindOfSlot(slot) === kind);
   const taken = {
-    raw: countOf(
-      facts.taken.raw,
-      slots.filter(({ slot }) => kindOfSlot(slot) === "raw").map(({ slot }) => slot),
-    ),
-    tls: countOf(
-      facts.taken.tls,
-      slots.filter(({ slot }) => kindOfSlot(slot) === "tls").map(({ slot }) => slot - slotLimits.tlsSlotBase),
+    raw: Math.min(countOf(facts.taken.raw, ofKind("raw")), slotsIn(cell, "raw")),
+    tls: Math.min(
+      countOf(
+        facts.taken.tls,
+        ofKind("tls").map((slot) => slot - slotLimits.tlsSlotBase),
+      ),
+      slotsIn(cell, "tls"),
     ),
   };
   return {
@@ -79,16 +87,49 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
   };
 }
 
+type IsTaken = (slot: number, tenantId: string) => boolean;
+
+/** Whether a slot is served, or was lately served for another tenant. */
+function takenBy(routes: Route[], recent: Route[]): IsTaken {
+  const served = new Set(routes.map(({ slot }) => slot));
+  const lately = Map.groupBy(recent, ({ slot }) => slot);
+  return (slot, tenantId) => served.has(slot) || (lately.get(slot) ?? []).some((route) => route.tenantId !== tenantId);
+}
+
+/** Names and zones of these routes, each with one tenant. */
+function claimsBy(routes: Route[], platformDomains: string[]): Map<string, string> {
+  const lists = [...Map.groupBy(routes, ({ tenantId, generation }) => `${tenantId} ${generation}`).values()];
+  return new Map(
+    lists.flatMap((list) => claimsOf(recordOf(list), platformDomains).map((claim) => [claim, list[0]!.tenantId])),
+  );
+}
+
+/**
+ * Names and zones that were published since the backup, and that no tenant has any more. They are reserved for their last
+ * tenants as if these had just given them up.
+ */
+export function releasedSince(
+  recent: Route[],
+  rows: Pick<TenantRow, "tenantId" | "claims">[],
+  isClaimed: (claim: string) => boolean,
+  platformDomains: string[],
+): { claim: string; tenantId: string }[] {
+  const held = new Set(rows.flatMap(({ tenantId, claims }) => claims.map((claim) => `${tenantId} ${claim}`)));
+  return [...claimsBy(recent, platformDomains)]
+    .filter(([claim, tenantId]) => !isClaimed(claim) && !held.has(`${tenantId} ${claim}`))
+    .map(([claim, tenantId]) => ({ claim, tenantId }));
+}
+
 function servedRow(
   row: TenantRow | undefined,
   list: Route[],
-  owners: Map<number, string>,
+  isTaken: IsTaken,
   { cell, platformDomains, now }: RebuildFacts,
 ): TenantRow {
   const record = recordOf(list);
   const generation = Math.max(...list.map((route) => route.generation));
   const slots = row?.cell === cell.name ? row.slots : {};
-  const own = Object.entries(slots).filter(([, slot]) => !owners.has(slot)); // it may have a served one for another protocol
+  const own = Object.entries(slots).filter(([, slot]) => !isTaken(slot, record.tenantId)); // perhaps by its other protocol
   return {
     tenantId: record.tenantId,
     version: (row?.version ?? 0) + versionStep,
@@ -107,12 +148,12 @@ function servedRow(
 /** A tenant without a route is not served, whatever the ledger said: only its record decides what it is admitted with. */
 function otherRow(
   { spare: _s, blocked: _b, retry: _r, admitted: _a, ...row }: TenantRow,
-  owners: Map<number, string>,
-  isServed: (claim: string) => boolean,
+  isTaken: IsTaken,
+  isLost: (claim: string, tenantId: string) => boolean,
   now: number,
 ): TenantRow {
-  const slots = Object.fromEntries(Object.entries(row.slots).filter(([, slot]) => !owners.has(slot)));
-  const claims = row.claims.filter((claim) => !isServed(claim));
+  const slots = Object.fromEntries(Object.entries(row.slots).filter(([, slot]) => !isTaken(slot, row.tenantId)));
+  const claims = row.claims.filter((claim) => !isLost(claim, row.tenantId));
   return { ...row, version: row.version + versionStep, hash: rebuilt, slots, claims, at: now };
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
-import { claimsServed, planRebuild } from "../../core/publishing/rebuild.ts";
+import { claimsServed, planRebuild, type RebuildFacts, releasedSince } from "../../core/publishing/rebuild.ts";
 import { cell, fleet, record } from "../fixtures/fleet.ts";
 
 const now = 10_000_000;
@@ -27,11 +27,12 @@ describe("planRebuild", () => {
     admitted: { generation: 1, record: record({ tenantId, protocols: { ssh: 22 } }) },
     at: 0,
   });
-  const facts = {
+  const facts: RebuildFacts = {
     cell,
     routes: [route("acme", 4, 9)],
     rows: [row("acme", { ssh: 2 }), row("gone", { ssh: 4 })],
     taken: { raw: 3, tls: 0 },
+    recent: [],
     claimedElsewhere: new Set<string>(),
     platformDomains: fleet.platformDomains,
     now,
@@ -67,5 +68,20 @@ describe("planRebuild", () => {
       planRebuild({ ...facts, claimedElsewhere, rows: [row("late", { ssh: 8 })] }).claims.map(({ claim }) => claim);
     expect(claimsWith(new Set())).toContain(name);
     expect(claimsWith(new Set([name]))).not.toContain(name);
+  });
+  it("gives nobody a slot or a name that was published for another tenant since the backup", () => {
+    const tls = { ...route("fresh", 20_003), protocol: "tls", hostnames: ["late.example.org"] };
+    const recent = [route("fresh", 8), tls];
+    const late = { ...facts, recent, rows: [row("late", { ssh: 8 })] };
+    const after = planRebuild(late);
+    expect(after.rows.find(({ tenantId }) => tenantId === "late")).toMatchObject({ slots: {}, claims: [] });
+    expect(after.taken).toEqual({ raw: 9, tls: 4 });
+    expect(after.unknown).toEqual([0, 1, 2, 3, 5, 6, 7, 8, 20_000, 20_001, 20_002, 20_003]);
+    const released = releasedSince(recent, after.rows, () => false, []);
+    expect(released).toContainEqual({ claim: "late.example.org", tenantId: "fresh" });
+    expect(
+      releasedSince(recent, [{ tenantId: "fresh", claims: ["late.example.org"] }], () => false, []),
+    ).not.toContainEqual({ claim: "late.example.org", tenantId: "fresh" });
+    expect(releasedSince(recent, [], () => true, [])).toEqual([]);
   });
 });
