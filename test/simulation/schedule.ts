@@ -23,11 +23,16 @@ export class Schedule {
   });
 
   readonly #tickShare: number;
+  readonly #choose: (count: number) => number;
 
-  /** Time goes on after `tickShare` of the steps: none are slow if it is 0, however many are ready at once. */
-  constructor(random: Random, { tickShare = 0.5 } = {}) {
+  /**
+   * Time goes on after `tickShare` of the steps: none are slow if it is 0, however many are ready at once. `choose` decides
+   * which of `count` ready steps comes next, the first one being ready for longest.
+   */
+  constructor(random: Random, { tickShare = 0.5, choose = (count: number) => random.below(count) } = {}) {
     this.random = random;
     this.#tickShare = tickShare;
+    this.#choose = choose;
     this.#random = Math.random;
     Math.random = random.next; // retries' jitter
     syncBuiltinESMExports(); // middy takes its timers from the module
@@ -66,7 +71,7 @@ export class Schedule {
         looked = this.now;
         if (condition()) return true;
       }
-      const [next] = this.#ready.length > 0 ? this.#ready.splice(this.random.below(this.#ready.length), 1) : [];
+      const [next] = this.#ready.length > 0 ? this.#ready.splice(this.#choose(this.#ready.length), 1) : [];
       if (next === undefined) this.#clock.next();
       else {
         next();
