@@ -21,7 +21,7 @@ Object.assign(process.env, {
   POWERTOOLS_LOG_LEVEL: "SILENT",
 });
 
-type Fault = Extract<Happening, { kind: "crash" | "stall" }>;
+type Fault = Extract<Happening, { kind: "crash" | "stall" | "throttle-call" }>;
 
 /** How far the clocks of two instances may be from the true time. */
 const skewMaxMs = 5000;
@@ -143,7 +143,7 @@ export class SimulatedLambda {
       const delay = fault?.kind === "stall" ? fault.ms : random.chance(0.1) ? random.below(200) : 0;
       const isLate = service === "globalaccelerator" && delay > acceleratorLimits.requestMs;
       this.#schedule.later(isLate ? acceleratorLimits.requestMs : delay, () => {
-        const answer = isLate ? timedOut(perform()) : perform();
+        const answer = fault?.kind === "throttle-call" ? throttled() : isLate ? timedOut(perform()) : perform();
         if (fault?.kind === "crash") return this.#crash(by, operation, "after");
         const give = () => {
           if (by.over) return;
@@ -172,6 +172,10 @@ export class SimulatedLambda {
     by.fail(named("Lambda.Unknown", "the instance died"));
   }
 }
+
+const throttled = (): Answer => ({
+  error: Object.assign(named("ThrottlingException", "Rate exceeded"), { $metadata: { httpStatusCode: 400 } }),
+});
 
 /** The call took effect, and its client did not wait for the answer. */
 const timedOut = (_: Answer): Answer => ({ error: named("TimeoutError", "the request timed out") });

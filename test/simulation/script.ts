@@ -10,6 +10,8 @@ export type Happening =
   | { at: number; kind: "crash"; fn: FunctionName; operation?: string; skip: number; effect: boolean }
   /** A call of the function takes `ms`. `skip` calls are not delayed. */
   | { at: number; kind: "stall"; fn: FunctionName; operation?: string; skip: number; ms: number }
+  /** A call of the function is throttled. `skip` calls are not. */
+  | { at: number; kind: "throttle-call"; fn: FunctionName; operation?: string; skip: number }
   /** The next `calls` calls are throttled. */
   | {
       at: number;
@@ -211,6 +213,7 @@ function happening(random: Random): Happening {
   const roll = random.below(100);
   if (roll < 40) return put(random, at);
   if (roll < 52) return { at, kind: "delete", tenantId: random.pick(tenantIds) };
+  if (roll < 56) return { at, kind: "throttle-call", ...target(random) };
   if (roll < 64) return { at, kind: "crash", ...target(random), effect: random.chance(0.5) };
   if (roll < 73) return { at, kind: "stall", ...target(random), ms: random.pick([500, 5000, 20_000, 50_000, 50_000]) };
   if (roll < 74) return { at, kind: "conflict", calls: random.between(1, 6) };

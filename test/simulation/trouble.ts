@@ -59,6 +59,7 @@ export class Trouble {
         return void services.tables.send("DeleteCommand", { TableName, Key: { tenantId: happening.tenantId } });
       case "crash":
       case "stall":
+      case "throttle-call":
         return lambda.arm(happening);
       case "throttle":
         return services.throttle(happening.service, happening.calls);
