@@ -104,7 +104,11 @@ export function functions({
       ],
     }),
     awaitAcks: make("AwaitAcks", "await-acks", {
-      permissions: [onLedger("GetItem", "Query", "PutItem", "DeleteItem"), onRollouts("BatchGetItem"), complete],
+      permissions: [
+        onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "DeleteItem"),
+        onRollouts("BatchGetItem"),
+        complete,
+      ],
     }),
     settleRollout: make("SettleRollout", "settle-rollout", {
       permissions: [
@@ -189,12 +193,12 @@ export function functions({
       ],
     }),
     observeAccelerator: make("ObserveAccelerator", "observe-accelerator", {
-      permissions: [readSettings, onLedger("GetItem", "Query", "UpdateItem"), readAccelerator],
+      permissions: [readSettings, onLedger("GetItem", "BatchGetItem", "Query", "UpdateItem"), readAccelerator],
     }),
     applyAccelerator: make("ApplyAccelerator", "apply-accelerator", {
       permissions: [
         readSettings,
-        onLedger("GetItem", "Query", "UpdateItem"),
+        onLedger("GetItem", "BatchGetItem", "Query", "UpdateItem"),
         readAccelerator,
         { actions: ["globalaccelerator:CreateEndpointGroup"], resources: listenerArns },
         {
@@ -206,7 +210,7 @@ export function functions({
       ],
     }),
     confirmAccelerator: make("ConfirmAccelerator", "confirm-accelerator", {
-      permissions: [readSettings, onLedger("GetItem", "Query"), readAccelerator],
+      permissions: [readSettings, onLedger("GetItem", "BatchGetItem", "Query"), readAccelerator],
     }),
   };
 }

@@ -119,6 +119,11 @@ export const edgeLimits = {
   rejectedRoutesMax: 100,
   closingTenantsMax: 100,
   reasonCharactersMax: 300,
+  /**
+   * Items that the summaries of a cell's edges are divided into. AWS: a partition takes 1000 write units a second, and one item
+   * with 120 edges needed 450 to 700 of them for ten changes a second.
+   */
+  summaryItems: 4,
   /** Edges that one update of a summary names. AWS: an expression has at most 4 KB. */
   edgesPerUpdate: 50,
 } as const;

@@ -1,13 +1,12 @@
-/** Edges: one item with the summaries of a cell, and one item with the details of each edge. */
+/** Edges: a few items with the summaries of a cell, and one item with the details of each edge. */
 import {
   DeleteCommand,
-  GetCommand,
   PutCommand,
   TransactWriteCommand,
   UpdateCommand,
   type UpdateCommandInput,
 } from "@aws-sdk/lib-dynamodb";
-import type { Edge, EdgeDetail, EdgeSummary } from "../../core/edges/edge.ts";
+import { type Edge, type EdgeDetail, type EdgeSummary, summaryItemOf } from "../../core/edges/edge.ts";
 import type { Ignored } from "../../core/edges/identity.ts";
 import { RowChangedError } from "../../core/errors.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
@@ -36,8 +35,8 @@ export const readSummaries = async (cell: string): Promise<EdgeSummary[]> =>
 
 /** The same, by the edges' ids. */
 export async function readStored(cell: string): Promise<Map<string, StoredSummary>> {
-  const { Item } = await documents.send(new GetCommand({ TableName, Key: keys.edges(cell), ConsistentRead: true }));
-  return storedIn(Item);
+  const items = Array.from({ length: edgeLimits.summaryItems }, (_, item) => keys.edges(cell, item));
+  return new Map((await batchGet<Record<string, unknown>>(TableName, items)).flatMap((item) => [...storedIn(item)]));
 }
 
 function storedIn(item: Record<string, unknown> | undefined): Map<string, StoredSummary> {
@@ -83,23 +82,24 @@ export async function writeDetail({ detail, version }: StoredDetail): Promise<vo
 }
 
 /**
- * Writes summaries of a cell, each over its version, and returns all summaries of the cell as they are then: of two that
- * write at the same time, the later one sees both.
- * @throws RowChangedError when one of them changed meanwhile
+ * Writes summaries of a cell, each over its version, and returns all summaries of the items that it wrote, as they are then.
+ * @throws RowChangedError when one of them changed meanwhile; others may be written
  */
 export async function writeSummaries(cell: string, summaries: StoredSummary[]): Promise<Map<string, StoredSummary>> {
-  let after: Record<string, unknown> | undefined;
-  for (let from = 0; from < summaries.length; from += edgeLimits.edgesPerUpdate)
-    try {
-      const some = summaries.slice(from, from + edgeLimits.edgesPerUpdate);
-      after = (await documents.send(new UpdateCommand(updateOf(cell, some)))).Attributes;
-    } catch (error) {
-      throw isConditionFailed(error) ? changed(`a summary of ${cell}`, error) : error;
-    }
-  return storedIn(after);
+  const after = new Map<string, StoredSummary>();
+  for (const [item, all] of Map.groupBy(summaries, ({ summary }) => summaryItemOf(summary.edgeId)))
+    for (let from = 0; from < all.length; from += edgeLimits.edgesPerUpdate)
+      try {
+        const some = all.slice(from, from + edgeLimits.edgesPerUpdate);
+        const { Attributes } = await documents.send(new UpdateCommand(updateOf(keys.edges(cell, item), some)));
+        for (const [edgeId, stored] of storedIn(Attributes)) after.set(edgeId, stored);
+      } catch (error) {
+        throw isConditionFailed(error) ? changed(`a summary of ${cell}`, error) : error;
+      }
+  return after;
 }
 
-function updateOf(cell: string, summaries: StoredSummary[]): UpdateCommandInput {
+function updateOf(Key: { pk: string; sk: string }, summaries: StoredSummary[]): UpdateCommandInput {
   const conditions = summaries.map(({ version }, index) =>
     version === 0 ? `attribute_not_exists(#e${index})` : `#e${index}.version = :v${index}`,
   );
@@ -109,7 +109,7 @@ function updateOf(cell: string, summaries: StoredSummary[]): UpdateCommandInput 
   ]);
   return {
     TableName,
-    Key: keys.edges(cell),
+    Key,
     UpdateExpression: `SET ${summaries.map((_, index) => `#e${index} = :e${index}`).join(", ")}`,
     ConditionExpression: conditions.join(" AND "),
     ExpressionAttributeNames: Object.fromEntries(summaries.map(({ summary }, index) => [`#e${index}`, summary.edgeId])),
@@ -132,7 +132,7 @@ export async function forgetEdge({ summary: { cell, edgeId }, version }: StoredS
           {
             Update: {
               TableName,
-              Key: keys.edges(cell),
+              Key: keys.edges(cell, summaryItemOf(edgeId)),
               UpdateExpression: "REMOVE #edge",
               ConditionExpression: "#edge.version = :version",
               ExpressionAttributeNames: { "#edge": edgeId },

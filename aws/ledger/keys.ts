@@ -49,8 +49,8 @@ export const keys = {
   dirty: (cell: string, batchId: string) => ({ pk: `DIRTY#${cell}`, sk: batchId }),
   waits: (cell: string) => `WAITS#${cell}`,
   wait: (cell: string, batchId: string) => ({ pk: `WAITS#${cell}`, sk: batchId }),
-  /** The summaries of a cell's edges. Its attributes are named by the edges' ids. */
-  edges: (cell: string) => ({ pk: `EDGES#${cell}`, sk: "EDGES" }),
+  /** Summaries of a cell's edges, in one of several items. Its attributes are named by the edges' ids. */
+  edges: (cell: string, item: number) => ({ pk: `EDGES#${cell}#${item}`, sk: "EDGES" }),
   edge: (edgeId: string) => ({ pk: `EDGE#${edgeId}`, sk: "EDGE" }),
   /** Reports that counted for no edge. */
   ignoredReports: "IGNORED",

@@ -1,6 +1,7 @@
 /** An edge as the ledger has it, and what a report changes in it. */
 import { edgeLimits } from "../../schemas/limits.ts";
 import type { ClosingSessions, DrainProgress, EdgeReport } from "../../schemas/report.ts";
+import { sha256 } from "../../schemas/signed.ts";
 
 /** Which edge it is, and where. No report says this: it follows from the report's key and from EC2. */
 export interface EdgeIdentity {
@@ -11,8 +12,8 @@ export interface EdgeIdentity {
 }
 
 /**
- * What nearly every report changes. One item of the ledger has the summaries of a cell's edges, so that a rollout reads one
- * item to learn who serves its generation. Times are milliseconds since 1970.
+ * What nearly every report changes. A few items of the ledger have the summaries of a cell's edges, so that a rollout reads only
+ * these to learn who serves its generation. Times are milliseconds since 1970.
  */
 export interface EdgeSummary extends EdgeIdentity {
   appliedGeneration: number;
@@ -37,6 +38,10 @@ export interface EdgeSummary extends EdgeIdentity {
   /** It was silent for so long that its instance is to be terminated. Its next report ends that. */
   givenUp?: true;
 }
+
+/** Which of the cell's items has the edge's summary. */
+export const summaryItemOf = (edgeId: string): number =>
+  Number.parseInt(sha256(edgeId).slice(0, 8), 16) % edgeLimits.summaryItems;
 
 /** What few reports change. Each edge's is an item of its own. */
 export interface EdgeDetail {

@@ -4,6 +4,8 @@ import { EC2Client, TerminateInstancesCommand } from "@aws-sdk/client-ec2";
 import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
 import { DeleteCommand, DynamoDBDocumentClient, GetCommand, PutCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { keys } from "../../aws/ledger/keys.ts";
+import { summaryItemOf } from "../../core/edges/edge.ts";
 import type { LocalEdge } from "../../local/edges/edge.ts";
 import { detailTypes, sources } from "../../schemas/events.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
@@ -74,7 +76,7 @@ interface Known {
 }
 /** What the ledger has of an edge. */
 async function known(edgeId: string): Promise<Known | undefined> {
-  const Key = { pk: "EDGES#c1", sk: "EDGES" };
+  const Key = keys.edges("c1", summaryItemOf(edgeId));
   const { Item } = await world.tables.send(new GetCommand({ TableName: tables().ledger, Key, ConsistentRead: true }));
   return (Item?.[edgeId] as { summary: Known } | undefined)?.summary;
 }
@@ -282,7 +284,7 @@ async function silentFor(edgeId: string, ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 3000));
   const update = new UpdateCommand({
     TableName: tables().ledger,
-    Key: { pk: "EDGES#c1", sk: "EDGES" },
+    Key: keys.edges("c1", summaryItemOf(edgeId)),
     UpdateExpression: "SET #edge.summary.reportedAt = :then",
     ExpressionAttributeNames: { "#edge": edgeId },
     ExpressionAttributeValues: { ":then": Date.now() - ms },

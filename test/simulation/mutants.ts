@@ -124,7 +124,6 @@ export const mutants: Mutant[] = [
     changes: [
       { file: "aws/documents.ts", from: "Keys: asked, ConsistentRead: true", to: "Keys: asked" },
       { file: "aws/ledger/query.ts", from: "      ConsistentRead: true,\n", to: "" },
-      { file: "aws/ledger/edges.ts", from: "Key: keys.edges(cell), ConsistentRead: true", to: "Key: keys.edges(cell)" },
       {
         file: "aws/ledger/batches.ts",
         from: "Key: keys.batch(batchId), ConsistentRead: true",

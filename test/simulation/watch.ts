@@ -1,7 +1,9 @@
 /** Checks the laws at each write of the ledger and each event of a simulated control plane. */
+
+import { keys } from "../../aws/ledger/keys.ts";
 import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
 import { canonicalJson } from "../../core/canonical.ts";
-import type { EdgeSummary } from "../../core/edges/edge.ts";
+import { type EdgeSummary, summaryItemOf } from "../../core/edges/edge.ts";
 import { detailTypes, EdgeReadiness } from "../../schemas/events.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import type { Item } from "./expressions.ts";
@@ -67,7 +69,7 @@ export class Watch {
   announced(detailType: string, detail: unknown): void {
     if (detailType !== detailTypes.edgeReadiness || this.#isRestored) return;
     const event = EdgeReadiness.parse(detail);
-    const edges = summariesIn(this.#ports.ledger(`EDGES#${event.cell}`, "EDGES"));
+    const edges = summariesIn(this.#ports.ledger(keys.edges(event.cell, summaryItemOf(event.edgeId)).pk, "EDGES"));
     this.readiness.announced(
       event,
       edges.find(({ edgeId }) => edgeId === event.edgeId),
