@@ -1,13 +1,17 @@
 /** Writes ten thousand tenants in one burst, and measures the time until every edge serves all of them. */
-import { readdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Figures } from "./figures.ts";
 import { BenchFleet, type CloudOptions } from "./fleet.ts";
 
 const readsTarget = "≤ 3";
-/** How often the edges are looked at: listing six folders of 10,000 files takes up to 200 ms of the machine. */
-const lookMs = 1000;
+/** Ten thousand within a minute; more, at the same pace, within ten minutes for a hundred thousand. */
+const servedTarget = (tenants: number) => `≤ ${Math.max(60, Math.round((600 * tenants) / 100_000))} s`;
+/** How often edges and statuses are looked at. Each look goes on at the first tenant that was not there. */
+const lookMs = 100;
+const statusesPerLook = 100;
+const withinMs = 30 * 60_000;
 
 export async function onboarding({ tenants, profile, rates }: CloudOptions & { tenants: number }): Promise<void> {
   const fleet = await BenchFleet.start({ profile, rates });
@@ -25,31 +29,44 @@ export async function onboarding({ tenants, profile, rates }: CloudOptions & { t
     const began = performance.now();
     await fleet.putAll(0, tenants);
     const writtenMs = performance.now() - began;
-    const servedBy = fleet.edges.map(() => Number.NaN);
-    await fleet.until(`${tenants} tenants are served`, async () => {
-      await sleep(lookMs);
-      for (const [index, { dir }] of fleet.edges.entries())
-        if (Number.isNaN(servedBy[index]!) && (await readdir(path.join(dir, "run/routes/n"))).length >= tenants)
-          servedBy[index] = performance.now() - began;
-      return servedBy.every((ms) => !Number.isNaN(ms));
-    });
-    const { scanLedger } = await import("../aws/ledger/audit.ts");
-    const served = Math.max(...servedBy);
+    const ids = Array.from({ length: tenants }, (_, index) => fleet.id(index));
+    const next = fleet.edges.map(() => 0);
+    await fleet.until(
+      `${tenants} tenants are served`,
+      async () => {
+        for (const [index, { dir }] of fleet.edges.entries()) {
+          const isThere = (id: string) => existsSync(path.join(dir, "run/routes", fleet.routeFile(id)));
+          while (next[index]! < tenants && isThere(ids[next[index]!]!)) next[index]!++;
+        }
+        await sleep(lookMs);
+        return next.every((at) => at === tenants);
+      },
+      withinMs,
+    );
+    const served = performance.now() - began;
+    const { readStatuses } = await import("../aws/ledger/status.ts");
     const readsWhenServed = new Map(reads);
-    await fleet.until("all tenants are settled", async () => {
-      await sleep(lookMs);
-      let settled = 0;
-      for await (const { items } of scanLedger())
-        settled += items.filter(
-          ({ sk, observed }) => sk === "STATUS" && (observed as { served?: string })?.served === "all",
-        ).length;
-      return settled >= tenants;
-    });
+    let settled = 0;
+    await fleet.until(
+      "all tenants are settled",
+      async () => {
+        for (let isSettled = true; isSettled && settled < tenants; ) {
+          const some = ids.slice(settled, settled + statusesPerLook);
+          const statuses = await readStatuses(some);
+          isSettled = some.every((id) => statuses.get(id)?.served === "all");
+          if (isSettled) settled += some.length;
+        }
+        await sleep(lookMs);
+        return settled >= tenants;
+      },
+      withinMs,
+    );
     const settledMs = performance.now() - began;
     const count = (key: string) => (reads.get(key) ?? 0) / tenants;
     figures.add("all records written", writtenMs / 1000, "s", tenants);
-    figures.add("all tenants served by all edges", served / 1000, "s", tenants, "≤ 60 s");
+    figures.add("all tenants served by all edges", served / 1000, "s", tenants, servedTarget(tenants));
     figures.add("all statuses settled", settledMs / 1000, "s", tenants);
+    figures.add("settled after served", (settledMs - served) / 1000, "s", tenants, "≤ 3 s");
     figures.add("time until served ÷ time of the writes", served / writtenMs, "x", tenants);
     figures.add("state transitions per tenant", (states.transitions - transitions) / tenants, "", tenants, "≤ 0.05");
     figures.add("ledger items got per tenant", (readsWhenServed.get("got") ?? 0) / tenants, "", tenants, readsTarget);

@@ -119,10 +119,7 @@ export const edgeLimits = {
   rejectedRoutesMax: 100,
   closingTenantsMax: 100,
   reasonCharactersMax: 300,
-  /**
-   * Items that the summaries of a cell's edges are divided into. AWS: a partition takes 1000 write units a second, and one item
-   * with 120 edges needed 450 to 700 of them for ten changes a second.
-   */
+  /** Items that a cell's edge summaries are divided into. AWS: a partition takes 1000 write units a second. */
   summaryItems: 4,
   /** Edges that one update of a summary names. AWS: an expression has at most 4 KB. */
   edgesPerUpdate: 50,
@@ -167,10 +164,7 @@ export const auditLimits = {
   pendingTriedMax: 500,
   /** Nothing more is read or freed with less time left in the function. */
   reserveMs: 60_000,
-  /**
-   * An object stays this long after it was last referenced. References are noted this often, and what is due is deleted
-   * then: publishers wait for it.
-   */
+  /** An object stays this long after it was last referenced. References are noted, and what is due is deleted, this often. */
   objectKeepMs: 7 * 24 * 3600 * 1000,
   referenceEveryMs: 3600 * 1000,
   /** Objects that are deleted before the publishers' leases are extended: they take a fraction of a lease. */
