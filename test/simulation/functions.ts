@@ -39,7 +39,7 @@ export type Handler = (event: unknown, context: Context) => Promise<unknown>;
 export type Code = Map<Program, { script: vm.Script; imports: Map<string, string[]> }>;
 
 /** Bytes of a leaf in a simulation: buckets are divided and undivided by the routes of one or two tenants. */
-export const smallLeafBytes = 600;
+export const smallLeafBytes = 400;
 /** Silence after which an edge is given up in a simulation: some edges are silent for longer. */
 export const giveUpMs = 150_000;
 /** How long an object is kept that nothing names: shorter than most histories. */

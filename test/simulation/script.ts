@@ -217,7 +217,7 @@ function happening(random: Random): Happening {
   if (roll < 64) return { at, kind: "crash", ...target(random), effect: random.chance(0.5) };
   if (roll < 73) return { at, kind: "stall", ...target(random), ms: random.pick([500, 5000, 20_000, 50_000, 50_000]) };
   if (roll < 74) return { at, kind: "conflict", calls: random.between(1, 6) };
-  if (roll < 76) return { at, kind: "partial", calls: random.between(5, 40) };
+  if (roll < 76) return { at, kind: "partial", calls: random.between(20, 80) };
   if (roll < 79)
     return {
       at,
