@@ -8,7 +8,9 @@ describe("the simulation", () => {
   it.each(mutants)("finds a control plane that $name", { timeout: 180_000 }, async (mutant) => {
     const code = await bundle(mutant);
     let breach: string | undefined;
-    for (let seed = 1; seed <= 250 && breach === undefined; seed++) ({ breach } = await simulate(scriptOf(seed), code));
+    const { firstSeed = 1 } = mutant;
+    for (let seed = firstSeed; seed < firstSeed + 100 && breach === undefined; seed++)
+      ({ breach } = await simulate(scriptOf(seed), code));
     expect(breach).toMatch(/^law ([1-79]|1[012]): /);
   });
 
