@@ -39,8 +39,10 @@ function installPackages() {
   renameSync(`${stamp}~`, stamp); // other scripts read it
 }
 
-/** `--edge`: programs of an edge. `--clients`: clients and servers of the tests. `--models`: the
- * model checker. `--peers`: for comparison. */
+/**
+ * `--edge`: programs of an edge. `--clients`: clients and servers of the tests. `--models`: the model checker. `--peers`: for
+ * comparison.
+ */
 function install(what) {
   const needs = {
     edge: {

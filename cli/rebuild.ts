@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pc from "picocolors";
 import { inParallel } from "../aws/parallel.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
-import { claimsServed, planRebuild, type Rebuild, releasedSince } from "../core/publishing/rebuild.ts";
+import { claimsBy, planRebuild, type Rebuild, releasedSince } from "../core/publishing/rebuild.ts";
 import { renderBucket } from "../core/publishing/render.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { type Manifest, type Route, RouteObject } from "../schemas/snapshot.ts";
@@ -19,74 +19,94 @@ export async function rebuild(apply: boolean): Promise<void> {
   const { loadSettings } = await import("../aws/settings.ts");
   const { halt, resume } = await import("../aws/ledger/cells.ts");
   const { fleet } = await loadSettings();
-  const found: Snapshot[] = [];
-  for (const cell of fleet.cells) found.push(...(await snapshotOf(cell, fleet)));
+  const newest: Newest[] = [];
+  for (const cell of fleet.cells) newest.push(...(await compare(cell, fleet)));
+  if (!newest.some(({ isBehind }) => isBehind)) return;
   // Names are the fleet's: if one cell is behind, a tenant of another cell may have got a name that the first one serves.
-  const behind = found.some(({ isBehind }) => isBehind) ? found : [];
-  const since = Math.min(...behind.map(({ committedAt }) => committedAt)) - clockMs;
-  const recent = behind.length === 0 ? [] : await publishedSince(since, fleet);
+  const snapshots: Snapshot[] = [];
+  for (const one of newest) snapshots.push(await readSnapshot(one, fleet));
+  const since = Math.min(...newest.map(({ committedAt }) => committedAt)) - clockMs;
+  const found: Found = { fleet, snapshots, recent: await publishedSince(since, fleet) };
   if (!apply) {
     const { rows } = await readLedger();
-    for (const cell of behind) say(planOf(cell, behind, recent, fleet, rows), cell);
+    for (const snapshot of snapshots) say(planOf(snapshot, found, rows), snapshot);
     return console.log("nothing was written: add --apply");
   }
-  for (const { cell } of behind)
+  for (const { cell } of snapshots)
     await halt(
       cell.name,
       "a rebuild is in progress or was interrupted: run `landfall rebuild --apply` again",
       Date.now(),
     );
-  for (let pass = 0; behind.length > 0 && pass < 2; pass++) {
+  for (let pass = 0; pass < 2; pass++) {
     if (pass > 0) await sleep(lateMs);
-    for (const cell of behind) await write(cell, behind, recent, fleet);
+    for (const snapshot of snapshots) await write(snapshot, found);
   }
-  for (const { cell, manifest } of behind) {
+  for (const { cell, manifest } of snapshots) {
     await resume(cell.name);
     console.log(pc.green(`cell ${cell.name} continues from generation ${manifest.generation}`));
   }
-  if (behind.length > 0)
-    console.log("the audit now checks every record again: 1,500 tenants in two rounds (ten minutes)");
+  console.log("the audit now checks every record again: 1,500 tenants in two rounds (ten minutes)");
 }
 
-/** The content of a cell's newest manifest. */
-interface Snapshot {
+/** A cell's newest manifest, and what the ledger has of the cell. */
+interface Newest {
   cell: Cell;
+  manifest: Manifest;
+  /** Where the manifest is. */
+  bucket: { region: string; name: string };
   /** The ledger is behind it, or the cell is halted. */
   isBehind: boolean;
   /** When the ledger's commit was made. */
   committedAt: number;
-  manifest: Manifest;
-  /** Bytes of each bucket, and every route. */
-  sizes: number[];
-  routes: Route[];
   taken: { raw: number; tls: number };
 }
 
-async function snapshotOf(cell: Cell, fleet: Fleet): Promise<Snapshot[]> {
+/** The content of a cell's newest manifest. */
+interface Snapshot extends Newest {
+  routes: Route[];
+  /** Bytes of each bucket. */
+  sizes: number[];
+  /** Names and zones that it serves. */
+  claims: string[];
+}
+
+/** What the buckets have of all cells. */
+interface Found {
+  fleet: Fleet;
+  snapshots: Snapshot[];
+  /** Routes that were published since the backup. */
+  recent: Route[];
+}
+
+async function compare(cell: Cell, fleet: Fleet): Promise<Newest[]> {
   const { readCell } = await import("../aws/ledger/cells.ts");
-  const { getText } = await import("../aws/snapshots.ts");
-  const { readRoutesBelow } = await import("../control/publishing/trees.ts");
   const newest = await newestManifest(cell, fleet);
   const { commit, counters, halt } = await readCell(cell.name);
   const at = `the ledger is at generation ${commit?.generation ?? 0}, the snapshots at ${newest?.manifest.generation ?? 0}`;
   console.log(`cell ${cell.name}: ${at}`);
   if (newest === undefined) return [];
-  const { manifest, bucket } = newest;
+  const { generation, incarnation } = newest.manifest;
   const isBehind =
-    halt !== undefined ||
-    commit === undefined ||
-    commit.incarnation !== manifest.incarnation ||
-    commit.generation < manifest.generation;
+    halt !== undefined || commit === undefined || commit.incarnation !== incarnation || commit.generation < generation;
   if (!isBehind) console.log("  the ledger is not behind");
+  const taken = { raw: counters.raw.taken, tls: counters.tls.taken };
+  return [{ cell, ...newest, isBehind, committedAt: commit?.committedAt ?? 0, taken }];
+}
+
+async function readSnapshot(newest: Newest, { platformDomains }: Fleet): Promise<Snapshot> {
+  const { getText } = await import("../aws/snapshots.ts");
+  const { readRoutesBelow } = await import("../control/publishing/trees.ts");
+  const { manifest, bucket } = newest;
   const read = async (hash: string) => {
     const text = await getText(bucket, hash);
     if (text === undefined) throw new UsageError(`${bucket.name} lacks ${hash}, which its manifest names`);
     return RouteObject.parse(JSON.parse(text));
   };
-  const routes = await inParallel(manifest.routes, (hash) => readRoutesBelow(read, hash));
-  const sizes = routes.map((list) => renderBucket(list).bytes);
-  const taken = { raw: counters.raw.taken, tls: counters.tls.taken };
-  return [{ cell, isBehind, committedAt: commit?.committedAt ?? 0, manifest, sizes, routes: routes.flat(), taken }];
+  const buckets = await inParallel(manifest.routes, (hash) => readRoutesBelow(read, hash));
+  const sizes = buckets.map((list) => renderBucket(list).bytes);
+  const routes = buckets.flat();
+  return { ...newest, routes, sizes, claims: [...claimsBy(routes, platformDomains).keys()] };
 }
 
 /** The routes of objects that were put since then. */
@@ -112,26 +132,17 @@ async function readLedger() {
 }
 
 /** A tenant belongs to the cell that serves it, even if its row names another: it may have moved since. */
-function planOf(
-  { cell, routes, taken }: Snapshot,
-  behind: Snapshot[],
-  recent: Route[],
-  fleet: Fleet,
-  rows: TenantRow[],
-): Rebuild {
+function planOf({ cell, routes, taken }: Snapshot, { fleet, snapshots, recent }: Found, rows: TenantRow[]): Rebuild {
   const here = new Set(routes.map(({ tenantId }) => tenantId));
-  const anywhere = new Set(behind.flatMap((found) => found.routes.map(({ tenantId }) => tenantId)));
+  const anywhere = new Set(snapshots.flatMap((other) => other.routes.map(({ tenantId }) => tenantId)));
+  const elsewhere = snapshots.filter((other) => other.cell !== cell);
   return planRebuild({
     cell,
     routes,
     rows: rows.filter((row) => here.has(row.tenantId) || (row.cell === cell.name && !anywhere.has(row.tenantId))),
     taken,
     recent,
-    claimedElsewhere: new Set(
-      behind
-        .filter((other) => other.cell !== cell)
-        .flatMap((other) => claimsServed(other.routes, fleet.platformDomains)),
-    ),
+    claimedElsewhere: new Set(elsewhere.flatMap(({ claims }) => claims)),
     platformDomains: fleet.platformDomains,
     now: Date.now(),
   });
@@ -142,19 +153,20 @@ const say = ({ rows, claims, slots, unknown }: Rebuild, { cell, routes }: Snapsh
     `  ${cell.name}: ${routes.length} routes: ${rows.length} tenants, ${claims.length} names and zones, ${slots.length} slots, ${unknown.length} slots without a known tenant`,
   );
 
-async function write(found: Snapshot, behind: Snapshot[], recent: Route[], fleet: Fleet): Promise<void> {
+async function write(snapshot: Snapshot, found: Found): Promise<void> {
   const { writeRebuild } = await import("../aws/ledger/rebuild.ts");
-  const { cell, manifest, sizes, routes } = found;
+  const { cell, manifest, sizes, routes } = snapshot;
   const { rows, claims } = await readLedger();
-  const plan = planOf(found, behind, recent, fleet, rows);
-  say(plan, found);
+  const plan = planOf(snapshot, found, rows);
+  say(plan, snapshot);
   const planned = new Set(plan.claims.map(({ claim }) => claim));
-  const served = new Set(behind.flatMap((other) => claimsServed(other.routes, fleet.platformDomains)));
+  const served = new Set(found.snapshots.flatMap((other) => other.claims));
   const isClaimed = (claim: string) => planned.has(claim) || served.has(claim);
   // A tenant without a row belonged to any cell: its name's cool-off is longer than an edge may lag.
-  const cellOf = (tenantId: string) => rows.find((row) => row.tenantId === tenantId)?.cell ?? behind[0]!.cell.name;
-  const lately = releasedSince(recent, [...rows, ...plan.rows], isClaimed, fleet.platformDomains);
-  const released = new Map(lately.map(({ claim, tenantId }) => [claim, tenantId]));
+  const { cell: first } = found.snapshots[0]!;
+  const cellOf = (tenantId: string) => rows.find((row) => row.tenantId === tenantId)?.cell ?? first.name;
+  const lately = releasedSince(found.recent, [...rows, ...plan.rows], isClaimed, found.fleet.platformDomains);
+  const released = new Set(lately.map(({ claim }) => claim));
   const others = [
     ...claims.filter(({ claim, cell: of }) => of === cell.name && !planned.has(claim) && !released.has(claim)),
     ...lately.filter(({ tenantId }) => cellOf(tenantId) === cell.name),

@@ -145,7 +145,10 @@ export function assertPublishPlan({ buckets, withheld, commit }: PublishPlan, li
   }
 }
 
-/** A write of an endpoint group, right before it is sent to an accelerator that shows `observed`. `gone` are edges whose instances are terminated, or will be. */
+/**
+ * A write of an endpoint group, right before it is sent to an accelerator that shows `observed`. `gone` are edges whose
+ * instances are terminated, or will be.
+ */
 export function assertChange(change: Change, observed: Observed, gone: ReadonlySet<string>): void {
   const { region, endpoints } = change;
   const ids = endpoints.map(({ edgeId }) => edgeId);

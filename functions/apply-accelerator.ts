@@ -18,15 +18,15 @@ export const handler = shell(FailoverInput, async ({ cell: name }, { awsRequestI
   try {
     const { cell, changes, held, observed, gone } = await evaluateFailover(name);
     const failures: unknown[] = [];
-    let now = observed;
+    let shown = observed;
     for (const change of changes) {
       if (!(await holdLease(lease, leaseMs, Date.now()))) throw new LeaseHeldError(`lost the lease of ${name}`);
-      const before = now;
+      const before = shown;
       try {
         assertChange(change, before, gone); // fails if a write failed that was to take the users of this group
-        now = uncertain(before, change); // until the answer comes
+        shown = uncertain(before, change); // until the answer comes
         await writeChange(cell, change, `${name}-${change.region}-${lease.epoch}`);
-        now = written(before, change);
+        shown = written(before, change);
         logger.info("accelerator written", { change });
       } catch (error) {
         failures.push(error); // a group that can't be written must not delay withdrawals in other groups

@@ -76,16 +76,16 @@ export const handler = shell(AuditInput, async (_, { awsRequestId, getRemainingT
   await examineAgain([...new Set([...findings.map(({ key }) => key), ...progress.pending])], rules, seen);
   const ledger = await walkLedger(progress.ledger, rules, seen, hasTime);
   const records = await walkRecords(progress.records, seen, hasTime);
-  const routes = await readRouteDifferences(settings);
-  for (const [tenantId, how] of routes)
+  const routed = await readRouteDifferences(settings);
+  for (const [tenantId, how] of routed)
     if (seen.differences.get(tenantId) === undefined) seen.differences.set(tenantId, how);
   const { due, kept } = weigh(findings, seen.differences, now, auditLimits.apartMs);
   await inParallel(due, async (tenantId) => {
     const generation = seen.lost.get(tenantId);
     if (generation !== undefined) await removeStatus(tenantId, generation);
   });
-  const wrong = due.filter((tenantId) => routes.has(tenantId));
-  await restore(wrong, settings);
+  const dueRoutes = due.filter((tenantId) => routed.has(tenantId));
+  await restore(dueRoutes, settings);
   const admitted = admissible(seen.pending, await readRooms(settings)); // one audit is enough: they wait for room
   await startRollouts(`audit-${awsRequestId}`, new Map([...due, ...admitted].map((id) => [id, ""])), now);
   // Saved after the rollouts are started: if the audit dies in between, the next one finds the same differences.
@@ -176,8 +176,8 @@ async function walkRecords(from: object | undefined, seen: Seen, hasTime: () => 
 }
 
 /**
- * Tenants whose routes differ between ledger and live commit: what the publisher had to do was lost, or another program wrote
- * into the ledger.
+ * Tenants whose routes differ between ledger and live commit: what the publisher had to do was lost, or another program
+ * wrote into the ledger.
  */
 async function readRouteDifferences({ fleet }: Settings): Promise<Map<string, string>> {
   const buckets = homeFirst(fleet);

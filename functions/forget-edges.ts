@@ -53,7 +53,10 @@ export const handler = shell(PublishInput, async ({ cell: name }) => {
   return { cell: name, forgotten };
 });
 
-/** A restored ledger may not know an edge that the accelerator has. If its instance is terminated, AWS refuses every list with it. */
+/**
+ * A restored ledger may not know an edge that the accelerator has. If its instance is terminated, AWS refuses every list
+ * with it.
+ */
 async function markUnknown(cell: string, unknown: { edgeId: string; region: string }[]): Promise<void> {
   for (const { edgeId, region } of unknown) {
     if (!(await isTerminated(region, edgeId))) continue; // it will report

@@ -19,7 +19,10 @@ import { handler as shell } from "./shell/handler.ts";
 const { referenceEveryMs, deletedAtOnceMax } = auditLimits;
 const leasePollMs = 250;
 
-/** `failed` are regions that could not be checked. `cells` are those with work that publishers may have left, because they found the lease taken. */
+/**
+ * `failed` are regions that could not be checked. `cells` are those with work that publishers may have left, because they
+ * found the lease taken.
+ */
 export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   const settings = await loadSettings();
   if (settings.frozen) return { restored: 0, deleted: 0, failed: [], cells: [] };
@@ -36,7 +39,7 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
   const failed: string[] = [];
   for (const bucket of buckets)
     try {
-      restored += await restoreMissing(bucket, origins, buckets);
+      restored += await restoreMissing(bucket, hashes, origins, buckets);
       if (isTime) isDue ||= objectsToDelete(await listObjects(bucket), hashes, notes, now).length > 0;
     } catch (error) {
       logger.error("region not checked", { bucket: bucket.name, error: error as Error });
@@ -50,9 +53,13 @@ export const handler = shell(AuditInput, async (_, { awsRequestId }) => {
 });
 
 /** Reads the content of each referenced object: an overwritten one still has its name. */
-async function restoreMissing(bucket: Bucket, origins: Referenced["origins"], buckets: Bucket[]): Promise<number> {
+async function restoreMissing(
+  bucket: Bucket,
+  hashes: string[],
+  origins: Referenced["origins"],
+  buckets: Bucket[],
+): Promise<number> {
   let restored = 0;
-  const hashes = [...origins.keys()].sort();
   const texts = await inParallel(hashes, (hash) => getText(bucket, hash));
   for (const [index, text] of texts.entries()) {
     const hash = hashes[index]!;
@@ -67,8 +74,8 @@ const cellsWithWork = async ({ fleet }: Settings) => {
 };
 
 /**
- * Deletes what nothing names, and reads that again while it has the publishers' leases: the commit of a publisher that put an
- * object again before that fails.
+ * Deletes what nothing names, and reads that again while it has the publishers' leases: the commit of a publisher that put
+ * an object again before that fails.
  */
 async function deleteUnreferenced(
   buckets: Bucket[],

@@ -66,6 +66,16 @@ export function functions({
     (table: aws.dynamodb.Table) =>
     (...actions: string[]) => ({ actions: actions.map((action) => `dynamodb:${action}`), resources: [table.arn] });
   const [onLedger, onRollouts] = [on(ledger), on(rollouts)];
+  const auditLedger = onLedger(
+    "Scan",
+    "Query",
+    "GetItem",
+    "BatchGetItem",
+    "PutItem",
+    "UpdateItem",
+    "DeleteItem",
+    "ConditionCheckItem",
+  );
   const describeInstances = { actions: ["ec2:DescribeInstances"], resources: ["*"] }; // AWS knows no resource for it
   const putEvents = { actions: ["events:PutEvents"], resources: [bus.arn] };
   const complete = { actions: ["states:SendTaskSuccess"], resources: ["*"] };
@@ -147,16 +157,7 @@ export function functions({
     freeTombstones: make("FreeTombstones", "free-tombstones", {
       permissions: [
         readSettings,
-        onLedger(
-          "Scan",
-          "Query",
-          "GetItem",
-          "BatchGetItem",
-          "PutItem",
-          "UpdateItem",
-          "DeleteItem",
-          "ConditionCheckItem",
-        ),
+        auditLedger,
         onObjects("GetObject"),
         listObjects,
         { actions: ["kms:GetPublicKey"], resources: [key.arn] },
@@ -167,16 +168,7 @@ export function functions({
       permissions: [
         readSettings,
         { actions: ["dynamodb:Scan", "dynamodb:BatchGetItem"], resources: [tenants.arn] },
-        onLedger(
-          "Scan",
-          "Query",
-          "GetItem",
-          "BatchGetItem",
-          "PutItem",
-          "UpdateItem",
-          "DeleteItem",
-          "ConditionCheckItem",
-        ),
+        auditLedger,
         onRollouts("UpdateItem"),
         onObjects("GetObject"),
         listObjects,

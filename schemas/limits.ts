@@ -52,9 +52,9 @@ export const snapshotLimits = {
   manifestBytesMax: 256 * 1024,
   /** Objects that one process remembers to have put, and bytes of objects that it keeps parsed. Parsed they took 2.2 times that. */
   placedObjectsMax: 10_000,
-  /** How long it counts on that: much less than the audit keeps an object that nothing names. */
-  placedMs: 3600 * 1000,
   parsedBytesMax: 32 * 1024 * 1024,
+  /** How long it counts on what it has put: much less than the audit keeps an object that nothing names. */
+  placedMs: 3600 * 1000,
   /** Objects that an edge reads side by side. */
   objectReadsMax: 16,
 } as const;

@@ -82,7 +82,8 @@ export async function writeDetail({ detail, version }: StoredDetail): Promise<vo
 }
 
 /**
- * Writes summaries of a cell, each over its version, and returns all summaries of the items that it wrote, as they are then.
+ * Writes summaries of a cell, each over its version, and returns all summaries of the items that it wrote, as they are
+ * then.
  * @throws RowChangedError when one of them changed meanwhile; others may be written
  */
 export async function writeSummaries(cell: string, summaries: StoredSummary[]): Promise<Map<string, StoredSummary>> {

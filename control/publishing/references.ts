@@ -52,8 +52,8 @@ async function namesAgain(cell: string, bucket: number, root: string): Promise<s
 }
 
 /**
- * Whether each cell's manifest in this region is its live commit's. Only then does it name nothing else, and no publisher can
- * write an older one over it.
+ * Whether each cell's manifest in this region is its live commit's. Only then does it name nothing else, and no publisher
+ * can write an older one over it.
  */
 export async function isUpToDate(bucket: Bucket, { generations }: Referenced): Promise<boolean> {
   const keys = await publicKeys();

@@ -9,7 +9,7 @@ export interface References {
 /**
  * Objects without a reference for seven days: no note since then names them, nor the last one before. They were put before
  * that last one, so that an object which came and went while no audit ran is kept until the notes cover seven days of its
- * absence. A publisher puts an object again when it references it, which renews its `putAt`.
+ * absence. Without notes of seven days, there are none. A publisher puts an object again when it references it, which renews its `putAt`.
  */
 export function objectsToDelete(
   objects: { hash: string; putAt: number }[],
@@ -17,8 +17,7 @@ export function objectsToDelete(
   notes: References[],
   now: number,
 ): string[] {
-  const from = Math.max(-Infinity, ...notes.map(({ at }) => at).filter((at) => at <= now - auditLimits.objectKeepMs));
-  if (from === -Infinity) return [];
+  const from = Math.max(...notes.map(({ at }) => at).filter((at) => at <= now - auditLimits.objectKeepMs));
   const alive = new Set([...referenced, ...notes.filter(({ at }) => at >= from).flatMap(({ hashes }) => hashes)]);
   return objects
     .filter(({ hash, putAt }) => putAt < from && !alive.has(hash))

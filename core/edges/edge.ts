@@ -12,8 +12,8 @@ export interface EdgeIdentity {
 }
 
 /**
- * What nearly every report changes. A few items of the ledger have the summaries of a cell's edges, so that a rollout reads only
- * these to learn who serves its generation. Times are milliseconds since 1970.
+ * What nearly every report changes. A few items of the ledger have the summaries of a cell's edges, so that a rollout
+ * reads only these to learn who serves its generation. Times are milliseconds since 1970.
  */
 export interface EdgeSummary extends EdgeIdentity {
   appliedGeneration: number;

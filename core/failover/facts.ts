@@ -37,6 +37,6 @@ export const degradedRegions = (signals: HealthSignal[]): string[] =>
  * counts only without the bus's time: the clocks of two invocations differ, so that the later event would look older.
  */
 export function signalAt(own: number | undefined, bus: number, now: number): number {
-  const latest = Number.isFinite(bus) ? bus + 999 : now;
-  return Math.min(own ?? (Number.isFinite(bus) ? bus : now), latest);
+  if (!Number.isFinite(bus)) return Math.min(own ?? now, now);
+  return Math.min(own ?? bus, bus + 999);
 }

@@ -96,8 +96,8 @@ function takenBy(routes: Route[], recent: Route[]): IsTaken {
   return (slot, tenantId) => served.has(slot) || (lately.get(slot) ?? []).some((route) => route.tenantId !== tenantId);
 }
 
-/** Names and zones of these routes, each with one tenant. */
-function claimsBy(routes: Route[], platformDomains: string[]): Map<string, string> {
+/** The names and zones that these routes serve, each with one tenant. */
+export function claimsBy(routes: Route[], platformDomains: string[]): Map<string, string> {
   const lists = [...Map.groupBy(routes, ({ tenantId, generation }) => `${tenantId} ${generation}`).values()];
   return new Map(
     lists.flatMap((list) => claimsOf(recordOf(list), platformDomains).map((claim) => [claim, list[0]!.tenantId])),
@@ -156,12 +156,6 @@ function otherRow(
   const claims = row.claims.filter((claim) => !isLost(claim, row.tenantId));
   return { ...row, version: row.version + versionStep, hash: rebuilt, slots, claims, at: now };
 }
-
-/** The names and zones of the tenants that these routes serve. */
-export const claimsServed = (routes: Route[], platformDomains: string[]): string[] =>
-  [...Map.groupBy(routes, ({ tenantId }) => tenantId).values()].flatMap((list) =>
-    claimsOf(recordOf(list), platformDomains),
-  );
 
 /** The part of a record that its routes contain. Admission compares a new record with no other part. */
 function recordOf(routes: Route[]): TenantRecord {

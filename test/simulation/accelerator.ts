@@ -1,5 +1,4 @@
-/** The embedded Global Accelerator in a simulation: its health checks see simulated edges, and laws 5 and 6 hold of each write. */
-
+/** The embedded Global Accelerator in a simulation: its health checks see simulated edges, and each write keeps laws 5 and 6. */
 import type { EdgeSummary } from "../../core/edges/edge.ts";
 import type { Call, Service } from "../../local/gateway/service.ts";
 import { profiles } from "../../local/latency.ts";
@@ -23,14 +22,13 @@ interface Endpoint {
 const takesUsers = ({ weight, dial }: Endpoint) => weight > 0 && dial > 0;
 
 export class SimulatedAccelerator {
-  readonly service: Service;
+  readonly #service: Service;
   readonly #ga: GlobalAccelerator;
   readonly #instances: Instance[];
   /** When the health check last found each endpoint healthy. */
   readonly #healthyAt = new Map<string, number>();
   /** Instances that the ledger has shown as terminated or given up. */
   readonly #marked = new Set<string>();
-
   /** Edges and regions that were ever degraded. */
   readonly #accused = new Set<string>();
   /** Is called with each group of a listener after a write. */
@@ -57,7 +55,7 @@ export class SimulatedAccelerator {
       const portRanges = [{ FromPort: tlsPort, ToPort: tlsPort }];
       this.#ga.createListener(arn, { protocol: "TCP", affinity: "SOURCE_IP", portRanges }, listenerArn);
     }
-    this.service = acceleratorService(this.#ga);
+    this.#service = acceleratorService(this.#ga);
   }
 
   #find = (id: string, region: string) => this.#instances.find((one) => one.edgeId === id && one.region === region);
@@ -90,7 +88,7 @@ export class SimulatedAccelerator {
   perform(operation: string, input: { ListenerArn?: string; EndpointGroupArn?: string }, call: Call): unknown {
     const listener = input.ListenerArn ?? this.#ga.groups.get(input.EndpointGroupArn ?? "")?.listenerArn ?? "";
     const before = this.#endpointsOf(listener);
-    const output = this.service.handlers[operation]!(input as never, call);
+    const output = this.#service.handlers[operation]!(input as never, call);
     if (/^(Create|Update)EndpointGroup$/.test(operation)) {
       for (const group of this.#ga.groupsOf(listener)) this.onWrite(group);
       this.#watch(before, listener);
@@ -110,9 +108,9 @@ export class SimulatedAccelerator {
     const after = this.#endpointsOf(listenerArn);
     for (const { region, endpoints } of this.#ga.groupsOf(listenerArn))
       if (endpoints.size === 0) throw new Breach(`law 5: the list of ${region} is empty`);
-    const wasHealthy = ({ id }: Endpoint, ms: number) => Date.now() - (this.#healthyAt.get(id) ?? -Infinity) <= ms;
+    const wasHealthy = ({ id }: Endpoint) => Date.now() - (this.#healthyAt.get(id) ?? -Infinity) <= observedMs;
     const healthy = before.filter((endpoint) => takesUsers(endpoint) && this.#isHealthy(endpoint));
-    if (healthy.length > 0 && !after.some((endpoint) => takesUsers(endpoint) && wasHealthy(endpoint, observedMs)))
+    if (healthy.length > 0 && !after.some((endpoint) => takesUsers(endpoint) && wasHealthy(endpoint)))
       throw new Breach(`law 5: ${healthy.map(({ id }) => id).join(", ")} took users, and no endpoint does now`);
     const ids = new Set(after.map(({ id }) => id));
     for (const { id, region } of before)

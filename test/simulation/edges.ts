@@ -49,8 +49,8 @@ export class SimulatedEdge implements Instance {
   #refusing = false;
   #said = { text: "", changedAt: 0 };
   /**
-   * Until these times, in virtual milliseconds: it does nothing at all, it is cut off from its bucket, its reports are lost,
-   * it polls late, and it refuses new routes for SSH.
+   * Until these times, in virtual milliseconds: it does nothing at all, it is cut off from its bucket, its reports are
+   * lost, it polls late, and it refuses new routes for SSH.
    */
   hungUntil = 0;
   cutOffUntil = 0;

@@ -143,7 +143,8 @@ export class SimulatedLambda {
       const delay = fault?.kind === "stall" ? fault.ms : random.chance(0.1) ? random.below(200) : 0;
       const isLate = service === "globalaccelerator" && delay > acceleratorLimits.requestMs;
       this.#schedule.later(isLate ? acceleratorLimits.requestMs : delay, () => {
-        const answer = fault?.kind === "throttle-call" ? throttled() : isLate ? timedOut(perform()) : perform();
+        const took = fault?.kind === "throttle-call" ? failure("ThrottlingException", 400) : perform();
+        const answer = isLate ? failure("TimeoutError") : took; // its client did not wait
         if (fault?.kind === "crash") return this.#crash(by, operation, "after");
         const give = () => {
           if (by.over) return;
@@ -173,11 +174,9 @@ export class SimulatedLambda {
   }
 }
 
-const throttled = (): Answer => ({
-  error: Object.assign(named("ThrottlingException", "Rate exceeded"), { $metadata: { httpStatusCode: 400 } }),
-});
-
-/** The call took effect, and its client did not wait for the answer. */
-const timedOut = (_: Answer): Answer => ({ error: named("TimeoutError", "the request timed out") });
+const failure = (name: string, httpStatusCode?: number): Answer => {
+  const error = named(name, name);
+  return { error: httpStatusCode === undefined ? error : Object.assign(error, { $metadata: { httpStatusCode } }) };
+};
 
 const named = (name: string, message: string): Error => Object.assign(new Error(message), { name });

@@ -1,6 +1,6 @@
 /**
- * Two publishers, two tenants and one edge: one run of it, along a path of choices. Nothing is random in it, and time goes on
- * only when no step is ready.
+ * Two publishers, two tenants and one edge: one run of it, along a path of choices. Nothing is random in it, and time goes
+ * on only when no step is ready.
  */
 import { admittedRoutes, type TenantRow } from "../../core/admission/tenant-row.ts";
 import { canonicalJson } from "../../core/canonical.ts";
