@@ -1,8 +1,13 @@
 import { type CancellationReason, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { BatchGetCommand, DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import {
+  BatchGetCommand,
+  BatchWriteCommand,
+  type BatchWriteCommandInput,
+  DynamoDBDocumentClient,
+} from "@aws-sdk/lib-dynamodb";
 import { clientLimits } from "../schemas/limits.ts";
 
-const { keysPerBatchGet } = clientLimits;
+const { keysPerBatchGet, itemsPerBatchWrite } = clientLimits;
 
 /** The only DynamoDB client. Numbers of any size become JavaScript numbers; the schemas check them on parsing. */
 export const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
@@ -29,6 +34,23 @@ export async function batchGet<Item>(table: string, Keys: Record<string, unknown
     rest = [...rest.slice(keysPerBatchGet), ...left];
   }
   return items;
+}
+
+type Requests = NonNullable<BatchWriteCommandInput["RequestItems"]>[string];
+
+/**
+ * Puts items without conditions, 25 per call; of items with the same key, in no order. What DynamoDB does not process is
+ * put again as long as each call writes some items.
+ * @throws ThrottledError when DynamoDB processed no item of a call
+ */
+export async function batchPut(table: string, items: Record<string, unknown>[]): Promise<void> {
+  for (let rest: Requests = items.map((Item) => ({ PutRequest: { Item } })); rest.length > 0; ) {
+    const asked = rest.slice(0, itemsPerBatchWrite);
+    const { UnprocessedItems } = await documents.send(new BatchWriteCommand({ RequestItems: { [table]: asked } }));
+    const left = UnprocessedItems?.[table] ?? [];
+    if (left.length === asked.length) throw new ThrottledError("DynamoDB processed none of a batch's items");
+    rest = [...rest.slice(itemsPerBatchWrite), ...left];
+  }
 }
 
 /** Is treated like a throttled request: the workflow tries again later. */

@@ -17,3 +17,7 @@ export async function inParallel<T, R>(items: T[], run: (item: T) => Promise<R>)
   if (failures.length > 0) throw failures[0];
   return results;
 }
+
+/** The items in slices of at most `size`, in order. */
+export const slicesOf = <T>(items: T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, index) => items.slice(index * size, (index + 1) * size));

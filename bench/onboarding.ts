@@ -31,37 +31,43 @@ export async function onboarding({ tenants, profile, rates }: CloudOptions & { t
     const writtenMs = performance.now() - began;
     const ids = Array.from({ length: tenants }, (_, index) => fleet.id(index));
     const next = fleet.edges.map(() => 0);
-    await fleet.until(
-      `${tenants} tenants are served`,
-      async () => {
-        for (const [index, { dir }] of fleet.edges.entries()) {
-          const isThere = (id: string) => existsSync(path.join(dir, "run/routes", fleet.routeFile(id)));
-          while (next[index]! < tenants && isThere(ids[next[index]!]!)) next[index]!++;
-        }
-        await sleep(lookMs);
-        return next.every((at) => at === tenants);
-      },
-      withinMs,
-    );
-    const served = performance.now() - began;
-    const { readStatuses } = await import("../aws/ledger/status.ts");
-    const readsWhenServed = new Map(reads);
     let settled = 0;
+    let servedMs: number | undefined;
+    let readsWhenServed = new Map<string, number>();
+    let ownReads = 0;
+    const { readStatuses } = await import("../aws/ledger/status.ts");
+    const isServed = () => {
+      for (const [index, { dir }] of fleet.edges.entries()) {
+        const isThere = (id: string) => existsSync(path.join(dir, "run/routes", fleet.routeFile(id)));
+        while (next[index]! < tenants && isThere(ids[next[index]!]!)) next[index]!++;
+      }
+      return next.every((at) => at === tenants);
+    };
+    // Statuses are read while edges are still looked at: read at the end, they would take a part of what is measured.
+    const lookAtStatuses = async () => {
+      for (let isSettled = true; isSettled && settled < tenants; ) {
+        const some = ids.slice(settled, settled + statusesPerLook);
+        const statuses = await readStatuses(some);
+        ownReads += some.length;
+        isSettled = some.every((id) => statuses.get(id)?.served === "all");
+        if (isSettled) settled += some.length;
+      }
+    };
     await fleet.until(
-      "all tenants are settled",
+      `${tenants} tenants are served and settled`,
       async () => {
-        for (let isSettled = true; isSettled && settled < tenants; ) {
-          const some = ids.slice(settled, settled + statusesPerLook);
-          const statuses = await readStatuses(some);
-          isSettled = some.every((id) => statuses.get(id)?.served === "all");
-          if (isSettled) settled += some.length;
+        if (servedMs === undefined && isServed()) {
+          servedMs = performance.now() - began;
+          readsWhenServed = new Map(reads).set("got", (reads.get("got") ?? 0) - ownReads);
         }
+        await lookAtStatuses();
         await sleep(lookMs);
-        return settled >= tenants;
+        return servedMs !== undefined && settled >= tenants;
       },
       withinMs,
     );
     const settledMs = performance.now() - began;
+    const served = servedMs!;
     const count = (key: string) => (reads.get(key) ?? 0) / tenants;
     figures.add("all records written", writtenMs / 1000, "s", tenants);
     figures.add("all tenants served by all edges", served / 1000, "s", tenants, servedTarget(tenants));

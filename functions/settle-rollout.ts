@@ -8,7 +8,7 @@ import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Coverage, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readSummaries, withDetails } from "../aws/ledger/edges.ts";
-import { markAnnounced, readTenant, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
+import { readAnnounced, saveAnnounced, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
 import { removeWait } from "../aws/ledger/waits.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
@@ -16,7 +16,7 @@ import { NotCoveredError } from "../core/errors.ts";
 import { whyWithheld } from "../core/publishing/plan.ts";
 import type { Batch, Outcome } from "../core/rollout/batch.ts";
 import { type Announced, isNews, regionsServed, servedBy } from "../core/rollout/settle.ts";
-import { acksOf, evaluateEvery, evaluateWait, forTenant, type WaitOutcome } from "../core/rollout/waits.ts";
+import { acksOf, evaluateEvery, evaluateWait, forTenant, lackingOf, type WaitOutcome } from "../core/rollout/waits.ts";
 import { type ControlEvent, detailTypes } from "../schemas/events.ts";
 import { SettleInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
@@ -30,7 +30,7 @@ interface News {
 export const handler = shell(SettleInput, async ({ batchId }) => {
   const batch = await readBatch(batchId);
   const [served, refused] = partition(batch.outcomes ?? [], isServable);
-  await send((await inParallel(refused, (outcome) => newsOf(outcome, undefined))).flat());
+  await announce(refused.map((outcome) => ({ outcome })));
   let lacking = 0;
   for (const [cell, tenants] of Map.groupBy(served, (outcome) => outcome.cell)) {
     await removeWait(cell, batchId);
@@ -39,24 +39,18 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
     const [edges, { withheld }] = await Promise.all([readSummaries(cell), readCell(cell)]);
     const refusing = await withDetails(edges.filter(({ refuses }) => refuses > 0));
     const wait = evaluateWait(covered.generation, edges, Date.now());
-    lacking += wait.missing.length + tenants.filter(({ tenantId }) => whyWithheld(withheld, tenantId)).length;
+    lacking += lackingOf(wait, edges) + tenants.filter(({ tenantId }) => whyWithheld(withheld, tenantId)).length;
     await saveAcks(cell, batchId, acksOf(covered.generation, edges));
     // Backends are stopped after a removal event, so that silent edges count here: they may still serve.
     const gone = evaluateEvery(covered.generation, edges);
-    const news = await inParallel(tenants, (outcome) =>
-      newsOf(
-        outcome,
-        statusOf(
-          batchId,
-          batch,
-          outcome,
-          covered,
-          forTenant(outcome.state === "Removed" ? gone : wait, refusing, outcome.tenantId),
-          whyWithheld(withheld, outcome.tenantId),
-        ),
-      ),
-    );
-    await send(news.flat());
+    const settled = await inParallel(tenants, async (outcome) => {
+      const withheldWhy = whyWithheld(withheld, outcome.tenantId);
+      const served = forTenant(outcome.state === "Removed" ? gone : wait, refusing, outcome.tenantId);
+      const status = statusOf(batchId, batch, outcome, covered, served, withheldWhy);
+      await writeStatus(outcome.tenantId, status);
+      return { outcome, status };
+    });
+    await announce(settled);
   }
   logger.info("rollout settled", { batchId, tenants: served.length, refused: refused.length, lacking });
   return { lacking };
@@ -67,10 +61,17 @@ const partition = <T>(items: T[], test: (item: T) => boolean): [T[], T[]] => [
   items.filter((item) => !test(item)),
 ];
 
-/** Sends the events before it marks them as sent: a settle that dies in between sends them twice and loses none. */
-async function send(news: News[]): Promise<void> {
-  await putEvents(news.map(({ event }) => event));
-  await inParallel(news, ({ tenantId, announced }) => markAnnounced(tenantId, announced));
+interface Settled {
+  outcome: Outcome;
+  status?: TenantStatus;
+}
+
+/** Sends the events before it notes them as sent: a settle that dies in between sends them twice and loses none. */
+async function announce(settled: Settled[]): Promise<void> {
+  const sent = await readAnnounced(settled.map(({ outcome }) => outcome.tenantId));
+  const news = await inParallel(settled, (one) => newsOf(one, sent.get(one.outcome.tenantId)));
+  await putEvents(news.flat().map(({ event }) => event));
+  await saveAnnounced(news.flat());
 }
 
 const isRefused = ({ state }: Outcome) => state === "Rejected" || state === "Pending";
@@ -101,11 +102,10 @@ function statusOf(
     : { ...base, served: "none", regions: [], regionsCounted, missing: [`not published: ${withheld}`] };
 }
 
-/** Writes the status and returns the event to send, unless it or a newer one was sent before. */
-async function newsOf(outcome: Outcome, status: TenantStatus | undefined): Promise<News[]> {
+/** The event to send, unless it or a newer one was sent before. */
+async function newsOf({ outcome, status }: Settled, sent: Announced | undefined): Promise<News[]> {
   const { tenantId, generation, state } = outcome;
   if (state === "none") return [];
-  const sent = status === undefined ? (await readTenant(tenantId)).announced : await writeStatus(tenantId, status);
   const detailType = detailTypeOf(outcome);
   const served = detailType === detailTypes.tenantServed ? status?.served : undefined;
   const announced: Announced = { generation, detailType, ...(served === undefined ? {} : { served }) };

@@ -122,7 +122,7 @@ export function functions({
     }),
     settleRollout: make("SettleRollout", "settle-rollout", {
       permissions: [
-        onLedger("GetItem", "Query", "BatchGetItem", "UpdateItem", "DeleteItem"),
+        onLedger("GetItem", "Query", "BatchGetItem", "BatchWriteItem", "PutItem", "UpdateItem", "DeleteItem"),
         onRollouts("GetItem", "BatchGetItem", "UpdateItem"),
         putEvents,
       ],

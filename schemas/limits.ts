@@ -185,8 +185,9 @@ export const clientLimits = {
   s3ConnectMs: 1000,
   s3RequestMs: 3000,
   s3AttemptsMax: 2,
-  /** AWS: keys of one BatchGetItem, and events of one PutEvents. */
+  /** AWS: keys of one BatchGetItem, items of one BatchWriteItem, and events of one PutEvents. */
   keysPerBatchGet: 100,
+  itemsPerBatchWrite: 25,
   eventsPerPut: 10,
   /** Calls that one function makes side by side: more would only queue at DynamoDB. */
   parallelCallsMax: 16,

@@ -96,6 +96,7 @@ export async function forgetTenant({ tenantId, version }: TenantRow): Promise<bo
         TransactItems: [
           { Delete: { TableName, Key: keys.tenant(tenantId), ...atVersion } },
           { Delete: { TableName, Key: keys.status(tenantId) } },
+          { Delete: { TableName, Key: keys.announced(tenantId) } },
         ],
       }),
     );

@@ -13,6 +13,8 @@ const tenantPk = (tenantId: string) =>
 export const keys = {
   tenant: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "ROW" }),
   status: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "STATUS" }),
+  /** The last event that was sent about the tenant. */
+  announced: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "ANNOUNCED" }),
   tenantPartition: tenantPk,
   claim: (claim: string) => ({ pk: `CLAIM#${claim}`, sk: "CLAIM" }),
   slot: (cell: string, slot: number) => ({ pk: `SLOT#${cell}#${padded(slot)}`, sk: "SLOT" }),

@@ -1,8 +1,8 @@
 /** A tenant's observed state, beside its row: written when a rollout settles and when an edge refuses its routes. */
-import { DeleteCommand, PutCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import { DeleteCommand, PutCommand, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Announced, Served } from "../../core/rollout/settle.ts";
-import { batchGet, documents, isConditionFailed } from "../documents.ts";
+import { batchGet, batchPut, documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 import { queryAll } from "./query.ts";
@@ -27,13 +27,10 @@ export interface TenantStatus {
   settledAt: number;
 }
 
-/**
- * Writes a status, unless the ledger has one of a newer generation or one that settled later.
- * @returns the last event that was sent about the tenant, even if the status was not written
- */
-export async function writeStatus(tenantId: string, status: TenantStatus): Promise<Announced | undefined> {
+/** Writes a status, unless the ledger has one of a newer generation or one that settled later. */
+export async function writeStatus(tenantId: string, status: TenantStatus): Promise<void> {
   try {
-    const { Attributes } = await documents.send(
+    await documents.send(
       new UpdateCommand({
         TableName,
         Key: keys.status(tenantId),
@@ -47,13 +44,10 @@ export async function writeStatus(tenantId: string, status: TenantStatus): Promi
           ":at": status.settledAt,
           ":tenant": tenantId,
         },
-        ReturnValues: "ALL_OLD",
       }),
     );
-    return Attributes?.announced as Announced | undefined;
   } catch (error) {
     if (!isConditionFailed(error)) throw error;
-    return (await readTenant(tenantId)).announced;
   }
 }
 
@@ -61,15 +55,22 @@ export async function writeStatus(tenantId: string, status: TenantStatus): Promi
 export async function removeStatus(tenantId: string, generation: number): Promise<void> {
   try {
     await documents.send(
-      new DeleteCommand({
-        TableName,
-        Key: keys.status(tenantId),
-        ConditionExpression: "observedGeneration = :generation",
-        ExpressionAttributeValues: { ":generation": generation },
+      new TransactWriteCommand({
+        TransactItems: [
+          {
+            Delete: {
+              TableName,
+              Key: keys.status(tenantId),
+              ConditionExpression: "observedGeneration = :generation",
+              ExpressionAttributeValues: { ":generation": generation },
+            },
+          },
+          { Delete: { TableName, Key: keys.announced(tenantId) } },
+        ],
       }),
     );
   } catch (error) {
-    if (!isConditionFailed(error)) throw error; // a rollout has settled since
+    if (failedConditions(error) === undefined) throw error; // a rollout has settled since
   }
 }
 
@@ -101,19 +102,22 @@ export async function readTenant(tenantId: string): Promise<TenantItems> {
   return {
     row: items.find(({ sk }) => sk === "ROW")?.row as TenantRow | undefined,
     status: status?.observed as TenantStatus | undefined,
-    announced: status?.announced as Announced | undefined,
+    announced: items.find(({ sk }) => sk === "ANNOUNCED")?.announced as Announced | undefined,
     refusals: items.filter(({ sk }) => sk.startsWith("REFUSAL#")) as unknown as Refusal[],
   };
 }
 
-export async function markAnnounced(tenantId: string, announced: Announced): Promise<void> {
-  await documents.send(
-    new UpdateCommand({
-      TableName,
-      Key: keys.status(tenantId),
-      UpdateExpression: "SET announced = :announced, tenantId = :tenant",
-      ExpressionAttributeValues: { ":announced": announced, ":tenant": tenantId },
-    }),
+/** The last event that was sent about each tenant. Tenants without one are absent. */
+export async function readAnnounced(tenantIds: string[]): Promise<Map<string, Announced>> {
+  const items = await batchGet<{ tenantId: string; announced: Announced }>(TableName, tenantIds.map(keys.announced));
+  return new Map(items.map(({ tenantId, announced }) => [tenantId, announced]));
+}
+
+/** In an item of its own, so that a batch's notes are written 25 per call. */
+export async function saveAnnounced(sent: { tenantId: string; announced: Announced }[]): Promise<void> {
+  await batchPut(
+    TableName,
+    sent.map(({ tenantId, announced }) => ({ ...keys.announced(tenantId), tenantId, announced })),
   );
 }
 

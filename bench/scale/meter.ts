@@ -92,8 +92,8 @@ export class Meter {
 
   /** DynamoDB's arithmetic: a write unit holds 1 KB and a read unit 4 KB, half of one if not consistent; a transaction takes twice. */
   dynamodb(operation: string, input: Json, perform: () => unknown): unknown {
-    if (!/^(Put|Update|Delete|TransactWrite)/.test(operation)) return this.#read(operation, input, perform);
-    const keys = operation === "TransactWriteCommand" ? transacted(input) : [input];
+    if (!/^(Put|Update|Delete|TransactWrite|BatchWrite)/.test(operation)) return this.#read(operation, input, perform);
+    const keys = written(operation, input);
     const items = keys.map((one) => this.#keyOf(one));
     const before = items.map((item) => sizeOf(this.#at(item)));
     try {
@@ -155,8 +155,16 @@ export class Meter {
   }
 }
 
-const transacted = ({ TransactItems }: Json): Json[] =>
-  (TransactItems as Record<string, Json>[]).map((item) => Object.values(item)[0]!);
+/** Each item's part of a write. */
+function written(operation: string, input: Json): Json[] {
+  if (operation === "TransactWriteCommand")
+    return (input.TransactItems as Record<string, Json>[]).map((item) => Object.values(item)[0]!);
+  if (operation !== "BatchWriteCommand") return [input];
+  const tables = Object.entries(input.RequestItems as Record<string, { PutRequest: Json }[]>);
+  return tables.flatMap(([TableName, requests]) =>
+    requests.map(({ PutRequest: { Item } }) => ({ TableName, Item: Item as Json })),
+  );
+}
 
 /** Bytes of an item (DynamoDB developer guide, "Item sizes and formats"). */
 export function sizeOf(value: unknown): number {

@@ -1,6 +1,6 @@
 /** Which edges serve a generation: what a rollout waits for, and what a status says. */
 import { edgeLimits } from "../../schemas/limits.ts";
-import { type EdgeDetail, type EdgeSummary, isRecent } from "../edges/edge.ts";
+import { type EdgeDetail, type EdgeSummary, isGone, isRecent } from "../edges/edge.ts";
 
 export interface WaitOutcome {
   satisfied: boolean;
@@ -30,6 +30,13 @@ export function evaluateEvery(generation: number, edges: EdgeSummary[]): WaitOut
   const served = counted.filter(serves).map(({ edgeId, region }) => ({ edgeId, region }));
   return { satisfied: served.length > 0 && missing.length === 0, served, missing };
 }
+
+/**
+ * How many of the cell's edges a settled rollout still waits for. When no edge reported lately it waits for all that have
+ * not gone: more likely their reports are late.
+ */
+export const lackingOf = ({ served, missing }: WaitOutcome, edges: EdgeSummary[]): number =>
+  served.length + missing.length > 0 ? missing.length : edges.filter((edge) => !isGone(edge)).length;
 
 /**
  * The same for one tenant: an edge that serves the generation but refuses the tenant's route does not serve the tenant.

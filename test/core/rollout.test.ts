@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Edge, isBeat, isReady, mergeBeat, mergeReport, partsOf } from "../../core/edges/edge.ts";
 import { isNews, type Served } from "../../core/rollout/settle.ts";
-import { evaluateWait, forTenant } from "../../core/rollout/waits.ts";
+import { evaluateWait, forTenant, lackingOf } from "../../core/rollout/waits.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
 import { EdgeReport } from "../../schemas/report.ts";
 import { edge as anEdge } from "../fixtures/edge.ts";
@@ -30,6 +30,22 @@ describe("evaluateWait", () => {
     expect(evaluateWait(5, [edge("a"), refusing], 1000).missing).toEqual([
       { edgeId: "b", region: "us-west-2", reason: "no valid signature" },
     ]);
+  });
+});
+
+describe("lackingOf", () => {
+  const lacking = (generation: number, edges: Edge[]) => lackingOf(evaluateWait(generation, edges, 20_000), edges);
+  const late = { reportedAt: 20_000 - edgeLimits.recentReportMs - 1 };
+  const recent = { reportedAt: 20_000 };
+
+  it("counts the edges that reported lately and do not serve the generation", () => {
+    expect(lacking(5, [edge("a", recent), edge("b", { ...recent, appliedGeneration: 4 }), edge("c", late)])).toBe(1);
+    expect(lacking(5, [edge("a", recent), edge("c", late)])).toBe(0);
+  });
+
+  it("counts all that have not gone when no edge reported lately, so that the status is settled again", () => {
+    expect(lacking(5, [edge("a", late), edge("b", late), edge("c", { ...late, terminated: true })])).toBe(2);
+    expect(lacking(5, [])).toBe(0);
   });
 });
 

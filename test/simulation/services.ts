@@ -188,9 +188,13 @@ export class Services {
       }));
       throw new DynamoError("TransactionCanceledException", "Transaction cancelled", codes);
     }
-    if (operation !== "BatchGetCommand" || this.#parts === 0) return this.tables.send(operation, input);
+    if (!operation.startsWith("Batch") || this.#parts === 0) return this.tables.send(operation, input);
     this.#parts--;
-    const [[table, asked]] = Object.entries(input.RequestItems as Record<string, { Keys: object[] }>) as [
+    return operation === "BatchGetCommand" ? this.#readPart(input) : this.#writePart(input);
+  }
+
+  #readPart({ RequestItems }: Record<string, unknown>): unknown {
+    const [[table, asked]] = Object.entries(RequestItems as Record<string, { Keys: object[] }>) as [
       [string, { Keys: object[] }],
     ];
     const most = Math.ceil(asked.Keys.length / 2);
@@ -198,9 +202,17 @@ export class Services {
     const rest = asked.Keys.slice(most);
     if (rest.length > 0) this.onRare("a batch read comes back in parts");
     return {
-      ...(this.tables.send(operation, { RequestItems: { [table]: part } }) as object),
+      ...(this.tables.send("BatchGetCommand", { RequestItems: { [table]: part } }) as object),
       UnprocessedKeys: rest.length === 0 ? {} : { [table]: { ...asked, Keys: rest } },
     };
+  }
+
+  #writePart({ RequestItems }: Record<string, unknown>): unknown {
+    const [[table, requests]] = Object.entries(RequestItems as Record<string, object[]>) as [[string, object[]]];
+    const most = Math.ceil(requests.length / 2);
+    this.tables.send("BatchWriteCommand", { RequestItems: { [table]: requests.slice(0, most) } });
+    const rest = requests.slice(most);
+    return { UnprocessedItems: rest.length === 0 ? {} : { [table]: rest } };
   }
 
   #onEc2(region: string, operation: string, { InstanceIds = [] }: DescribeInstancesCommandInput): unknown {

@@ -1,6 +1,7 @@
 import { CreateTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import {
   BatchGetCommand,
+  BatchWriteCommand,
   DeleteCommand,
   DynamoDBDocumentClient,
   GetCommand,
@@ -73,6 +74,10 @@ const step = fc.oneof<fc.Arbitrary<Step>[]>(
   fc.uniqueArray(key, { minLength: 1, maxLength: 3, selector: ({ pk, sk }) => pk + sk }).map((Keys) => ({
     command: BatchGetCommand,
     input: { RequestItems: { [TableName]: { Keys, ConsistentRead: true } } },
+  })),
+  fc.uniqueArray(put, { minLength: 1, maxLength: 3, selector: ({ Item }) => Item.pk + Item.sk }).map((puts) => ({
+    command: BatchWriteCommand,
+    input: { RequestItems: { [TableName]: puts.map(({ Item }) => ({ PutRequest: { Item } })) } },
   })),
   fc
     .tuple(put, remove)

@@ -86,6 +86,8 @@ export class Tables {
         return this.#get(input);
       case "BatchGetCommand":
         return this.#batchGet(input);
+      case "BatchWriteCommand":
+        return this.#batchWrite(input);
       case "QueryCommand":
         return this.#query(input);
       case "ScanCommand":
@@ -137,6 +139,19 @@ export class Tables {
       Responses: { [table]: Keys.flatMap((key) => this.#read(table, key, ConsistentRead) ?? []) },
       UnprocessedKeys: {},
     };
+  }
+
+  /** Each put on its own, as DynamoDB does: other steps may see some of them. */
+  #batchWrite({ RequestItems }: Input) {
+    const [[table, requests]] = Object.entries(RequestItems as Record<string, { PutRequest: { Item: Item } }[]>) as [
+      [string, { PutRequest: { Item: Item } }[]],
+    ];
+    const puts = requests.map(({ PutRequest: { Item } }) => ({ TableName: table, Item }));
+    const ids = new Set(puts.map(({ Item }) => this.#id(table, this.#keyOf(table, Item))));
+    if (puts.length > 25 || ids.size !== puts.length)
+      throw new DynamoError("ValidationException", "too many items, or the same twice");
+    for (const put of puts) this.#single(putOf(put, this.#keyOf), put);
+    return { UnprocessedItems: {} };
   }
 
   #query(input: Input) {
