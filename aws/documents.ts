@@ -63,16 +63,10 @@ const named = (error: unknown, name: string) => error instanceof Error && error.
 
 export const isConditionFailed = (error: unknown) => named(error, "ConditionalCheckFailedException");
 
-/** Items of a transaction whose condition failed, by index, with their stored values; undefined for other failures. */
-export function failedConditions(
-  error: unknown,
-): { index: number; old: Record<string, unknown> | undefined }[] | undefined {
+/** Which items of a transaction failed their conditions, by index; undefined for other failures. */
+export function failedConditions(error: unknown): number[] | undefined {
   if (!named(error, "TransactionCanceledException")) return undefined;
   const { CancellationReasons: reasons = [] } = error as Error & { CancellationReasons?: CancellationReason[] };
-  const failed = reasons.flatMap((reason, index) =>
-    reason.Code === "ConditionalCheckFailed"
-      ? [{ index, old: reason.Item as Record<string, unknown> | undefined }]
-      : [],
-  );
+  const failed = reasons.flatMap(({ Code }, index) => (Code === "ConditionalCheckFailed" ? [index] : []));
   return failed.length > 0 ? failed : undefined;
 }

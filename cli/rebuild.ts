@@ -3,7 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pc from "picocolors";
 import { inParallel } from "../aws/parallel.ts";
 import type { TenantRow } from "../core/admission/tenant-row.ts";
-import { claimsBy, planRebuild, type Rebuild, releasedSince } from "../core/publishing/rebuild.ts";
+import type { Claimed, Point } from "../core/names/points.ts";
+import { claimsBy, planPoints, planRebuild, type Rebuild } from "../core/publishing/rebuild.ts";
 import { renderBucket } from "../core/publishing/render.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
 import { type Manifest, type Route, RouteObject } from "../schemas/snapshot.ts";
@@ -67,8 +68,8 @@ interface Snapshot extends Newest {
   routes: Route[];
   /** Bytes of each bucket. */
   sizes: number[];
-  /** Names and zones that it serves. */
-  claims: string[];
+  /** The claims of what it serves. */
+  claims: Claimed[];
 }
 
 /** What the buckets have of all cells. */
@@ -94,7 +95,7 @@ async function compare(cell: Cell, fleet: Fleet): Promise<Newest[]> {
   return [{ cell, ...newest, isBehind, committedAt: commit?.committedAt ?? 0, taken }];
 }
 
-async function readSnapshot(newest: Newest, { platformDomains }: Fleet): Promise<Snapshot> {
+async function readSnapshot(newest: Newest, fleet: Fleet): Promise<Snapshot> {
   const { getText } = await import("../aws/snapshots.ts");
   const { readRoutesBelow } = await import("../control/publishing/trees.ts");
   const { manifest, bucket } = newest;
@@ -106,7 +107,7 @@ async function readSnapshot(newest: Newest, { platformDomains }: Fleet): Promise
   const buckets = await inParallel(manifest.routes, (hash) => readRoutesBelow(read, hash));
   const sizes = buckets.map((list) => renderBucket(list).bytes);
   const routes = buckets.flat();
-  return { ...newest, routes, sizes, claims: [...claimsBy(routes, platformDomains).keys()] };
+  return { ...newest, routes, sizes, claims: claimsBy(routes, fleet) };
 }
 
 /** The routes of objects that were put since then. */
@@ -121,14 +122,16 @@ async function publishedSince(since: number, fleet: Fleet): Promise<Route[]> {
 
 async function readLedger() {
   const { scanLedger } = await import("../aws/ledger/audit.ts");
+  const { pointIn } = await import("../aws/ledger/points.ts");
   const rows: TenantRow[] = [];
-  const claims: { claim: string; tenantId: string; cell: string }[] = [];
+  const points: Point[] = [];
   for await (const { items } of scanLedger(undefined, { consistent: true }))
-    for (const { pk, sk, row, tenantId, cell } of items)
-      if (sk === "ROW") rows.push(row as TenantRow);
-      else if (sk === "CLAIM")
-        claims.push({ claim: pk.slice("CLAIM#".length), tenantId: String(tenantId), cell: String(cell) });
-  return { rows, claims };
+    for (const item of items) {
+      if (item.sk === "ROW") rows.push(item.row as TenantRow);
+      const point = pointIn(item);
+      if (point !== undefined) points.push(point);
+    }
+  return { rows, points };
 }
 
 /** A tenant belongs to the cell that serves it, even if its row names another: it may have moved since. */
@@ -142,39 +145,38 @@ function planOf({ cell, routes, taken }: Snapshot, { fleet, snapshots, recent }:
     rows: rows.filter((row) => here.has(row.tenantId) || (row.cell === cell.name && !anywhere.has(row.tenantId))),
     taken,
     recent,
-    claimedElsewhere: new Set(elsewhere.flatMap(({ claims }) => claims)),
-    platformDomains: fleet.platformDomains,
+    claimedElsewhere: elsewhere.flatMap(({ claims }) => claims),
+    rules: fleet,
     now: Date.now(),
   });
 }
 
 const say = ({ rows, claims, slots, unknown }: Rebuild, { cell, routes }: Snapshot): void =>
   console.log(
-    `  ${cell.name}: ${routes.length} routes: ${rows.length} tenants, ${claims.length} names and zones, ${slots.length} slots, ${unknown.length} slots without a known tenant`,
+    `  ${cell.name}: ${routes.length} routes: ${rows.length} tenants, ${claims.length} claims of names, ${slots.length} slots, ${unknown.length} slots without a known tenant`,
   );
 
 async function write(snapshot: Snapshot, found: Found): Promise<void> {
   const { writeRebuild } = await import("../aws/ledger/rebuild.ts");
   const { cell, manifest, sizes, routes } = snapshot;
-  const { rows, claims } = await readLedger();
+  const { rows, points } = await readLedger();
   const plan = planOf(snapshot, found, rows);
   say(plan, snapshot);
-  const planned = new Set(plan.claims.map(({ claim }) => claim));
-  const served = new Set(found.snapshots.flatMap((other) => other.claims));
-  const isClaimed = (claim: string) => planned.has(claim) || served.has(claim);
   // A tenant without a row belonged to any cell: its name's cool-off is longer than an edge may lag.
   const { cell: first } = found.snapshots[0]!;
   const cellOf = (tenantId: string) => rows.find((row) => row.tenantId === tenantId)?.cell ?? first.name;
-  const lately = releasedSince(found.recent, [...rows, ...plan.rows], isClaimed, found.fleet.platformDomains);
-  const released = new Set(lately.map(({ claim }) => claim));
-  const others = [
-    ...claims.filter(({ claim, cell: of }) => of === cell.name && !planned.has(claim) && !released.has(claim)),
-    ...lately.filter(({ tenantId }) => cellOf(tenantId) === cell.name),
-  ];
+  const names = planPoints({
+    cell: cell.name,
+    before: points,
+    claims: plan.claims,
+    elsewhere: found.snapshots.flatMap((other) => (other.cell === cell ? [] : other.claims)),
+    recent: claimsBy(found.recent, found.fleet).filter(({ tenantId }) => cellOf(tenantId) === cell.name),
+    now: Date.now(),
+  });
   const { generation, incarnation, routes: hashes, structure } = manifest;
   const now = Date.now();
   const commit = { generation, incarnation, routes: hashes, structure, sizes, committedAt: now };
-  await writeRebuild(cell, plan, routes, commit, others, now);
+  await writeRebuild(cell, plan, routes, commit, names, now);
 }
 
 /** The newest signed manifest of any region. */

@@ -89,7 +89,7 @@ export async function showTenant(tenantId: string, { json = false, trace = false
     ["generation", `${view.generation}, observed ${view.observedGeneration}`],
     ["served", `${view.served}${regionsInWords(view)}`],
     ["endpoint", view.endpoint ?? "-"],
-    ["names", [...view.hostnames, view.wildcard ?? []].flat().join(", ") || "-"],
+    ["names", [...view.hostnames, ...view.wildcards].join(", ") || "-"],
     [
       "ports",
       Object.entries(view.ports)

@@ -30,7 +30,7 @@ export interface TenantView {
   /** The stable name to point DNS at. */
   endpoint: string | undefined;
   hostnames: string[];
-  wildcard: string | undefined;
+  wildcards: string[];
   /** Protocol → port on the endpoint's addresses. */
   ports: Record<string, number>;
   /** Milliseconds from the start of the rollout until it settled, and when it settled. */
@@ -64,7 +64,7 @@ export async function viewTenant(tenantId: string): Promise<TenantView | undefin
     cell: row?.cell,
     endpoint: cell === undefined ? undefined : `${cell.name}.${fleet.endpointDomain}`,
     hostnames: served?.hostnames ?? [],
-    wildcard: served?.wildcard,
+    wildcards: served?.wildcards ?? [],
     ports: cell === undefined || served === undefined ? {} : portsOf(Object.keys(served.protocols), row!.slots, cell),
     rolloutMs: status === undefined ? undefined : status.settledAt - status.startedAt,
     settledAt: status?.settledAt,

@@ -9,6 +9,7 @@ import type { TenantRow } from "./admission/tenant-row.ts";
 import { canonicalJson } from "./canonical.ts";
 import type { Edge } from "./edges/edge.ts";
 import { type Change, type Observed, written } from "./failover/plan.ts";
+import { namesOf } from "./names/claims.ts";
 import type { Commit } from "./publishing/commit.ts";
 import type { PublishPlan } from "./publishing/plan.ts";
 import { kindOf, kindOfSlot } from "./slots/numbering.ts";
@@ -99,8 +100,6 @@ function assertRouteOf({ tenantId, slots, claims, generation }: TenantRow, route
   for (const name of namesOf(route))
     holds(2, claims.includes(name), () => `${tenantId} would serve ${name} without a claim`);
 }
-
-const namesOf = (route: Route) => [...route.hostnames, ...(route.wildcard === undefined ? [] : [route.wildcard])];
 
 const routesOf = (routes: Route[], tenantId: string) =>
   routes.filter((route) => route.tenantId === tenantId).toSorted((a, b) => a.slot - b.slot);

@@ -22,11 +22,11 @@ import {
   slotsWanted,
 } from "../core/admission/admit.ts";
 import { type Processed, progressOf } from "../core/admission/attempt.ts";
-import { claimField, claimInWords } from "../core/admission/claims.ts";
 import { absent } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
 import { RowChangedError } from "../core/errors.ts";
+import { contestInWords } from "../core/names/points.ts";
 import { type Batch, deliveryOf, type Outcome } from "../core/rollout/batch.ts";
 import { bucketOf } from "../core/routes/buckets.ts";
 import { routeBytes } from "../core/routes/routes.ts";
@@ -120,7 +120,7 @@ async function readFacts(
     if (facts.record?.ok) wanted.set(`${cell.name} ${bucket}`, before + routeBytes(facts.record.record, cell));
     const used = cells.get(cell.name)!.state.commit?.sizes?.[bucket] ?? 0;
     const bucketRoom = snapshotLimits.bucketBytesMax - snapshotLimits.bucketHeadroomBytes - used - before;
-    return [{ ...facts, cell, platformDomains: fleet.platformDomains, namesHeld, bucketRoom, now, batchId }];
+    return [{ ...facts, cell, rules: fleet, namesHeld, bucketRoom, now, batchId }];
   });
   return { facts, waiting };
 }
@@ -229,12 +229,9 @@ async function admitOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<
   if (mustWait(facts, plan)) return defer(facts.tenantId, "a cell is halted: no new name is given");
   const applied = await applyAdmission(plan, facts.row, facts.now);
   if (applied.ok) return outcomeOf(facts, plan.row);
-  const reasons = applied.claims.map(
-    ({ claim, released }) =>
-      `${claimField(claim)}: ${claimInWords(claim)} belongs to another tenant${released ? ", which gave it up: it is still reserved for that tenant" : ""}`,
-  );
-  const blocked = applied.claims.map(({ claim }) => claim).sort();
-  return write(refuse(facts, "Rejected", reasons.sort(), slots, { blocked }), facts);
+  const reasons = new Set(applied.contests.map(contestInWords));
+  const blocked = applied.contests.map(({ claim }) => claim).sort();
+  return write(refuse(facts, "Rejected", [...reasons].sort(), slots, { blocked }), facts);
 }
 
 async function write(plan: AdmissionPlan, facts: AdmissionFacts): Promise<Outcome> {

@@ -1,17 +1,10 @@
 /** The audit's second part: starts rollouts for tenants whose record, ledger, snapshot and status don't agree. */
 import { readTenantRows } from "../aws/ledger/admission.ts";
-import {
-  forgetTenant,
-  type LedgerKey,
-  readNote,
-  readOwners,
-  restoreRoutes,
-  saveNote,
-  scanLedger,
-} from "../aws/ledger/audit.ts";
+import { forgetTenant, type LedgerKey, readNote, restoreRoutes, saveNote, scanLedger } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readRoutes } from "../aws/ledger/commits.ts";
 import { readSummaries } from "../aws/ledger/edges.ts";
+import { readPoints } from "../aws/ledger/names.ts";
 import { readStatuses, removeStatus } from "../aws/ledger/status.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
@@ -32,6 +25,7 @@ import {
   type PendingTenant,
 } from "../core/audit/tenants.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
+import { pointOf } from "../core/names/claims.ts";
 import { renderBucket } from "../core/publishing/render.ts";
 import { everyBucket } from "../core/routes/buckets.ts";
 import { routeDifferences } from "../core/routes/differences.ts";
@@ -119,10 +113,11 @@ async function examineAgain(tenantIds: string[], rules: Rules, seen: Seen): Prom
 /** Compares these tenants with their records and statuses, and forgets removed ones that nothing needs. */
 async function examine(rows: Map<string, TenantRow>, rules: Rules, seen: Seen): Promise<void> {
   const tenantIds = [...rows.keys()];
-  const [inputs, statuses, owners] = await Promise.all([
+  const blocked = [...rows.values()].flatMap((row) => row.blocked ?? []);
+  const [inputs, statuses, points] = await Promise.all([
     readRecords(tenantIds),
     readStatuses(tenantIds),
-    readOwners([...rows.values()].flatMap(({ blocked = [] }) => blocked)),
+    readPoints(blocked.map(pointOf)),
   ]);
   for (const [tenantId, row] of rows) {
     const input = inputs.get(tenantId);
@@ -139,7 +134,7 @@ async function examine(rows: Map<string, TenantRow>, rules: Rules, seen: Seen): 
       if (await forgetTenant(row)) seen.forgotten++;
       continue;
     }
-    seen.differences.set(tenantId, differenceOf(tenant, { platformDomains: rules.platformDomains, owners }));
+    seen.differences.set(tenantId, differenceOf(tenant, { rules, points }));
     if (row.state === "Pending") seen.pending.push({ ...row, protocols: protocolsIn(input) });
   }
 }

@@ -3,7 +3,8 @@
 import { readTenantRow } from "../aws/ledger/admission.ts";
 import {
   type FoundTombstone,
-  freeTombstone,
+  freeName,
+  freeSlot,
   type LedgerItem,
   type LedgerKey,
   markTombstone,
@@ -11,7 +12,7 @@ import {
   saveNote,
   scanLedger,
   slotIn,
-  tombstoneIn,
+  tombstonesIn,
 } from "../aws/ledger/audit.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readEdges } from "../aws/ledger/edges.ts";
@@ -38,6 +39,7 @@ import {
   unpack,
 } from "../core/audit/slot-account.ts";
 import { isConclusive, mayFree } from "../core/audit/tombstones.ts";
+import { serves } from "../core/names/claims.ts";
 import { bucketOf, digitsOf } from "../core/routes/buckets.ts";
 import { kindOfSlot, type SlotKind, slotKinds } from "../core/slots/numbering.ts";
 import type { Cell, Fleet } from "../schemas/fleet.ts";
@@ -95,8 +97,7 @@ async function walkLedger(progress: Progress | undefined, fleet: Fleet, hasTime:
   let count = 0;
   for await (const { items, next } of scanLedger(progress?.from)) {
     for (const item of items) {
-      const tombstone = tombstoneIn(item);
-      if (tombstone !== undefined) tombstones.push(tombstone);
+      tombstones.push(...tombstonesIn(item));
       note(item, accounts);
     }
     count += items.length;
@@ -139,12 +140,11 @@ async function freeIn(
   const freed = await inParallel(due, async (tombstone) => {
     const { what, tenantId } = tombstone;
     if (!hasTime()) return false; // the next audit frees the rest
-    const row = "claim" in what ? undefined : await readTenantRow(tenantId);
-    const kind = "claim" in what ? undefined : kindOfSlot(what.slot);
     assertFree(tombstone.key.pk, tombstone.absentFrom, servedFrom);
-    if (!(await freeTombstone(tombstone, kind, row))) return false;
-    if ("slot" in what) account.free.add(what.slot);
-    if ("slot" in what) account.owned.delete(what.slot);
+    if ("claim" in what) return freeName(tombstone, Date.now());
+    if (!(await freeSlot({ ...tombstone, what }, await readTenantRow(tenantId)))) return false;
+    account.free.add(what.slot);
+    account.owned.delete(what.slot);
     return true;
   });
   return freed.filter(Boolean).length;
@@ -177,15 +177,11 @@ async function markIn(cell: Cell, fleet: Fleet, fresh: FoundTombstone[], holder:
   }
 }
 
-/** Whether a route still serves the slot or claim. A zone is served as long as any name in it is served. */
+/** Whether a route still serves the slot or claim. */
 const has =
   ({ what }: FoundTombstone) =>
-  (route: Route): boolean => {
-    if (!("claim" in what)) return route.slot === what.slot;
-    const names = [...route.hostnames, ...(route.wildcard === undefined ? [] : [route.wildcard])];
-    if (!what.claim.startsWith("@")) return names.includes(what.claim);
-    return names.some((name) => name.slice(name.indexOf(".") + 1) === what.claim.slice(1));
-  };
+  (route: Route): boolean =>
+    "claim" in what ? serves(route, what.claim) : route.slot === what.slot;
 
 /**
  * Frees slots that are unaccounted for so long that every batch which may have reserved them is over, and withdraws free

@@ -8,6 +8,10 @@
 export const tenantLimits = {
   /** Server names of one record. */
   hostnamesMax: 20,
+  /** Wildcards of one record: each covers any number of names. */
+  wildcardsMax: 5,
+  /** Attempts to write names of which some are not free, or change meanwhile. */
+  claimAttemptsMax: 4,
   /** Protocols of one record: each takes a slot. */
   protocolsMax: 8,
   /** Backend addresses of one region. */

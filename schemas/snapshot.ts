@@ -13,7 +13,9 @@ export const Route = z.strictObject({
   /** The tenant's generation that this route renders; a route never changes without a greater one. */
   generation: z.number().int().min(1),
   hostnames: z.array(z.string()),
-  wildcard: z.string().optional(),
+  wildcards: z.array(z.string()).optional(),
+  /** Whose tenant it is: a ledger that is rebuilt learns from it who may share names. */
+  account: z.string().optional(),
   /** TCP port of a raw slot; a tls slot has none and is reached by server name. */
   port: Port.optional(),
   backends: z.record(Region, z.array(z.string())),

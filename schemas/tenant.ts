@@ -66,7 +66,7 @@ export const Protocol = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a protocol name such as tls, ssh or postgres");
 
-const { hostnamesMax, protocolsMax, addressesMax } = tenantLimits;
+const { hostnamesMax, wildcardsMax, protocolsMax, addressesMax } = tenantLimits;
 
 const fields = {
   tenantId: TenantId.describe("The tenant's own name; the key of the table. 1 to 63 characters of a-z, 0-9 and '-'."),
@@ -75,8 +75,13 @@ const fields = {
     .max(hostnamesMax, `has more than ${hostnamesMax} names`)
     .default([])
     .describe("Server names of the tenant's `tls`. Unicode is accepted and stored in its ASCII form (IDNA)."),
-  wildcard: Wildcard.optional().describe(
-    "`*.parent`, one label deep. Not allowed below a domain of the platform or at a public suffix.",
+  wildcards: z
+    .array(Wildcard)
+    .max(wildcardsMax, `has more than ${wildcardsMax} wildcards`)
+    .optional()
+    .describe("`*.parent`: any name one label below the parent. An exact name of `hostnames` wins."),
+  account: TenantId.optional().describe(
+    "Whose tenant it is. Tenants of one account may have names below each other's. 1 to 63 characters of a-z, 0-9 and '-'.",
   ),
   homeRegion: Region.describe("The region whose backends serve all users, unless `multiRegion` is set."),
   multiRegion: z
@@ -109,9 +114,11 @@ export const TenantRecord = z.strictObject(fields).superRefine((record, context)
   const fault = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
   if (!Object.hasOwn(record.backends, record.homeRegion))
     fault(["backends"], `has no addresses in the home region ${record.homeRegion}: add them, or change homeRegion`);
-  if (Object.hasOwn(record.protocols, "tls") && record.hostnames.length === 0 && record.wildcard === undefined)
+  const { hostnames, wildcards = [] } = record;
+  if (Object.hasOwn(record.protocols, "tls") && hostnames.length + wildcards.length === 0)
     fault(["hostnames"], "is empty: tls is routed by server name, so give a hostname or a wildcard");
-  if (new Set(record.hostnames).size !== record.hostnames.length) fault(["hostnames"], "names the same host twice");
+  if (new Set(hostnames).size !== hostnames.length) fault(["hostnames"], "names the same host twice");
+  if (new Set(wildcards).size !== wildcards.length) fault(["wildcards"], "names the same wildcard twice");
 });
 
 export type TenantRecord = z.infer<typeof TenantRecord>;
@@ -125,11 +132,11 @@ export type Parsed =
 export function parseTenantRecord(input: unknown): Parsed {
   const odd = foreignPrototype(input, "record");
   if (odd !== undefined) return { ok: false, reasons: [`${odd}: has a field named __proto__`], readable: {} };
-  const parsed = TenantRecord.safeParse(input);
+  const given = asWritten(input) as Record<string, unknown> | undefined;
+  const parsed = TenantRecord.safeParse(given);
   if (parsed.success) return { ok: true, record: parsed.data };
-  const given = (typeof input === "object" ? input : undefined) as Record<string, unknown> | undefined;
   const readable = Object.entries(fields).flatMap(([name, schema]) => {
-    const field = schema.safeParse(given?.[name]);
+    const field = schema.safeParse(typeof given === "object" ? given[name] : undefined);
     return field.success && field.data !== undefined ? [[name, field.data]] : [];
   });
   return {
@@ -137,6 +144,15 @@ export function parseTenantRecord(input: unknown): Parsed {
     reasons: faultsOf(parsed.error),
     readable: Object.fromEntries(readable) as Partial<TenantRecord>,
   };
+}
+
+/** What the writer meant: a field that is NULL is absent, and a set of strings is a list, in order. */
+function asWritten(value: unknown): unknown {
+  if (value instanceof Set && [...value].every((member) => typeof member === "string")) return [...value].sort();
+  if (Array.isArray(value)) return value.map(asWritten);
+  if (value === null || typeof value !== "object" || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  const fields = Object.entries(value).filter(([, member]) => member !== null);
+  return Object.fromEntries(fields.map(([name, member]) => [name, asWritten(member)]));
 }
 
 /** The path of a field `__proto__`, or of an object whose prototype it has become: its fields would count as read. */

@@ -4,12 +4,15 @@ import type { AdmissionPlan } from "../../core/admission/admit.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { assertAdmission } from "../../core/assert.ts";
 import { RowChangedError } from "../../core/errors.ts";
+import { type Contest, contestOf, type Point } from "../../core/names/points.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
 import { kindOf, kindOfSlot } from "../../core/slots/numbering.ts";
+import { tenantLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { batchGet, documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
+import { pointWrites, readPoints } from "./names.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
 type Write = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
@@ -23,17 +26,12 @@ export async function readTenantRows(tenantIds: string[]): Promise<Map<string, T
 }
 export const readTenantRow = async (tenantId: string) => (await readTenantRows([tenantId])).get(tenantId);
 
-export interface LostClaim {
-  claim: string;
-  /** Its owner gave it up, and only that owner may claim it again. */
-  released: boolean;
-}
-export type Applied = { ok: true } | { ok: false; claims: LostClaim[] };
+export type Applied = { ok: true } | { ok: false; contests: Contest[] };
 
 /**
- * Writes the plan as one transaction, over the row `before`. If claims belong to other tenants, it returns them and
- * writes nothing.
- * @throws RowChangedError when the row is no longer `before`
+ * Writes the plan as one transaction, over the row `before`. If other tenants' holds prevent claims, it returns these and
+ * writes nothing. New names are taken to be nobody's; those for which that is wrong are read, and the write is tried again.
+ * @throws RowChangedError when the row is no longer `before`, or when the names change all the time
  * @throws LawBrokenError when the plan would break a law
  */
 export async function applyAdmission(
@@ -42,26 +40,45 @@ export async function applyAdmission(
   now: number,
 ): Promise<Applied> {
   assertAdmission(plan, before);
-  const writes = transactionOf(plan, now);
-  try {
-    await documents.send(new TransactWriteCommand({ TransactItems: writes.map(({ write }) => write) }));
-    return { ok: true };
-  } catch (error) {
-    const failed = failedConditions(error);
-    if (failed === undefined) throw error; // a conflict or a throttle passes: the tenant is deferred
-    const claims = failed.flatMap(({ index, old }) => {
-      const claim = writes[index]?.claim;
-      return claim === undefined ? [] : [{ claim, released: old?.releasedAt !== undefined }];
-    });
-    if (claims.length > 0 && !failed.some(({ index }) => index === 0)) return { ok: false, claims };
-    throw new RowChangedError(`tenant ${plan.row.tenantId} changed since version ${plan.expectedVersion}`, {
-      cause: error,
-    });
+  const { tenantId } = plan.row;
+  const known = new Map<string, Point>();
+  let cause: unknown;
+  for (let attempt = 0; attempt < tenantLimits.claimAttemptsMax; attempt++) {
+    const names = pointWrites(plan, known, now);
+    const writes = transactionOf(
+      plan,
+      names.map(({ write }) => write),
+      now,
+    );
+    try {
+      await documents.send(new TransactWriteCommand({ TransactItems: writes }));
+      return { ok: true };
+    } catch (error) {
+      const failed = failedConditions(error);
+      if (failed === undefined) throw error; // a conflict or a throttle passes: the tenant is deferred
+      cause = error;
+      const at = failed.map((index) => names[index - 1]); // the row is the first write, and slots are the last
+      if (at.includes(undefined)) throw changed(plan, error);
+      const lost = at.map((name) => name!.point);
+      const points = await readPoints(lost);
+      for (const point of lost) known.delete(point);
+      for (const [point, found] of points) known.set(point, found);
+      const contests = at.flatMap((name) =>
+        name!.claims.flatMap(
+          (claim) => contestOf(claim, { tenantId, owner: plan.owner }, points.get(name!.point)) ?? [],
+        ),
+      );
+      if (contests.length > 0) return { ok: false, contests };
+    }
   }
+  throw changed(plan, cause);
 }
 
-/** The row first, then claims, slots and routes. */
-function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?: string }[] {
+const changed = ({ row, expectedVersion }: AdmissionPlan, cause: unknown) =>
+  new RowChangedError(`tenant ${row.tenantId} changed since version ${expectedVersion}`, { cause });
+
+/** The row first, then names, slots and routes. */
+function transactionOf(plan: AdmissionPlan, names: Write[], now: number): Write[] {
   const { row } = plan;
   const { tenantId, cell } = row;
   const bucket = bucketOf(tenantId);
@@ -71,54 +88,34 @@ function transactionOf(plan: AdmissionPlan, now: number): { write: Write; claim?
       Item,
       ...(condition === undefined ? {} : { ConditionExpression: condition }),
       ...(values === undefined ? {} : { ExpressionAttributeValues: values }),
-      ReturnValuesOnConditionCheckFailure: "ALL_OLD",
     },
   });
   const mine = { ":tenant": tenantId };
   const atVersion = { ":version": plan.expectedVersion };
   return [
-    {
-      write:
-        plan.expectedVersion === 0
-          ? put({ ...keys.tenant(tenantId), version: row.version, row }, "attribute_not_exists(pk)")
-          : put({ ...keys.tenant(tenantId), version: row.version, row }, "version = :version", atVersion),
-    },
-    ...plan.claim.map((claim) => ({
-      write: put({ ...keys.claim(claim), tenantId, cell }, "attribute_not_exists(pk) OR tenantId = :tenant", mine),
-      claim,
-    })),
-    ...plan.release.map((claim) => ({
-      write: put({ ...keys.claim(claim), tenantId, cell, releasedAt: now }, "tenantId = :tenant", mine),
-    })),
-    ...plan.takeSlots.map(({ protocol, slot }) => ({
-      write: put(
-        { ...keys.slot(cell, slot), tenantId, protocol },
-        "attribute_not_exists(pk) OR tenantId = :tenant",
-        mine,
-      ),
-    })),
+    plan.expectedVersion === 0
+      ? put({ ...keys.tenant(tenantId), version: row.version, row }, "attribute_not_exists(pk)")
+      : put({ ...keys.tenant(tenantId), version: row.version, row }, "version = :version", atVersion),
+    ...names,
+    ...plan.takeSlots.map(({ protocol, slot }) =>
+      put({ ...keys.slot(cell, slot), tenantId, protocol }, "attribute_not_exists(pk) OR tenantId = :tenant", mine),
+    ),
     ...plan.takeSlots
       .filter(({ free }) => free)
       .map(({ protocol, slot }) => ({
-        write: {
-          Delete: {
-            TableName,
-            Key: keys.freeSlot(cell, kindOf(protocol), slot),
-            ConditionExpression: "attribute_exists(pk)",
-          },
+        Delete: {
+          TableName,
+          Key: keys.freeSlot(cell, kindOf(protocol), slot),
+          ConditionExpression: "attribute_exists(pk)",
         },
       })),
-    ...plan.tombstoneSlots.map(({ protocol, slot, reason }) => ({
-      write: put(
-        { ...keys.slot(cell, slot), tenantId, protocol, tombstone: { at: now, reason } },
-        "tenantId = :tenant",
-        mine,
-      ),
-    })),
-    ...plan.freeSlots.map(({ cell: of, slot }) => ({ write: put(keys.freeSlot(of, kindOfSlot(slot), slot)) })),
-    ...(plan.routes ?? []).map((route) => ({ write: put({ ...keys.route(cell, bucket, route.slot), route }) })),
-    ...plan.dropRoutes.map((slot) => ({
-      write: put({ ...keys.route(cell, bucket, slot), removed: { slot, tenantId, generation: row.generation } }),
-    })),
+    ...plan.tombstoneSlots.map(({ protocol, slot, reason }) =>
+      put({ ...keys.slot(cell, slot), tenantId, protocol, tombstone: { at: now, reason } }, "tenantId = :tenant", mine),
+    ),
+    ...plan.freeSlots.map(({ cell: of, slot }) => put(keys.freeSlot(of, kindOfSlot(slot), slot))),
+    ...(plan.routes ?? []).map((route) => put({ ...keys.route(cell, bucket, route.slot), route })),
+    ...plan.dropRoutes.map((slot) =>
+      put({ ...keys.route(cell, bucket, slot), removed: { slot, tenantId, generation: row.generation } }),
+    ),
   ];
 }

@@ -1,17 +1,26 @@
 /** Reads the whole ledger, and stores what one audit keeps for the next. */
-import { GetCommand, PutCommand, paginateScan, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import {
+  DeleteCommand,
+  GetCommand,
+  PutCommand,
+  paginateScan,
+  TransactWriteCommand,
+  UpdateCommand,
+} from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Finding } from "../../core/audit/findings.ts";
 import type { References } from "../../core/audit/objects.ts";
 import type { Tombstone } from "../../core/audit/tombstones.ts";
+import { holdsOf } from "../../core/names/points.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
-import type { SlotKind } from "../../core/slots/numbering.ts";
+import { kindOfSlot } from "../../core/slots/numbering.ts";
 import { auditLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
-import { batchGet, documents, failedConditions, isConditionFailed } from "../documents.ts";
+import { documents, failedConditions, isConditionFailed } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { readRoutes } from "./commits.ts";
 import { keys } from "./keys.ts";
+import { holdName, pointIn } from "./points.ts";
 import { queryAll } from "./query.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
@@ -48,12 +57,6 @@ export async function readNote<Progress>(scope: string): Promise<AuditNote<Progr
 }
 export async function saveNote<Progress>(scope: string, note: AuditNote<Progress>): Promise<void> {
   await documents.send(new PutCommand({ TableName, Item: { ...keys.drift(scope), note } }));
-}
-
-/** The owners of these claims. A claim that nobody has is absent. */
-export async function readOwners(claims: string[]): Promise<Map<string, string>> {
-  const items = await batchGet<{ pk: string; tenantId: string }>(TableName, [...new Set(claims)].map(keys.claim));
-  return new Map(items.map(({ pk, tenantId }) => [pk.slice("CLAIM#".length), tenantId]));
 }
 
 /** Writes a tenant's routes over those that the ledger has, unless its row changed since it was read. */
@@ -124,23 +127,34 @@ export interface FoundTombstone extends Tombstone {
   what: { slot: number; protocol: string } | { claim: string };
 }
 
-/** The tombstone of an item; undefined if the item has none. */
-export function tombstoneIn(item: LedgerItem): FoundTombstone | undefined {
-  const { pk, sk, tenantId, absentFrom, seenAt } = item;
-  const base = { key: { pk, sk }, tenantId: String(tenantId) };
-  const marked = {
-    ...(typeof absentFrom === "number" ? { absentFrom } : {}),
-    ...(typeof seenAt === "number" ? { seenAt } : {}),
-  };
-  if (sk === "CLAIM" && item.releasedAt !== undefined) {
-    const what = { claim: pk.slice("CLAIM#".length) };
-    return { ...base, ...marked, cell: String(item.cell), at: Number(item.releasedAt), what };
-  }
-  if (sk !== "SLOT" || item.tombstone === undefined) return undefined;
+/** The tombstones of an item: a slot's, or one for each tenant that gave a hold of the name up. */
+export function tombstonesIn(item: LedgerItem): FoundTombstone[] {
+  const { pk, sk, tenantId } = item;
+  const point = pointIn(item);
+  if (point !== undefined)
+    return holdsOf(point).flatMap(({ claim, hold }) =>
+      hold.releasedAt === undefined
+        ? []
+        : [{ key: { pk, sk }, ...tombstoneOf(hold, hold.cell, hold.releasedAt), what: { claim } }],
+    );
+  if (sk !== "SLOT" || item.tombstone === undefined) return [];
   const { at } = item.tombstone as { at: number };
   const { cell, slot } = slotIn(item)!;
-  return { ...base, ...marked, cell, at, what: { slot, protocol: String(item.protocol) } };
+  const what = { slot, protocol: String(item.protocol) };
+  return [{ key: { pk, sk }, ...tombstoneOf({ ...item, tenantId: String(tenantId) }, cell, at), what }];
 }
+
+const tombstoneOf = (
+  { tenantId, seenAt, absentFrom }: { tenantId: string; seenAt?: unknown; absentFrom?: unknown },
+  cell: string,
+  at: number,
+): Tombstone => ({
+  tenantId,
+  cell,
+  at,
+  ...(typeof absentFrom === "number" ? { absentFrom } : {}),
+  ...(typeof seenAt === "number" ? { seenAt } : {}),
+});
 
 /** The cell and number of a slot's item or of a free item. */
 export function slotIn({ pk, sk }: LedgerItem): { cell: string; slot: number } | undefined {
@@ -149,16 +163,16 @@ export function slotIn({ pk, sk }: LedgerItem): { cell: string; slot: number } |
   return kind === "FREE" ? { cell, slot: Number(sk) } : undefined;
 }
 
-const unchanged = (tombstone: FoundTombstone) => {
-  const isClaim = "claim" in tombstone.what;
-  return {
-    ConditionExpression: isClaim
-      ? "tenantId = :tenant AND releasedAt = :at"
-      : "tenantId = :tenant AND tombstone.#at = :at",
-    ...(isClaim ? {} : { ExpressionAttributeNames: { "#at": "at" } }),
-    values: { ":tenant": tombstone.tenantId, ":at": tombstone.at },
-  };
-};
+/** Where a tombstone is in its item, and that it is unchanged since it was read. */
+function placeOf({ what, tenantId, at }: FoundTombstone) {
+  const values = { ":tenant": tenantId, ":at": at };
+  if ("slot" in what) {
+    const names = { "#at": "at" };
+    return { path: "", condition: "tenantId = :tenant AND tombstone.#at = :at", names, values };
+  }
+  const names = { "#hold": holdName(what.claim, tenantId) };
+  return { path: "#hold.", condition: "#hold.tenantId = :tenant AND #hold.releasedAt = :at", names, values };
+}
 
 /** Notes the live generation as `seenAt` or `absentFrom`. Does nothing if the slot or name was claimed again. */
 export async function markTombstone(
@@ -166,14 +180,15 @@ export async function markTombstone(
   mark: "seenAt" | "absentFrom",
   generation: number,
 ): Promise<void> {
-  const { values, ...condition } = unchanged(tombstone);
+  const { path, condition, names, values } = placeOf(tombstone);
   try {
     await documents.send(
       new UpdateCommand({
         TableName,
         Key: tombstone.key,
-        UpdateExpression: `SET ${mark} = :generation`,
-        ...condition,
+        UpdateExpression: `SET ${path}${mark} = :generation`,
+        ConditionExpression: condition,
+        ExpressionAttributeNames: names,
         ExpressionAttributeValues: { ...values, ":generation": generation },
       }),
     );
@@ -183,24 +198,61 @@ export async function markTombstone(
 }
 
 /**
- * Frees a tombstone, if it is unchanged since it was read. A name then has no owner. A slot becomes a free item and is
- * removed from the row of its last tenant (`row`).
+ * Frees a name's tombstone, if it is unchanged since it was read: its tenant holds nothing of the name any more. The item goes
+ * with the last hold.
+ * @returns false when it changed meanwhile
+ */
+export async function freeName(tombstone: FoundTombstone, now: number): Promise<boolean> {
+  const { key, tenantId } = tombstone;
+  const { condition, names, values } = placeOf(tombstone);
+  const stamp = `free ${tenantId} ${Object.values(names).join()} ${now}`;
+  try {
+    const { Attributes = {} } = await documents.send(
+      new UpdateCommand({
+        TableName,
+        Key: key,
+        UpdateExpression: "SET stamp = :stamp REMOVE #hold",
+        ConditionExpression: condition,
+        ExpressionAttributeNames: names,
+        ExpressionAttributeValues: { ...values, ":stamp": stamp },
+        ReturnValues: "ALL_NEW",
+      }),
+    );
+    const left = pointIn(Attributes);
+    if (left === undefined || holdsOf(left).length > 0) return true;
+    const unheld = { ConditionExpression: "stamp = :stamp", ExpressionAttributeValues: { ":stamp": stamp } };
+    await documents.send(new DeleteCommand({ TableName, Key: key, ...unheld }));
+  } catch (error) {
+    if (!isConditionFailed(error)) throw error;
+    return false;
+  }
+  return true;
+}
+
+/**
+ * Frees a slot's tombstone, if it is unchanged since it was read: it becomes a free item and is removed from the row of its
+ * last tenant (`row`).
  * @returns false when one of these items changed meanwhile
  */
-export async function freeTombstone(
-  tombstone: FoundTombstone,
-  kind: SlotKind | undefined,
+export async function freeSlot(
+  tombstone: FoundTombstone & { what: { slot: number } },
   row: TenantRow | undefined,
 ): Promise<boolean> {
-  const { values, ...condition } = unchanged(tombstone);
+  const { what, key } = tombstone;
+  const { condition, names, values } = placeOf(tombstone);
   const gone = {
-    Delete: { TableName, Key: tombstone.key, ...condition, ExpressionAttributeValues: values },
+    Delete: {
+      TableName,
+      Key: key,
+      ConditionExpression: condition,
+      ExpressionAttributeNames: names,
+      ExpressionAttributeValues: values,
+    },
   };
   try {
     await documents.send(
       new TransactWriteCommand({
-        TransactItems:
-          "claim" in tombstone.what ? [gone] : [gone, ...releaseSlot(tombstone, tombstone.what, kind!, row)],
+        TransactItems: [gone, ...releaseSlot(tombstone, what as { slot: number; protocol: string }, row)],
       }),
     );
     return true;
@@ -213,11 +265,10 @@ export async function freeTombstone(
 function releaseSlot(
   { cell, tenantId }: FoundTombstone,
   { slot, protocol }: { slot: number; protocol: string },
-  kind: SlotKind,
   row: TenantRow | undefined,
 ) {
   const writes = [
-    { Put: { TableName, Item: keys.freeSlot(cell, kind, slot) } },
+    { Put: { TableName, Item: keys.freeSlot(cell, kindOfSlot(slot), slot) } },
     { Delete: { TableName, Key: keys.route(cell, bucketOf(tenantId), slot) } },
   ];
   if (row === undefined || row.slots[protocol] !== slot) return writes;

@@ -74,6 +74,6 @@ export async function commitGeneration(
   } catch (error) {
     const failed = failedConditions(error);
     if (failed === undefined) throw error;
-    return failed.some(({ index }) => index < 2) ? "lost" : "stale";
+    return failed.some((index) => index < 2) ? "lost" : "stale";
   }
 }

@@ -16,7 +16,8 @@ export const keys = {
   /** The last event that was sent about the tenant. */
   announced: (tenantId: string) => ({ pk: tenantPk(tenantId), sk: "ANNOUNCED" }),
   tenantPartition: tenantPk,
-  claim: (claim: string) => ({ pk: `CLAIM#${claim}`, sk: "CLAIM" }),
+  /** Who holds the name, its wildcard and what lies below it. */
+  name: (name: string) => ({ pk: `NAME#${name}`, sk: "NAME" }),
   slot: (cell: string, slot: number) => ({ pk: `SLOT#${cell}#${padded(slot)}`, sk: "SLOT" }),
   /** An edge's refusal of the tenant's route. */
   refusal: (tenantId: string, edgeId: string) => ({ pk: tenantPk(tenantId), sk: `REFUSAL#${edgeId}` }),

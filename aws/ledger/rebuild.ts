@@ -1,6 +1,7 @@
 /** Writes a rebuilt ledger. Each write can be done again; the commit comes last, and the cell is halted until then. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
+import type { Point } from "../../core/names/points.ts";
 import type { Commit } from "../../core/publishing/commit.ts";
 import type { Rebuild } from "../../core/publishing/rebuild.ts";
 import { bucketOf, everyBucket } from "../../core/routes/buckets.ts";
@@ -13,6 +14,7 @@ import { environment } from "../settings.ts";
 import { clearDirty } from "./dirty-set.ts";
 import { keys } from "./keys.ts";
 import { takeLease } from "./leases.ts";
+import { pointItem } from "./points.ts";
 import { queryAll } from "./query.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
@@ -25,15 +27,13 @@ export async function writeRebuild(
   plan: Rebuild,
   routes: Route[],
   commit: Commit,
-  otherClaims: { claim: string; tenantId: string }[],
+  points: Point[],
   now: number,
 ): Promise<void> {
   const { name } = cell;
   await stopPublishers(name);
   await inParallel(plan.rows, (row) => put({ ...keys.tenant(row.tenantId), version: row.version, row }));
-  await inParallel(plan.claims, ({ claim, tenantId }) => put({ ...keys.claim(claim), tenantId, cell: name }));
-  for (const { claim, tenantId } of otherClaims)
-    await put({ ...keys.claim(claim), tenantId, cell: name, releasedAt: now }); // not in the plan: freed later
+  await inParallel(points, (point) => put(pointItem(point)));
   const nobody = { tenantId: "(unknown)", protocol: "unknown", givenUp: true };
   const slots = [...plan.slots, ...plan.unknown.map((slot) => ({ slot, ...nobody }))];
   const tombstone = { at: now, reason: "unknown since a rebuild" };

@@ -3,10 +3,11 @@ import { tenantLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { canonicalJson } from "../canonical.ts";
+import { claimsOf, ownerOf, pointOf } from "../names/claims.ts";
+import type { NameRules } from "../names/ownership.ts";
 import { routeBytes, routesOf } from "../routes/routes.ts";
 import { kindOf, kindOfSlot } from "../slots/numbering.ts";
 import type { Reserved } from "../slots/pools.ts";
-import { claimsOf } from "./claims.ts";
 import { absent, admittedRoutes, type TenantRow } from "./tenant-row.ts";
 import type { Validated } from "./validate.ts";
 
@@ -17,7 +18,7 @@ export interface AdmissionFacts {
   hash: string;
   record: Validated | undefined;
   cell: Cell;
-  platformDomains: string[];
+  rules: NameRules;
   /**
    * A cell is halted, perhaps because the ledger was restored from a backup: then claims of its tenants may be missing, and
    * no new name may be given to anybody.
@@ -36,7 +37,9 @@ export interface AdmissionPlan {
   kind: "write";
   expectedVersion: number;
   row: TenantRow;
-  /** Names and zones to claim, and those to release into quarantine. Claims that the tenant keeps are in neither. */
+  /** Who shares what is claimed. */
+  owner: string;
+  /** What to claim, and what to release into quarantine. Claims that the tenant keeps are in neither. */
   claim: string[];
   release: string[];
   takeSlots: { protocol: string; slot: number; free: boolean }[];
@@ -61,14 +64,14 @@ export function isCurrent({
   row,
   hash,
   record,
-  platformDomains,
-}: Pick<AdmissionFacts, "row" | "hash" | "record" | "platformDomains">): boolean {
+  rules,
+}: Pick<AdmissionFacts, "row" | "hash" | "record" | "rules">): boolean {
   if (row === undefined) return record === undefined;
   if (row.hash !== hash) return false;
   if (record === undefined) return true;
   if (!record.ok || row.invalid) return !record.ok && row.invalid === true;
   const isServed = row.state === "Admitted" || row.state === "Suspended";
-  return !isServed || canonicalJson(claimsOf(record.record, platformDomains)) === canonicalJson(row.claims);
+  return !isServed || canonicalJson(claimsOf(record.record, rules)) === canonicalJson(row.claims);
 }
 
 const isUnchanged = (facts: AdmissionFacts) => facts.row?.retry === undefined && isCurrent(facts);
@@ -131,8 +134,7 @@ export function admit(facts: AdmissionFacts, fresh: Record<string, Reserved>): A
 
 export const writesOf = (plan: AdmissionPlan) =>
   1 +
-  plan.claim.length +
-  plan.release.length +
+  new Set([...plan.claim, ...plan.release].map(pointOf)).size +
   plan.takeSlots.length +
   plan.takeSlots.filter(({ free }) => free).length +
   plan.tombstoneSlots.length +
@@ -204,7 +206,8 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
   const reserved = Object.fromEntries(Object.entries(fresh).map(([protocol, { slot }]) => [protocol, slot]));
   const kept = Object.entries(base.slots).filter(([protocol]) => !own.emptied.includes(protocol));
   const slots = { ...Object.fromEntries(kept), ...own.slots, ...reserved };
-  const claims = claimsOf(record, facts.platformDomains);
+  const claims = claimsOf(record, facts.rules);
+  const isSameOwner = old?.admitted !== undefined && ownerOf(old.admitted.record) === ownerOf(record);
   const routes = routesOf(record, base.generation, slots, cell);
   const { spare: had = [], ...rest } = base;
   const spare = had.filter((slot) => !Object.values(own.slots).includes(slot));
@@ -221,7 +224,7 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
   const before = Object.keys(old?.admitted?.record.protocols ?? {});
   return {
     ...plan(facts, row),
-    claim: claims.filter((name) => !base.claims.includes(name)),
+    claim: claims.filter((name) => !isSameOwner || !base.claims.includes(name)),
     release: base.claims.filter((name) => !claims.includes(name)),
     takeSlots: Object.keys(record.protocols)
       .filter((protocol) => !before.includes(protocol))
@@ -299,6 +302,7 @@ function plan(facts: AdmissionFacts, row: TenantRow): AdmissionPlan {
     kind: "write",
     expectedVersion: version,
     row,
+    owner: ownerOf(row.admitted?.record ?? row),
     freeSlots: isOver ? spare.map((slot) => ({ cell, slot })) : [],
     claim: [],
     release: [],

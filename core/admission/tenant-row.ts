@@ -24,7 +24,7 @@ export interface TenantRow {
   slots: Record<string, number>;
   /** Slots that were reserved for the tenant and not taken, because its record was refused. */
   spare?: number[];
-  /** The tenant's claims, in order: names, the wildcard, zones (`claims.ts`). */
+  /** The tenant's claims, in order: names, wildcards, and what is above them (`names/claims.ts`). */
   claims: string[];
   admitted?: { generation: number; record: TenantRecord };
   /** Claims of other tenants, for which the record was refused. */

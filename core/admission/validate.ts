@@ -1,12 +1,10 @@
 import ipaddr from "ipaddr.js";
-import { getPublicSuffix } from "tldts";
 import type { Fleet } from "../../schemas/fleet.ts";
 import { tenantLimits } from "../../schemas/limits.ts";
 import { parseTenantRecord, type TenantRecord } from "../../schemas/tenant.ts";
 import { canonicalJson, plain } from "../canonical.ts";
-
-/** A name below which anyone may register, such as `com`, `co.uk` or `github.io`. */
-export const isPublicSuffix = (name: string) => getPublicSuffix(name, { allowPrivateDomains: true }) === name;
+import { baseOf } from "../names/claims.ts";
+import { nameFault } from "../names/ownership.ts";
 
 export type Validated = { ok: true; record: TenantRecord } | { ok: false; reasons: string[] };
 
@@ -28,9 +26,6 @@ const forbiddenKinds = new Set([
 ]);
 /** EC2's own services at unique-local addresses: metadata, DNS, time. */
 const instanceServices = ipaddr.parseCIDR("fd00:ec2::/64");
-
-/** Suffixes outside the public DNS (RFC 6761, 6762, 7686, 8375, 9476): users could not reach such names. */
-const reservedSuffixes = ["localhost", "local", "internal", "invalid", "onion", "arpa", "alt"];
 
 /** The parsed record, or every reason why it can't be served. `edges` are addresses of edges. */
 export function validateRecord(input: unknown, fleet: Fleet, edges: ReadonlySet<string> = new Set()): Validated {
@@ -76,30 +71,12 @@ function addressFaults(record: Partial<TenantRecord>, fleet: Fleet, edges: Reado
   return faults;
 }
 
-function nameFaults(record: Partial<TenantRecord>, fleet: Fleet): string[] {
-  const faults: string[] = [];
-  const owned = [...fleet.platformDomains, fleet.endpointDomain];
-  record.hostnames?.forEach((name, index) => {
-    if (owned.includes(name)) faults.push(`hostnames[${index}]: ${name} belongs to the platform`);
-    else if (fleet.reservedNames.includes(name))
-      faults.push(`hostnames[${index}]: ${name} is reserved by the platform`);
-    if (isReserved(name, owned)) faults.push(`hostnames[${index}]: ${name} is not a name of the public DNS`);
-    if (name.endsWith(`.${fleet.endpointDomain}`))
-      faults.push(`hostnames[${index}]: names below ${fleet.endpointDomain} are reserved for endpoints`);
-  });
-  record.hostnames?.forEach((name, index) => {
-    if (isPublicSuffix(name)) faults.push(`hostnames[${index}]: ${name} is a public suffix, which no tenant can own`);
-  });
-  const parent = record.wildcard?.slice(2);
-  if (parent !== undefined && isReserved(parent, owned))
-    faults.push(`wildcard: ${record.wildcard} is not a name of the public DNS`);
-  if (parent !== undefined && isPublicSuffix(parent))
-    faults.push(`wildcard: ${record.wildcard} covers a public suffix, which no tenant can own`);
-  if (parent !== undefined && owned.some((domain) => parent === domain || parent.endsWith(`.${domain}`)))
-    faults.push(`wildcard: ${record.wildcard} is below a domain of the platform, where wildcards are not allowed`);
-  return faults;
+function nameFaults({ hostnames = [], wildcards = [] }: Partial<TenantRecord>, fleet: Fleet): string[] {
+  const faultOf = (field: string) => (name: string, index: number) => {
+    const base = baseOf(name);
+    const fault = nameFault(base, fleet);
+    const of = base === name ? "" : `: ${base}`;
+    return fault === undefined ? [] : [`${field}[${index}]: ${name}${of} ${fault}`];
+  };
+  return [...hostnames.flatMap(faultOf("hostnames")), ...wildcards.flatMap(faultOf("wildcards"))];
 }
-
-const isReserved = (name: string, owned: string[]) =>
-  reservedSuffixes.some((suffix) => name === suffix || name.endsWith(`.${suffix}`)) &&
-  !owned.some((domain) => name.endsWith(`.${domain}`));

@@ -2,6 +2,9 @@ import { auditLimits } from "../../schemas/limits.ts";
 import { isCurrent } from "../admission/admit.ts";
 import { absent, type TenantRow } from "../admission/tenant-row.ts";
 import type { Validated } from "../admission/validate.ts";
+import { ownerOf, pointOf } from "../names/claims.ts";
+import type { NameRules } from "../names/ownership.ts";
+import { contestOf, type Point } from "../names/points.ts";
 import { kindOf, type SlotKind, slotKinds } from "../slots/numbering.ts";
 import { type CellRoom, roomFor } from "../slots/placement.ts";
 
@@ -17,20 +20,21 @@ export interface AuditedTenant {
 
 /**
  * How a tenant's record, row and status differ: its work was lost, failed for good, or never settled, or the fleet changed.
- * `owners` maps each claim to its tenant. Undefined without a difference.
+ * `points` has the ledger's points of blocked claims. Undefined without a difference.
  */
 export function differenceOf(
   { row, hash, record, status }: AuditedTenant,
-  { platformDomains, owners }: { platformDomains: string[]; owners: Map<string, string> },
+  { rules, points }: { rules: NameRules; points: Map<string, Point> },
 ): string | undefined {
   const how = (what: string) => `${what} ${row.version}`;
   if (isOfLostRow({ row, status })) return how(`status of generation ${status?.generation}`);
   if (row.hash !== hash) return how(`record ${hash.slice(0, 12)}`);
   const { blocked = [], tenantId, state } = row;
-  const free = (claim: string) => [undefined, tenantId].includes(owners.get(claim));
+  const owner = ownerOf(record?.ok ? record.record : { tenantId });
+  const free = (claim: string) => contestOf(claim, { tenantId, owner }, points.get(pointOf(claim))) === undefined;
   if (blocked.length > 0 && blocked.every(free)) return how("names are free");
   if (row.retry && blocked.length === 0 && state !== "Pending") return how("to be tried again");
-  if (!isCurrent({ row, hash, record, platformDomains })) return how("the fleet changed");
+  if (!isCurrent({ row, hash, record, rules })) return how("the fleet changed");
   const admitted = state === "Removed" ? row.generation : (row.admitted?.generation ?? 0);
   if (admitted > (status?.generation ?? 0)) return how("not settled");
   return admitted > 0 && status?.served !== "all" ? how("not served everywhere") : undefined;

@@ -3,8 +3,10 @@ import type { Cell } from "../../schemas/fleet.ts";
 import { slotLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
-import { claimsOf } from "../admission/claims.ts";
 import type { TenantRow } from "../admission/tenant-row.ts";
+import { claimsOf, ownerOf, pointOf } from "../names/claims.ts";
+import type { NameRules } from "../names/ownership.ts";
+import { addHold, type Claimed, contestOf, type Hold, holdsOf, type Point } from "../names/points.ts";
 import { kindOfSlot, type SlotKind, slotAt, slotsIn } from "../slots/numbering.ts";
 
 export interface RebuildFacts {
@@ -19,16 +21,16 @@ export interface RebuildFacts {
    * has.
    */
   recent: Route[];
-  /** Names and zones of tenants that other cells serve. */
-  claimedElsewhere: ReadonlySet<string>;
-  platformDomains: string[];
+  /** Claims of tenants that other cells serve. */
+  claimedElsewhere: Claimed[];
+  rules: NameRules;
   now: number;
 }
 
 export interface Rebuild {
   /** Rows to write. Admission evaluates each of them again. */
   rows: TenantRow[];
-  claims: { claim: string; tenantId: string }[];
+  claims: Claimed[];
   slots: { slot: number; tenantId: string; protocol: string; givenUp: boolean }[];
   /** Slots that were handed out and that no known tenant holds. Kept until every edge acked, like any other slot. */
   unknown: number[];
@@ -52,14 +54,14 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
   const known = new Map(rows.map((row) => [row.tenantId, row]));
   const isTaken = takenBy(routes, facts.recent);
   const fromRoutes = [...served].map(([tenantId, list]) => servedRow(known.get(tenantId), list, isTaken, facts));
-  const claimants = new Set(fromRoutes.flatMap(({ claims }) => claims));
-  const lately = claimsBy(facts.recent, facts.platformDomains);
-  const isLost = (claim: string, tenantId: string) =>
-    claimants.has(claim) || facts.claimedElsewhere.has(claim) || (lately.get(claim) ?? tenantId) !== tenantId;
+  const taken = pointsOf([...fromRoutes.flatMap(claimsIn), ...facts.claimedElsewhere]);
+  const lately = pointsOf(claimsBy(facts.recent, facts.rules));
+  const isLost = (claimed: Claimed) =>
+    [taken, lately].some((points) => contestOf(claimed.claim, claimed, points.get(pointOf(claimed.claim))));
   const others = rows
     .filter(({ tenantId }) => !served.has(tenantId))
     .map((row) => otherRow(row, isTaken, isLost, facts.now));
-  const all = [...fromRoutes, ...others].sort((a, b) => (a.tenantId < b.tenantId ? -1 : 1));
+  const all = [...fromRoutes, ...others.map(({ row }) => row)].sort((a, b) => (a.tenantId < b.tenantId ? -1 : 1));
   const slots = all.flatMap(({ tenantId, slots: numbers, admitted }) =>
     Object.entries(numbers).map(([protocol, slot]) => {
       const givenUp = !Object.hasOwn(admitted?.record.protocols ?? {}, protocol);
@@ -68,7 +70,7 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
   );
   const numbers = [...slots, ...facts.recent].map(({ slot }) => slot);
   const ofKind = (kind: SlotKind) => numbers.filter((slot) => kindOfSlot(slot) === kind);
-  const taken = {
+  const counted = {
     raw: Math.min(countOf(facts.taken.raw, ofKind("raw")), slotsIn(cell, "raw")),
     tls: Math.min(
       countOf(
@@ -80,11 +82,23 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
   };
   return {
     rows: all,
-    claims: all.flatMap(({ tenantId, claims }) => claims.map((claim) => ({ claim, tenantId }))),
+    claims: [...fromRoutes.flatMap(claimsIn), ...others.flatMap(({ claims }) => claims)],
     slots: slots.sort((a, b) => a.slot - b.slot),
-    unknown: unknownBelow(taken, new Set(slots.map(({ slot }) => slot)), cell),
-    taken,
+    unknown: unknownBelow(counted, new Set(slots.map(({ slot }) => slot)), cell),
+    taken: counted,
   };
+}
+
+const claimsIn = ({ tenantId, claims, admitted }: TenantRow): Claimed[] => {
+  const owner = ownerOf(admitted?.record ?? { tenantId });
+  return claims.map((claim) => ({ claim, tenantId, owner }));
+};
+
+/** Points that have these claims. Of those that exclude each other, the first. */
+function pointsOf(claims: Claimed[]): Map<string, Point> {
+  const points = new Map<string, Point>();
+  for (const { claim, tenantId, owner } of claims) addHold(points, claim, { tenantId, owner, cell: "", since: 0 }, "");
+  return points;
 }
 
 type IsTaken = (slot: number, tenantId: string) => boolean;
@@ -96,35 +110,64 @@ function takenBy(routes: Route[], recent: Route[]): IsTaken {
   return (slot, tenantId) => served.has(slot) || (lately.get(slot) ?? []).some((route) => route.tenantId !== tenantId);
 }
 
-/** The names and zones that these routes serve, each with one tenant. */
-export function claimsBy(routes: Route[], platformDomains: string[]): Map<string, string> {
+/** The claims of what these routes serve, each tenant's once. */
+export function claimsBy(routes: Route[], rules: NameRules): Claimed[] {
   const lists = [...Map.groupBy(routes, ({ tenantId, generation }) => `${tenantId} ${generation}`).values()];
-  return new Map(
-    lists.flatMap((list) => claimsOf(recordOf(list), platformDomains).map((claim) => [claim, list[0]!.tenantId])),
-  );
+  const all = lists.flatMap((list) => {
+    const record = recordOf(list);
+    const { tenantId } = record;
+    return claimsOf(record, rules).map((claim): Claimed => ({ claim, tenantId, owner: ownerOf(record) }));
+  });
+  return [...new Map(all.map((claimed) => [`${claimed.tenantId} ${claimed.claim}`, claimed])).values()];
+}
+
+/** What the ledger has of the names before a rebuild, and what it must have afterwards. */
+export interface PointFacts {
+  cell: string;
+  before: Point[];
+  /** The rebuilt claims of the cell. */
+  claims: Claimed[];
+  /** What other cells serve. */
+  elsewhere: Claimed[];
+  /** What was published since the backup by tenants of the cell. */
+  recent: Claimed[];
+  now: number;
 }
 
 /**
- * Names and zones that were published since the backup, and that no tenant has any more. They are reserved for their last
- * tenants as if these had just given them up.
+ * The points of a cell's claims. What its tenants held before, or had published since the backup, and have no more is reserved
+ * for them, as if they had just given it up: edges may still serve it. Holds of other cells stay, unless what is served
+ * excludes them.
  */
-export function releasedSince(
-  recent: Route[],
-  rows: Pick<TenantRow, "tenantId" | "claims">[],
-  isClaimed: (claim: string) => boolean,
-  platformDomains: string[],
-): { claim: string; tenantId: string }[] {
-  const held = new Set(rows.flatMap(({ tenantId, claims }) => claims.map((claim) => `${tenantId} ${claim}`)));
-  return [...claimsBy(recent, platformDomains)]
-    .filter(([claim, tenantId]) => !isClaimed(claim) && !held.has(`${tenantId} ${claim}`))
-    .map(([claim, tenantId]) => ({ claim, tenantId }));
+export function planPoints({ cell, before, claims, elsewhere, recent, now }: PointFacts): Point[] {
+  const stamp = `rebuild ${cell} ${now}`;
+  const held = before.flatMap((point) => holdsOf(point));
+  const idOf = ({ tenantId, claim }: Pick<Claimed, "tenantId" | "claim">) => `${tenantId} ${claim}`;
+  const since = new Map(held.map(({ claim, hold }) => [idOf({ claim, ...hold }), hold.since]));
+  const points = new Map<string, Point>();
+  const add = (claim: string, hold: Hold) => addHold(points, claim, hold, stamp);
+  const served = pointsOf([...claims, ...elsewhere]);
+  const isServed = ({ claim, ...claimant }: Claimed) =>
+    contestOf(claim, claimant, served.get(pointOf(claim))) !== undefined;
+  const holdOf = (claimed: Claimed): Hold => {
+    const { tenantId, owner } = claimed;
+    return { tenantId, owner, cell, since: since.get(idOf(claimed)) ?? now };
+  };
+  for (const claimed of claims) add(claimed.claim, holdOf(claimed));
+  for (const { claim, hold } of held) if (hold.cell !== cell) add(claim, hold);
+  const planned = new Set(claims.map(idOf));
+  const given = held.flatMap(({ claim, hold }) => (hold.cell === cell ? [{ claim, ...hold }] : []));
+  for (const claimed of [...given, ...recent])
+    if (!planned.has(idOf(claimed)) && !isServed(claimed)) add(claimed.claim, { ...holdOf(claimed), releasedAt: now });
+  const own = new Set([...claims, ...given, ...recent].map(({ claim }) => pointOf(claim)));
+  return [...points.values()].filter(({ point }) => own.has(point));
 }
 
 function servedRow(
   row: TenantRow | undefined,
   list: Route[],
   isTaken: IsTaken,
-  { cell, platformDomains, now }: RebuildFacts,
+  { cell, rules, now }: RebuildFacts,
 ): TenantRow {
   const record = recordOf(list);
   const generation = Math.max(...list.map((route) => route.generation));
@@ -139,7 +182,7 @@ function servedRow(
     reasons: [],
     cell: cell.name,
     slots: { ...Object.fromEntries(own), ...Object.fromEntries(list.map(({ protocol, slot }) => [protocol, slot])) },
-    claims: claimsOf(record, platformDomains),
+    claims: claimsOf(record, rules),
     admitted: { generation, record },
     at: now,
   };
@@ -147,14 +190,16 @@ function servedRow(
 
 /** A tenant without a route is not served, whatever the ledger said: only its record decides what it is admitted with. */
 function otherRow(
-  { spare: _s, blocked: _b, retry: _r, admitted: _a, ...row }: TenantRow,
+  row: TenantRow,
   isTaken: IsTaken,
-  isLost: (claim: string, tenantId: string) => boolean,
+  isLost: (claimed: Claimed) => boolean,
   now: number,
-): TenantRow {
+): { row: TenantRow; claims: Claimed[] } {
+  const { spare: _s, blocked: _b, retry: _r, admitted: _a, ...rest } = row;
   const slots = Object.fromEntries(Object.entries(row.slots).filter(([, slot]) => !isTaken(slot, row.tenantId)));
-  const claims = row.claims.filter((claim) => !isLost(claim, row.tenantId));
-  return { ...row, version: row.version + versionStep, hash: rebuilt, slots, claims, at: now };
+  const kept = claimsIn(row).filter((claimed) => !isLost(claimed));
+  const claims = kept.map(({ claim }) => claim);
+  return { row: { ...rest, version: row.version + versionStep, hash: rebuilt, slots, claims, at: now }, claims: kept };
 }
 
 /** The part of a record that its routes contain. Admission compares a new record with no other part. */
@@ -165,7 +210,8 @@ function recordOf(routes: Route[]): TenantRecord {
   return {
     tenantId: first!.tenantId,
     hostnames: named?.hostnames ?? [],
-    ...(named?.wildcard === undefined ? {} : { wildcard: named.wildcard }),
+    ...(named?.wildcards === undefined ? {} : { wildcards: named.wildcards }),
+    ...(named?.account === undefined ? {} : { account: named.account }),
     homeRegion: regions[0]!,
     multiRegion: true,
     protocols: Object.fromEntries(routes.map(({ protocol, backends }) => [protocol, portIn(backends)])),

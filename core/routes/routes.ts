@@ -25,8 +25,13 @@ export function routesOf(record: TenantRecord, generation: number, slots: Record
       );
       const base = { slot, tenantId: record.tenantId, protocol, generation, backends };
       if (isRaw(protocol)) return { ...base, hostnames: [], port: cell.portBase + slot };
-      const names = { hostnames: [...record.hostnames].sort(compare) };
-      return record.wildcard === undefined ? { ...base, ...names } : { ...base, ...names, wildcard: record.wildcard };
+      const { hostnames, wildcards = [], account } = record;
+      return {
+        ...base,
+        hostnames: hostnames.toSorted(compare),
+        ...(wildcards.length === 0 ? {} : { wildcards: wildcards.toSorted(compare) }),
+        ...(account === undefined ? {} : { account }),
+      };
     })
     .sort((a, b) => a.slot - b.slot);
 }

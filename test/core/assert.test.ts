@@ -16,7 +16,7 @@ import { type PublishPlan, planPublish } from "../../core/publishing/plan.ts";
 import { everyBucket } from "../../core/routes/buckets.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import { edge } from "../fixtures/edge.ts";
-import { cell, record } from "../fixtures/fleet.ts";
+import { cell, fleet, record } from "../fixtures/fleet.ts";
 
 /** The law that a call breaks; `none` when it breaks none. */
 function lawBroken(call: () => void): number | "none" {
@@ -35,7 +35,7 @@ const admitted = (row: TenantRow | undefined, changes = {}) => {
     row,
     hash: JSON.stringify(changes),
     cell,
-    platformDomains: [],
+    rules: fleet,
     namesHeld: false,
     bucketRoom: 1e6,
   };
@@ -46,7 +46,7 @@ const admitted = (row: TenantRow | undefined, changes = {}) => {
   ) as AdmissionPlan;
 };
 const first = admitted(undefined);
-const second = admitted(first.row, { hostnames: ["new.tenants.example.com"] });
+const second = admitted(first.row, { hostnames: ["new.tenants.example.com", "new.acme.com"] });
 
 describe("assertRow", () => {
   it("accepts a row that admission wrote", () => {

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { claimsOf } from "../../core/admission/claims.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Validated } from "../../core/admission/validate.ts";
 import { weigh } from "../../core/audit/findings.ts";
@@ -8,6 +7,8 @@ import { objectsToDelete } from "../../core/audit/objects.ts";
 import { pack, unpack } from "../../core/audit/slot-account.ts";
 import { type AuditedTenant, admissible, differenceOf, isForgettable, isOfLostRow } from "../../core/audit/tenants.ts";
 import { isConclusive, mayFree } from "../../core/audit/tombstones.ts";
+import { claimsOf } from "../../core/names/claims.ts";
+import type { Point } from "../../core/names/points.ts";
 import { auditLimits } from "../../schemas/limits.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { edge, now } from "../fixtures/edge.ts";
@@ -106,7 +107,7 @@ describe("an audited tenant", () => {
     protocols: { tls: 3080 },
     backends: { "us-west-2": ["10.0.0.1"] },
   };
-  const claims = claimsOf(record, fleet.platformDomains);
+  const claims = claimsOf(record, fleet);
   const row = (changes: Partial<TenantRow> = {}): TenantRow => ({
     tenantId: "acme",
     version: 3,
@@ -122,10 +123,10 @@ describe("an audited tenant", () => {
     ...changes,
   });
   const settled = { generation: 2, served: "all" };
-  const found = (changes: Partial<TenantRow>, rest: Partial<AuditedTenant> = {}, owners: [string, string][] = []) =>
+  const found = (changes: Partial<TenantRow>, rest: Partial<AuditedTenant> = {}, points: Point[] = []) =>
     differenceOf(
       { row: row(changes), hash: "h1", record: { ok: true, record }, status: settled, ...rest },
-      { platformDomains: fleet.platformDomains, owners: new Map(owners) },
+      { rules: fleet, points: new Map(points.map((point) => [point.point, point])) },
     );
 
   it("that matches its record has no difference", () => {
@@ -150,7 +151,11 @@ describe("an audited tenant", () => {
   });
   it("differs when its blocked names have become free", () => {
     const blocked = { state: "Rejected" as const, retry: true as const, blocked: ["x.com"] };
-    expect(found(blocked, {}, [["x.com", "other"]])).toBeUndefined();
+    const hold = { tenantId: "other", owner: "account:others", cell: "c1", since: 1 };
+    const point = { point: "x.com", stamp: "1", below: new Map([["other", hold]]) };
+    expect(found(blocked, {}, [point])).toBeUndefined();
+    const ours: AuditedTenant["record"] = { ok: true, record: { ...record, account: "others" } };
+    expect(found(blocked, { record: ours }, [point])).toMatch(/free/);
     expect(found(blocked)).toMatch(/free/);
   });
   it("differs when the fleet says otherwise of its record than before", () => {

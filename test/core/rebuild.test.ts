@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
-import { claimsBy, planRebuild, type RebuildFacts, releasedSince } from "../../core/publishing/rebuild.ts";
+import type { Claimed, Hold } from "../../core/names/points.ts";
+import { claimsBy, planPoints, planRebuild, type RebuildFacts } from "../../core/publishing/rebuild.ts";
 import { cell, fleet, record } from "../fixtures/fleet.ts";
 
 const now = 10_000_000;
@@ -33,8 +34,8 @@ describe("planRebuild", () => {
     rows: [row("acme", { ssh: 2 }), row("gone", { ssh: 4 })],
     taken: { raw: 3, tls: 0 },
     recent: [],
-    claimedElsewhere: new Set<string>(),
-    platformDomains: fleet.platformDomains,
+    claimedElsewhere: [],
+    rules: fleet,
     now,
   };
   const plan = planRebuild(facts);
@@ -63,12 +64,14 @@ describe("planRebuild", () => {
   });
   it("takes names from a tenant that another cell's tenant is served with", () => {
     const name = "late.example.org";
-    const elsewhere = claimsBy([{ ...route("other", 1), protocol: "tls", hostnames: [name] }], []);
-    expect(elsewhere.get(name)).toBe("other");
-    const claimsWith = (claimedElsewhere: Set<string>) =>
+    const elsewhere = claimsBy([{ ...route("other", 1), protocol: "tls", hostnames: [name] }], fleet);
+    expect(elsewhere).toContainEqual({ claim: name, tenantId: "other", owner: "tenant:other" });
+    const claimsWith = (claimedElsewhere: Claimed[]) =>
       planRebuild({ ...facts, claimedElsewhere, rows: [row("late", { ssh: 8 })] }).claims.map(({ claim }) => claim);
-    expect(claimsWith(new Set())).toContain(name);
-    expect(claimsWith(new Set([name]))).not.toContain(name);
+    expect(claimsWith([])).toContain(name);
+    expect(claimsWith(elsewhere)).not.toContain(name);
+    const above = claimsBy([{ ...route("other", 1), protocol: "tls", hostnames: ["x.late.example.org"] }], fleet);
+    expect(claimsWith(above)).not.toContain(name);
   });
   it("gives nobody a slot or a name that was published for another tenant since the backup", () => {
     const tls = { ...route("fresh", 20_003), protocol: "tls", hostnames: ["late.example.org"] };
@@ -78,11 +81,52 @@ describe("planRebuild", () => {
     expect(after.rows.find(({ tenantId }) => tenantId === "late")).toMatchObject({ slots: {}, claims: [] });
     expect(after.taken).toEqual({ raw: 9, tls: 4 });
     expect(after.unknown).toEqual([0, 1, 2, 3, 5, 6, 7, 8, 20_000, 20_001, 20_002, 20_003]);
-    const released = releasedSince(recent, after.rows, () => false, []);
-    expect(released).toContainEqual({ claim: "late.example.org", tenantId: "fresh" });
-    expect(
-      releasedSince(recent, [{ tenantId: "fresh", claims: ["late.example.org"] }], () => false, []),
-    ).not.toContainEqual({ claim: "late.example.org", tenantId: "fresh" });
-    expect(releasedSince(recent, [], () => true, [])).toEqual([]);
+  });
+});
+
+describe("planPoints", () => {
+  const claim = (tenantId: string, text: string, owner = `tenant:${tenantId}`): Claimed => ({
+    claim: text,
+    tenantId,
+    owner,
+  });
+  const hold = (tenantId: string, cellName = "c1"): Hold => ({
+    tenantId,
+    owner: `tenant:${tenantId}`,
+    cell: cellName,
+    since: 5,
+  });
+  const none = { cell: "c1", before: [], claims: [], elsewhere: [], recent: [], now };
+
+  it("keeps since when a name is held, and reserves what its tenant has no more", () => {
+    const before = [{ point: "acme.org", stamp: "1", name: hold("acme"), wildcard: hold("acme"), below: new Map() }];
+    const [point, ...others] = planPoints({ ...none, before, claims: [claim("acme", "acme.org")] });
+    expect(others).toEqual([]);
+    expect(point).toMatchObject({ point: "acme.org", name: hold("acme") });
+    expect(point?.name).not.toHaveProperty("releasedAt");
+    expect(point?.wildcard).toEqual({ ...hold("acme"), releasedAt: now });
+  });
+
+  it("reserves what was published since the backup, unless somebody else is served with it", () => {
+    const recent = [claim("fresh", "late.org")];
+    expect(planPoints({ ...none, recent })).toMatchObject([
+      { point: "late.org", name: { tenantId: "fresh", releasedAt: now } },
+    ]);
+    expect(planPoints({ ...none, recent, elsewhere: [claim("other", "@late.org")] })).toEqual([]);
+    const mine = planPoints({ ...none, recent, claims: [claim("fresh", "late.org")] });
+    expect(mine[0]?.name).not.toHaveProperty("releasedAt");
+  });
+
+  it("leaves holds of other cells as they are, unless what is served excludes them", () => {
+    const below = new Map([["beta", hold("beta", "c2")]]);
+    const before = [{ point: "acme.org", stamp: "1", below }];
+    const [side] = planPoints({ ...none, before, claims: [claim("acme", "@acme.org")] });
+    expect([...side!.below.keys()].sort()).toEqual(["acme", "beta"]);
+    expect(side!.below.get("beta")).toEqual(hold("beta", "c2"));
+    const [alone] = planPoints({ ...none, before, claims: [claim("acme", "acme.org")] });
+    expect([alone!.name?.tenantId, alone!.below.size]).toEqual(["acme", 0]);
+    expect(planPoints({ ...none, before, claims: [claim("acme", "acme.com")] }).map(({ point }) => point)).toEqual([
+      "acme.com",
+    ]);
   });
 });

@@ -24,7 +24,7 @@ const tlsRoute = (changes: Partial<Route> = {}): Route => ({
 
 describe("routeFiles", () => {
   it("gives a file for each name, with the nearest region's backends first", () => {
-    const made = routeFiles(tlsRoute({ wildcard: "*.acme.com" }), context);
+    const made = routeFiles(tlsRoute({ wildcards: ["*.acme.com"] }), context);
     expect(made).toEqual({
       ok: true,
       route: {
@@ -213,7 +213,7 @@ describe("RoutesDir", () => {
     const routes = new RoutesDir(dir);
     await apply(routes, tlsRoute());
     rmSync(path.join(dir, "w"), { recursive: true }); // like a full disk: writes there fail
-    const halfway = tlsRoute({ slot: 101, hostnames: ["ghost.example.com"], wildcard: "*.acme.com" });
+    const halfway = tlsRoute({ slot: 101, hostnames: ["ghost.example.com"], wildcards: ["*.acme.com"] });
     await expect(apply(routes, tlsRoute(), halfway)).rejects.toThrow("ENOENT");
     mkdirSync(path.join(dir, "w"));
     await apply(routes, tlsRoute());

@@ -67,7 +67,7 @@ const spareAddress = (index: number) => world.cloud.context.geography.podAddress
 const record = (addresses: string[]) =>
   world.record("real", {
     hostnames: [exact],
-    wildcard: `*.${parent}`,
+    wildcards: [`*.${parent}`],
     protocols: { tls: 3080, ssh: 3023, postgres: 3036 },
     backends: { [homeRegion]: addresses },
   });

@@ -43,8 +43,8 @@ describe("TenantRecord", () => {
     ["\u212Aelvin.example.com", "kelvin.example.com"],
     ["\uff41cme\u3002example.com", "acme.example.com"],
   ])("keeps %s in its ASCII form", (given, kept) => {
-    const parsed = parseTenantRecord(record({ hostnames: [given], wildcard: `*.${given}` }));
-    expect(parsed).toMatchObject({ ok: true, record: { hostnames: [kept], wildcard: `*.${kept}` } });
+    const parsed = parseTenantRecord(record({ hostnames: [given], wildcards: [`*.${given}`] }));
+    expect(parsed).toMatchObject({ ok: true, record: { hostnames: [kept], wildcards: [`*.${kept}`] } });
   });
 
   it.each([

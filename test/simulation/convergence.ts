@@ -1,9 +1,11 @@
 /** Describes each difference from the desired state. Empty once there is none. */
-import { claimsOf } from "../../core/admission/claims.ts";
+import { pointIn } from "../../aws/ledger/points.ts";
 import { admittedRoutes, type TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Validated } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import { fullDial, fullWeight } from "../../core/failover/plan.ts";
+import { claimsOf, ownerOf, pointOf } from "../../core/names/claims.ts";
+import { contestOf } from "../../core/names/points.ts";
 import type { Commit } from "../../core/publishing/commit.ts";
 import type { StructureState } from "../../core/publishing/structure.ts";
 import { kindOf, kindOfSlot, slotAt, slotsIn } from "../../core/slots/numbering.ts";
@@ -44,12 +46,12 @@ export function converged(simulation: Simulated): string[] {
       if (canonicalJson(row.admitted?.record) !== canonicalJson(validated.record))
         faults.push(`${tenantId} is admitted with another record`);
     } else if (row.state === "Rejected") {
-      const owners = claimsOf(validated.record, simulation.fleet.platformDomains).map((claim) =>
-        simulation.tables.item(tables.ledger, `CLAIM#${claim}`, "CLAIM"),
-      );
-      const taken = owners.some(
-        (owner) => owner !== undefined && owner.tenantId !== tenantId && owner.releasedAt === undefined,
-      );
+      const owner = ownerOf(validated.record);
+      const taken = claimsOf(validated.record, simulation.fleet).some((claim) => {
+        const item = simulation.tables.item(tables.ledger, `NAME#${pointOf(claim)}`, "NAME");
+        const contest = contestOf(claim, { tenantId, owner }, pointIn(item ?? {}));
+        return contest !== undefined && contest.hold.releasedAt === undefined;
+      });
       if (!taken) faults.push(`${tenantId} is rejected though its names are free: ${row.reasons.join(", ")}`);
     } else if (row.state === "Pending") {
       const missing = Object.keys(validated.record.protocols).filter((protocol) => !Object.hasOwn(row.slots, protocol));

@@ -1,6 +1,9 @@
 /** The laws that must hold after every step. A breach's message starts with its law. */
+import { pointIn } from "../../aws/ledger/points.ts";
+import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import { type EdgeSummary, isReady } from "../../core/edges/edge.ts";
+import { conflictIn } from "../../core/names/points.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
 import { type Manifest, objectKey, type Route, type SignedManifest } from "../../schemas/snapshot.ts";
@@ -27,14 +30,31 @@ interface CommitItem {
 /** The tenant of each slot or name, and an edge that serves it. */
 type Owners = Map<string, { tenantId: string; edgeId: string }>;
 
-const namesOf = (route: Route) => [...route.hostnames, ...(route.wildcard === undefined ? [] : [route.wildcard])];
-const covers = (wildcard: string, name: string) =>
-  wildcard.startsWith("*.") && name.includes(".") && wildcard.slice(1) === name.slice(name.indexOf("."));
+const namesOf = ({ hostnames, wildcards = [] }: Route) => [...hostnames, ...wildcards];
+/** The name itself, or the parent of a wildcard. */
+const baseOf = (name: string) => name.replace(/^\*\./, "");
+const isBelow = (name: string, other: string) => baseOf(name).endsWith(`.${baseOf(other)}`);
 
-/** Laws 1 and 2 over the routes that edges serve: a slot or a name leads to the same tenant on every edge. */
-export function watchEdges({ edges }: Pick<Watched, "edges">): { slots: Owners; names: Owners } {
+/** Whose a tenant is: the account of the route that an edge serves of it with the highest generation. */
+function accountsIn(edges: SimulatedEdge[]): Map<string, string | undefined> {
+  const newest = new Map<string, Route>();
+  for (const route of edges.flatMap(({ routes }) => routes))
+    if (route.protocol === "tls" && route.generation > (newest.get(route.tenantId)?.generation ?? 0))
+      newest.set(route.tenantId, route);
+  return new Map([...newest].map(([tenantId, { account }]) => [tenantId, account]));
+}
+
+/**
+ * Laws 1 and 2 over the routes that edges serve: a slot or a name leads to the same tenant on every edge, and nobody outside
+ * its account is served with a name below it. `accountOf` is the account of a tenant that the ledger has.
+ */
+export function watchEdges(
+  { edges }: Pick<Watched, "edges">,
+  accountOf: (tenantId: string) => { account: string | undefined } | undefined = () => undefined,
+): { slots: Owners; names: Owners } {
   const slots: Owners = new Map();
   const names: Owners = new Map();
+  const accounts = accountsIn(edges());
   for (const { edgeId, cell, routes } of edges())
     for (const route of routes) {
       const { tenantId } = route;
@@ -50,10 +70,16 @@ export function watchEdges({ edges }: Pick<Watched, "edges">): { slots: Owners; 
         names.set(name, { tenantId, edgeId });
       }
     }
-  for (const [wildcard, { tenantId }] of names)
-    for (const [name, other] of names)
-      if (covers(wildcard, name) && other.tenantId !== tenantId)
-        throw new Breach(`law 2: ${wildcard} of ${tenantId} covers ${name} of ${other.tenantId}`);
+  const ownerOf = (tenantId: string) => {
+    const { account } = accountOf(tenantId) ?? { account: accounts.get(tenantId) };
+    return account === undefined ? tenantId : `account ${account}`;
+  };
+  for (const [name, { tenantId }] of names)
+    for (const [other, { tenantId: second }] of names) {
+      const areNear = isBelow(other, name) || (other !== name && baseOf(other) === baseOf(name));
+      if (areNear && tenantId !== second && ownerOf(tenantId) !== ownerOf(second))
+        throw new Breach(`law 2: ${name} of ${tenantId} is beside or above ${other} of ${second}`);
+    }
   return { slots, names };
 }
 
@@ -62,16 +88,31 @@ const nobody = "(unknown)";
 
 /** The same, and the tenant is the one that the ledger has. */
 export function watchServed({ edges, ledger }: Watched): void {
-  const { slots, names } = watchEdges({ edges });
+  const { slots, names } = watchEdges({ edges }, (tenantId) => {
+    const row = ledger(`TENANT#${tenantId}`, "ROW")?.row as TenantRow | undefined;
+    return row?.admitted && { account: row.admitted.record.account };
+  });
   for (const [slot, { tenantId, edgeId }] of slots) {
     const owner = ledger(`SLOT#${slot}`, "SLOT")?.tenantId;
     if (owner !== tenantId && owner !== nobody)
       throw new Breach(`law 1: ${edgeId} serves slot ${slot} for ${tenantId}, but ${owner} has it`);
   }
   for (const [name, { tenantId, edgeId }] of names) {
-    const owner = ledger(`CLAIM#${name}`, "CLAIM")?.tenantId;
+    const point = pointIn(ledger(`NAME#${baseOf(name)}`, "NAME") ?? {});
+    const owner = (name.startsWith("*.") ? point?.wildcard : point?.name)?.tenantId;
     if (owner !== tenantId) throw new Breach(`law 2: ${edgeId} serves ${name} for ${tenantId}, but ${owner} has it`);
   }
+}
+
+/** Law 2 over a name of the ledger: nobody has what is below another's name. */
+export function watchPoint(item: Item | undefined): void {
+  const point = pointIn(item ?? {});
+  const conflict = point && conflictIn(point);
+  if (conflict === undefined) return;
+  const [one, other] = conflict;
+  throw new Breach(
+    `law 2: ${point!.point} is held by ${one.tenantId} (${one.owner}) and ${other.tenantId} (${other.owner})`,
+  );
 }
 
 /** Laws 4 and 9 over two commits: only routes that the ledger changed differ, and buckets are in canonical form. */

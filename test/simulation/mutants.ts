@@ -55,9 +55,34 @@ export const mutants: Mutant[] = [
     name: "claims names that another tenant has",
     changes: [
       {
-        file: "aws/ledger/admission.ts",
-        from: 'write: put({ ...keys.claim(claim), tenantId, cell }, "attribute_not_exists(pk) OR tenantId = :tenant", mine),',
-        to: "write: put({ ...keys.claim(claim), tenantId, cell }),",
+        file: "core/names/points.ts",
+        from: '    if (other.kind === kind && kind !== "below") return true;',
+        to: "    if (other.kind === kind) return false;",
+      },
+    ],
+  },
+  {
+    name: "gives names above those of others",
+    changes: [
+      {
+        file: "core/names/claims.ts",
+        from: "  return [...new Set([...names, ...guarded.map((name) => `@${name}`)])].sort();",
+        to: "  return guarded.length < 0 ? [] : [...new Set(names)].sort();",
+      },
+    ],
+  },
+  {
+    name: "takes a name that changed since it was read",
+    changes: [
+      {
+        file: "aws/ledger/names.ts",
+        from: 'this.#conditions.add(known === undefined ? "attribute_not_exists(pk)" : "stamp = :known");',
+        to: 'this.#conditions.add("attribute_not_exists(#absent)");',
+      },
+      {
+        file: "aws/ledger/names.ts",
+        from: "= {};\n  readonly #values",
+        to: '= { "#absent": "absent" };\n  readonly #values',
       },
     ],
   },

@@ -1,5 +1,7 @@
 /** Rare states that histories must reach, now and then: a simulation that never gets there proves little. */
+import { pointIn } from "../../aws/ledger/points.ts";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
+import { holdsOf, type Point } from "../../core/names/points.ts";
 import type { StructureState } from "../../core/publishing/structure.ts";
 import type { Group } from "../../local/services/accelerator/model.ts";
 import type { Item } from "./expressions.ts";
@@ -8,7 +10,9 @@ import type { FunctionName } from "./functions.ts";
 export const rareStates = [
   "a tenant waits for room",
   "a tenant is refused for another one's name",
+  "a tenant is refused for a name above or below another one's",
   "a name goes to another tenant",
+  "tenants of an account share a name's zone",
   "a slot goes to another tenant",
   "a given-up slot is used by its own tenant again",
   "a region is marked as behind",
@@ -48,7 +52,9 @@ export class Reached {
     const { pk, sk } = (now ?? old) as { pk: string; sk: string };
     if (sk === "STRUCTURE" && now !== undefined) this.#structure(now.state as StructureState);
     if (sk === "ROW") this.#row(now?.row as TenantRow | undefined);
-    if (now !== undefined && (sk === "CLAIM" || sk === "SLOT")) this.#owner(pk, sk, old, now);
+    if (now !== undefined && sk === "SLOT") this.#slot(pk, old, now);
+    const point = pointIn(now ?? {});
+    if (point !== undefined) this.#point(point);
     if (now !== undefined && sk.startsWith("COPY#")) this.note("a region is marked as behind");
     if (pk === "IGNORED") this.note("a report is ignored");
   }
@@ -56,15 +62,27 @@ export class Reached {
   #row(row: TenantRow | undefined): void {
     if (row?.state === "Pending") this.note("a tenant waits for room");
     if (row?.blocked !== undefined) this.note("a tenant is refused for another one's name");
+    if (row?.reasons.some((reason) => /is above a name|all names below/.test(reason)))
+      this.note("a tenant is refused for a name above or below another one's");
   }
 
-  #owner(pk: string, sk: string, old: Item | undefined, now: Item): void {
+  #slot(pk: string, old: Item | undefined, now: Item): void {
     const [owner, before] = [String(now.tenantId), this.#owners.get(pk)];
     this.#owners.set(pk, owner);
-    if (before !== undefined && before !== owner)
-      this.note(sk === "CLAIM" ? "a name goes to another tenant" : "a slot goes to another tenant");
-    if (sk === "SLOT" && old?.tombstone !== undefined && now.tombstone === undefined && before === owner)
+    if (before !== undefined && before !== owner) this.note("a slot goes to another tenant");
+    if (old?.tombstone !== undefined && now.tombstone === undefined && before === owner)
       this.note("a given-up slot is used by its own tenant again");
+  }
+
+  #point(point: Point): void {
+    for (const { kind, claim, hold } of holdsOf(point)) {
+      if (kind === "below") continue;
+      const before = this.#owners.get(claim);
+      this.#owners.set(claim, hold.tenantId);
+      if (before !== undefined && before !== hold.tenantId) this.note("a name goes to another tenant");
+      if (holdsOf(point).some((other) => other.hold.tenantId !== hold.tenantId))
+        this.note("tenants of an account share a name's zone");
+    }
   }
 
   #structure({ stage, reason }: StructureState): void {

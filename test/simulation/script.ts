@@ -63,8 +63,19 @@ export const troubleMs = 6 * 60_000;
 
 /** Two pairs share a route bucket: ash and apple, elm and plum. */
 const tenantIds = ["ash", "apple", "cedar", "elm", "plum"];
-const names = ["a.one.com", "b.one.com", "c.two.com", "d.tenants.example.com"];
-const wildcards = ["*.one.com", "*.two.com"];
+/** Beside and below each other, and some in several spellings. */
+const names = [
+  "a.one.com",
+  "B.One.com.",
+  "one.com",
+  "x.a.one.com",
+  "münchen.two.com",
+  "xn--mnchen-3ya.two.com",
+  "d.tenants.example.com",
+  "e.D.tenants.example.com",
+];
+const wildcards = ["*.one.com", "*.two.com", "*.a.one.com", "*.d.tenants.example.com."];
+const accounts = ["first", "second"];
 const protocols = ["tls", "ssh", "postgres"];
 
 export function scriptOf(seed: number): Script {
@@ -237,11 +248,12 @@ function put(random: Random, at: number): Happening {
   const tenantId = random.pick(tenantIds);
   const some = <T>(items: readonly T[], chance: number) => items.filter(() => random.chance(chance));
   const chosen = some(protocols, 0.5);
-  const hostnames = some(names, 0.3);
+  const hostnames = some(names, 0.2);
   const record = {
     tenantId,
     hostnames,
-    ...(random.chance(0.15) ? { wildcard: random.pick(wildcards) } : {}),
+    ...(random.chance(0.2) ? { wildcards: some(wildcards, 0.3) } : {}),
+    ...(random.chance(0.4) ? { account: random.pick(accounts) } : {}),
     homeRegion: random.chance(0.95) ? "us-west-2" : "mars-north-1",
     protocols: Object.fromEntries((chosen.length > 0 ? chosen : ["tls"]).map((name, index) => [name, 3000 + index])),
     backends: { "us-west-2": [`10.0.0.${random.between(1, 200)}`] },

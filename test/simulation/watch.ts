@@ -7,7 +7,16 @@ import { type EdgeSummary, summaryItemOf } from "../../core/edges/edge.ts";
 import { detailTypes, EdgeReadiness } from "../../schemas/events.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import type { Item } from "./expressions.ts";
-import { Breach, Readiness, summariesIn, type Watched, watchCommit, watchEdges, watchServed } from "./laws.ts";
+import {
+  Breach,
+  Readiness,
+  summariesIn,
+  type Watched,
+  watchCommit,
+  watchEdges,
+  watchPoint,
+  watchServed,
+} from "./laws.ts";
 
 /** Settings are at most 5 s old, and an invocation of publish-cell lasts at most 60 s. */
 export const frozenMs = 65_000;
@@ -56,7 +65,8 @@ export class Watch {
     if (sk === "EDGES") for (const edge of summariesIn(now)) this.#edge(edge);
     if (sk.startsWith("WITHHELD#") && now !== undefined) this.#refused(now);
     if (sk === "ROW") this.#row(now?.row as TenantRow | undefined);
-    if (sk === "SLOT" || sk === "CLAIM") this.served();
+    if (sk === "NAME") watchPoint(now);
+    if (sk === "SLOT" || sk === "NAME") this.served();
   }
 
   /** @throws Breach */

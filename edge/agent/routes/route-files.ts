@@ -68,8 +68,8 @@ function filesOf(route: Route, { portBase, portCount }: RouteContext): string[] 
     return inRange && route.port === portBase + route.slot ? [`p/${route.port}`] : undefined;
   }
   const exact = route.hostnames.every((name) => Hostname.safeParse(name).data === name);
-  const wild = route.wildcard === undefined || Wildcard.safeParse(route.wildcard).data === route.wildcard;
+  const { hostnames, wildcards = [] } = route;
+  const wild = wildcards.every((wildcard) => Wildcard.safeParse(wildcard).data === wildcard);
   if (!exact || !wild) return undefined;
-  const names = route.hostnames.map((name) => `n/${name}`);
-  return route.wildcard === undefined ? names : [...names, `w/${route.wildcard.slice(2)}`];
+  return [...hostnames.map((name) => `n/${name}`), ...wildcards.map((wildcard) => `w/${wildcard.slice(2)}`)];
 }

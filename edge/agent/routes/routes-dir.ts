@@ -151,10 +151,10 @@ export class RoutesDir {
   }
 
   /** The last good state of a route that is refused now, from the files that an earlier run left. */
-  #leftBy({ slot, hostnames, wildcard, port }: LooseLeaf["routes"][number]): ServedRoute | undefined {
+  #leftBy({ slot, hostnames, wildcards, port }: LooseLeaf["routes"][number]): ServedRoute | undefined {
     const names = [
       ...(Array.isArray(hostnames) ? hostnames.map((name) => `n/${String(name)}`) : []),
-      ...(typeof wildcard === "string" ? [`w/${wildcard.slice(2)}`] : []),
+      ...(Array.isArray(wildcards) ? wildcards.map((wildcard) => `w/${String(wildcard).slice(2)}`) : []),
       ...(typeof port === "number" ? [`p/${port}`] : []),
     ];
     const left = names.flatMap((file) => {

@@ -1,0 +1,33 @@
+/** A point as an item of the ledger. */
+import { partsOf } from "../../core/names/claims.ts";
+import type { Hold, Point } from "../../core/names/points.ts";
+import { keys } from "./keys.ts";
+
+/** The attribute of a claim's hold in the item of its point. */
+export function holdName(claim: string, tenantId: string): string {
+  const { kind } = partsOf(claim);
+  return kind === "below" ? `below ${tenantId}` : kind;
+}
+
+/** The point of a ledger item; undefined if the item is another one. */
+export function pointIn({ pk, sk, ...item }: Record<string, unknown>): Point | undefined {
+  if (sk !== "NAME") return undefined;
+  const { stamp, name, wildcard, ...others } = item as { stamp: string; name?: Hold; wildcard?: Hold };
+  const below = Object.values(others as Record<string, Hold>).map((hold) => [hold.tenantId, hold] as const);
+  return {
+    point: String(pk).slice("NAME#".length),
+    stamp,
+    below: new Map(below),
+    ...(name === undefined ? {} : { name }),
+    ...(wildcard === undefined ? {} : { wildcard }),
+  };
+}
+
+/** The item of a point, as a whole. */
+export const pointItem = ({ point, stamp, name, wildcard, below }: Point) => ({
+  ...keys.name(point),
+  stamp,
+  ...(name === undefined ? {} : { name }),
+  ...(wildcard === undefined ? {} : { wildcard }),
+  ...Object.fromEntries([...below].map(([tenantId, hold]) => [holdName(`@${point}`, tenantId), hold])),
+});

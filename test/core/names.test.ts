@@ -1,0 +1,218 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { validateRecord } from "../../core/admission/validate.ts";
+import { baseOf, claimsOf, namesOf, ownerOf, pointOf, serves } from "../../core/names/claims.ts";
+import { ancestorsOf, isWithin, nameFault } from "../../core/names/ownership.ts";
+import { addHold, conflictIn, contestInWords, contestOf, type Hold, type Point } from "../../core/names/points.ts";
+import type { Route } from "../../schemas/snapshot.ts";
+import type { TenantRecord } from "../../schemas/tenant.ts";
+import { fleet, record } from "../fixtures/fleet.ts";
+
+describe("nameFault", () => {
+  it.each([
+    ["tenants.example.com", "belongs to the platform"],
+    ["landfall.example.com", "belongs to the platform"],
+    ["c1.landfall.example.com", "is below landfall.example.com, which is reserved for endpoints"],
+    ["login.tenants.example.com", "is reserved by the platform"],
+    ["x.login.tenants.example.com", "is below login.tenants.example.com, which is reserved by the platform"],
+    ["example.com", "is above tenants.example.com, which belongs to the platform"],
+    ["co.uk", "is a public suffix, which no tenant can own"],
+    ["github.io", "is a public suffix, which no tenant can own"],
+    ["com", "is above tenants.example.com, which belongs to the platform"],
+    ["printer.local", "is not a name of the public DNS"],
+  ])("says why no tenant can have %s", (name, fault) => {
+    expect(nameFault(name, fleet)).toBe(fault);
+  });
+
+  it.each(["acme.tenants.example.com", "a.b.acme.tenants.example.com", "acme.com", "acme.github.io", "x.example.com"])(
+    "leaves %s to tenants",
+    (name) => {
+      expect(nameFault(name, fleet)).toBeUndefined();
+    },
+  );
+
+  it("leaves names of a private domain that the platform owns to tenants", () => {
+    const local = { ...fleet, platformDomains: ["tenants.localhost"], reservedNames: [] };
+    expect(nameFault("acme.tenants.localhost", local)).toBeUndefined();
+    expect(nameFault("acme.localhost", local)).toBe("is not a name of the public DNS");
+  });
+});
+
+describe("claimsOf", () => {
+  const claims = (hostnames: string[], wildcards: string[] = []) => claimsOf({ hostnames, wildcards }, fleet);
+
+  it("claims each name, and something below every name above it", () => {
+    expect(claims(["a.b.acme.com"])).toEqual(["@acme.com", "@b.acme.com", "a.b.acme.com"]);
+    expect(claims([], ["*.b.acme.com"])).toEqual(["*.b.acme.com", "@acme.com"]);
+  });
+
+  it("claims nothing of what no tenant can have: the platform's domains, what is above them, public suffixes", () => {
+    expect(claims(["a.tenants.example.com", "x.example.com", "acme.co.uk"])).toEqual([
+      "a.tenants.example.com",
+      "acme.co.uk",
+      "x.example.com",
+    ]);
+    expect(claims(["b.a.tenants.example.com"])).toEqual(["@a.tenants.example.com", "b.a.tenants.example.com"]);
+  });
+});
+
+describe("contestOf", () => {
+  const hold = (tenantId: string, owner = `tenant:${tenantId}`): Hold => ({ tenantId, owner, cell: "c1", since: 1 });
+  const claimant = (tenantId: string, owner = `tenant:${tenantId}`) => ({ tenantId, owner });
+  const point = (parts: Partial<Omit<Point, "below">>, ...below: Hold[]): Point => ({
+    point: "acme.com",
+    stamp: "1",
+    ...parts,
+    below: new Map(below.map((one) => [one.tenantId, one])),
+  });
+  const kindOf = (claim: string, by: { tenantId: string; owner: string }, at: Point) => contestOf(claim, by, at)?.kind;
+
+  it("keeps what is below a name, and its wildcard, for the tenant that has the name", () => {
+    const taken = point({ name: hold("acme") });
+    for (const claim of ["acme.com", "*.acme.com", "@acme.com"]) {
+      expect(kindOf(claim, claimant("globex"), taken)).toBe("name");
+      expect(kindOf(claim, claimant("acme"), taken)).toBeUndefined();
+    }
+  });
+
+  it("gives nobody a name or a wildcard above what another tenant has", () => {
+    const used = point({}, hold("acme"));
+    expect(kindOf("acme.com", claimant("globex"), used)).toBe("below");
+    expect(kindOf("*.acme.com", claimant("globex"), used)).toBe("below");
+    expect(kindOf("@acme.com", claimant("globex"), used)).toBeUndefined();
+  });
+
+  it("shares a zone among the tenants of an account, but no name", () => {
+    const prod = point({ name: hold("acme-prod", "account:acme") }, hold("acme-prod", "account:acme"));
+    const dev = claimant("acme-dev", "account:acme");
+    expect(kindOf("@acme.com", dev, prod)).toBeUndefined();
+    expect(kindOf("*.acme.com", dev, prod)).toBeUndefined();
+    expect(kindOf("acme.com", dev, prod)).toBe("name");
+  });
+
+  it("takes an account for no tenant of the same name", () => {
+    const prod = point({ name: hold("acme", "account:globex") });
+    expect(kindOf("@acme.com", claimant("globex"), prod)).toBe("name");
+  });
+
+  it("counts what was given up as held", () => {
+    const released = point({ wildcard: { ...hold("acme"), releasedAt: 5 } });
+    const contest = contestOf("@acme.com", claimant("globex"), released);
+    expect(contest && contestInWords(contest)).toBe(
+      "hostnames: all names below acme.com belong to the tenant of *.acme.com, which gave it up: it is still reserved for that tenant",
+    );
+  });
+});
+
+describe("serves", () => {
+  const route = { hostnames: ["a.b.acme.com"], wildcards: ["*.c.acme.com"] } as Route;
+  it.each([
+    ["a.b.acme.com", true],
+    ["b.acme.com", false],
+    ["*.c.acme.com", true],
+    ["*.b.acme.com", false],
+    ["@acme.com", true],
+    ["@b.acme.com", true],
+    ["@c.acme.com", false],
+    ["@a.b.acme.com", false],
+    ["@me.com", false],
+  ])("knows of %s: %s", (claim, expected) => {
+    expect(serves(route, claim)).toBe(expected);
+  });
+});
+
+/** The spellings of a name that mean the same: case, a trailing dot, IDNA. */
+const spelled = (name: string) =>
+  fc.tuple(fc.boolean(), fc.boolean(), fc.boolean()).map(([upper, dot, unicode]) => {
+    const text = unicode ? name.replaceAll("xn--mnchen-3ya", "münchen") : name;
+    return `${upper ? text.toUpperCase() : text}${dot ? "." : ""}`;
+  });
+const label = fc.constantFrom("a", "b", "xn--mnchen-3ya");
+const nameIn = fc
+  .tuple(
+    fc.array(label, { maxLength: 3 }),
+    fc.constantFrom("one.com", "two.co.uk", "tenants.example.com", "example.com", "login.tenants.example.com", "com"),
+  )
+  .map(([labels, zone]) => [...labels, zone].join("."));
+const someNames = (max: number, prefix = "") =>
+  fc.array(
+    nameIn.chain(spelled).map((name) => `${prefix}${name}`),
+    { maxLength: max },
+  );
+const wish = fc.record({
+  tenantId: fc.constantFrom("ash", "birch", "cedar"),
+  account: fc.constantFrom(undefined, "first", "second", "ash"),
+  hostnames: someNames(3),
+  wildcards: someNames(2, "*."),
+});
+
+/** Admits wishes in turn, each tenant's last one, as the ledger does. */
+function admitted(
+  wishes: { tenantId: string; account: string | undefined; hostnames: string[]; wildcards: string[] }[],
+) {
+  const points = new Map<string, Point>();
+  const have = new Map<string, TenantRecord>();
+  for (const { account, ...rest } of wishes) {
+    if (have.has(rest.tenantId)) continue;
+    const input = record({ ...rest, ...(account === undefined ? {} : { account }) });
+    const validated = validateRecord(input, fleet);
+    if (!validated.ok) continue;
+    const { tenantId } = rest;
+    const owner = ownerOf(validated.record);
+    const claims = claimsOf(validated.record, fleet);
+    if (claims.some((claim) => contestOf(claim, { tenantId, owner }, points.get(pointOf(claim))))) continue;
+    for (const claim of claims) addHold(points, claim, { tenantId, owner, cell: "c1", since: 1 }, tenantId);
+    have.set(tenantId, validated.record);
+  }
+  return { points, tenants: [...have.values()] };
+}
+
+describe("law 2", () => {
+  const histories = fc.array(wish, { minLength: 2, maxLength: 8 });
+
+  it("2a: a name has at most one tenant, however it is written", () => {
+    fc.assert(
+      fc.property(histories, (wishes) => {
+        const all = admitted(wishes).tenants.flatMap(namesOf);
+        expect(new Set(all).size).toBe(all.length);
+        for (const name of all) expect(name).toMatch(/^(\*\.)?[a-z0-9.-]+[a-z]$/);
+      }),
+    );
+  });
+
+  it("2b: nobody outside a tenant's account has a name or a wildcard below one of its names, at any depth", () => {
+    fc.assert(
+      fc.property(histories, (wishes) => {
+        const { tenants, points } = admitted(wishes);
+        for (const one of tenants)
+          for (const other of tenants)
+            if (ownerOf(one) !== ownerOf(other))
+              for (const name of namesOf(one).map(baseOf))
+                for (const below of namesOf(other).map(baseOf)) expect(isWithin(below, name)).toBe(false);
+        for (const point of points.values()) expect(conflictIn(point)).toBeUndefined();
+      }),
+    );
+  });
+
+  it("2c: nobody has the platform's, the endpoints' or a reserved name, nor one above, nor one below the last two", () => {
+    fc.assert(
+      fc.property(histories, (wishes) => {
+        const owned = [...fleet.platformDomains, fleet.endpointDomain, ...fleet.reservedNames];
+        for (const name of admitted(wishes).tenants.flatMap(namesOf).map(baseOf)) {
+          for (const other of owned) expect(isWithin(other, name)).toBe(false);
+          for (const other of [fleet.endpointDomain, ...fleet.reservedNames]) expect(isWithin(name, other)).toBe(false);
+        }
+      }),
+    );
+  });
+
+  it("lets every tenant have what nobody else's names touch", () => {
+    const zone = (tenantId: string) =>
+      record({ tenantId, hostnames: [`${tenantId}.com`], wildcards: [`*.${tenantId}.com`] });
+    const { tenants } = admitted(
+      ["ash", "birch", "cedar"].map((id) => ({ account: undefined, ...zone(id), wildcards: [`*.${id}.com`] })),
+    );
+    expect(tenants).toHaveLength(3);
+    expect(ancestorsOf("a.b.ash.com")).toEqual(["b.ash.com", "ash.com"]);
+  });
+});
