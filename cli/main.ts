@@ -3,6 +3,7 @@ import { Command } from "commander";
 import pc from "picocolors";
 import { connect, UsageError } from "./connect.ts";
 import { changePath, openPod, type PathOptions, type PodOptions } from "./local.ts";
+import { showName } from "./names.ts";
 import { rebuild } from "./rebuild.ts";
 import { showStatus } from "./status.ts";
 import { retryStructure } from "./structure.ts";
@@ -37,6 +38,14 @@ tenant
   .option("--json", "one line of JSON")
   .action(({ json = false }: { json?: boolean }) => listTenants(json));
 tenant.command("rm").description("deletes a tenant's record").argument("<id>").action(removeTenant);
+
+const name = program.command("name").description("who has which names");
+name
+  .command("who")
+  .description("shows who has a name or a wildcard, why, since when, and who has names around it")
+  .argument("<name>", "as in access.acme.com or '*.acme.com'")
+  .option("--json", "one line of JSON")
+  .action((text: string, { json = false }: { json?: boolean }) => showName(text, json));
 
 program
   .command("status")

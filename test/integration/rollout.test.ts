@@ -137,7 +137,7 @@ describe("a tenant record", () => {
     ["no home region", { homeRegion: undefined }, /^homeRegion: /],
     [
       "wrong types",
-      { hostnames: new Set(["a.example.com"]), protocols: { tls: "3080" } },
+      { hostnames: new Set([1]), protocols: { tls: "3080" } },
       /hostnames: must be a list, not a DynamoDB set/,
     ],
     ["a directive in a name", { hostnames: [`x;}.${domain}`] }, /is not a DNS name/],

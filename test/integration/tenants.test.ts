@@ -215,6 +215,42 @@ describe("a full cell", () => {
   });
 });
 
+describe("a name that a tenant has", () => {
+  const base = `corp.${domain}`;
+  const put = (tenantId: string, names: object) => world.put(world.record(tenantId, { hostnames: [], ...names }));
+
+  it("is its owner's with all that lies below it, and the tenants of its account share that", async () => {
+    await put("corp", { hostnames: [base], wildcards: [`*.${base}`], account: "corp" });
+    expect(await world.settled("corp", "Admitted")).toMatchObject({ hostnames: [base], wildcards: [`*.${base}`] });
+    await put("thief", { hostnames: [`a.b.${base}`] });
+    const { reasons } = (await world.settled("thief", "Rejected"))!;
+    expect(reasons).toEqual([`hostnames: all names below ${base} belong to the tenant of ${base}`]);
+    const { viewName } = await import("../../cli/names.ts");
+    expect(await viewName(`X.${base}.`)).toMatchObject({
+      name: `x.${base}`,
+      holder: { claim: base, tenantId: "corp", owner: "account:corp" },
+      around: [{ claim: base }, { claim: `*.${base}` }],
+    });
+    expect(await viewName(`*.${domain}`)).toMatchObject({ holder: undefined, fault: "belongs to the platform" });
+    expect(await viewName(`free.${domain}`)).toMatchObject({ holder: undefined, fault: undefined, around: [] });
+    await expect(viewName("no name")).rejects.toThrow("no name is not a DNS name");
+    await put("corp-dev", { hostnames: [`dev.${base}`], wildcards: [`*.dev.${base}`], account: "corp" });
+    expect(await world.settled("corp-dev", "Admitted")).toMatchObject({ served: "all" });
+  });
+
+  it("stays with its account while another of its tenants has something below it", async () => {
+    await put("corp", { hostnames: [base], wildcards: [`*.${base}`] });
+    const { reasons, hostnames } = (await world.settled("corp", "Rejected"))!;
+    expect(reasons).toContain(`hostnames: ${base} is above a name of another tenant`);
+    expect(hostnames).toEqual([base]);
+    await world.remove("corp-dev");
+    await world.settled("corp-dev", "Removed");
+    await auditTwice();
+    await auditTwice();
+    expect(await world.settled("corp", "Admitted")).toMatchObject({ served: "all", generation: 2 });
+  });
+});
+
 describe("names that were given up", () => {
   it("go to the tenant that was refused for them, once no edge serves them any more", async () => {
     const name = `fresh.${domain}`;

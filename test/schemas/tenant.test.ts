@@ -82,6 +82,30 @@ describe("TenantRecord", () => {
     expect(faults({ hostnames: [], protocols: { ssh: 22 } })).toEqual([]);
   });
 
+  it("takes a field that is NULL for absent, at any depth, and a set of strings for a list", () => {
+    const written = {
+      ...record(),
+      hostnames: new Set(["b.acme.com", "a.acme.com"]),
+      wildcards: null,
+      account: null,
+      backends: { "us-west-2": new Set(["10.0.1.15"]), "eu-west-3": null },
+    };
+    const kept = { hostnames: ["a.acme.com", "b.acme.com"], backends: { "us-west-2": ["10.0.1.15"] } };
+    expect(parseTenantRecord(written)).toEqual({ ok: true, record: record(kept) });
+    expect(faults({ homeRegion: null })).toEqual(["homeRegion: is missing"]);
+    expect(faults({ hostnames: new Set([1]) })).toEqual([
+      "hostnames: must be a list, not a DynamoDB set: use a list (L)",
+    ]);
+    expect(faults({ hostnames: ["a.acme.com", null] })).toEqual(["hostnames[1]: must be a string, not null"]);
+  });
+
+  it("takes five wildcards, none of them twice", () => {
+    const many = (count: number) => Array.from({ length: count }, (_, index) => `*.w${index}.acme.com`);
+    expect(faults({ wildcards: many(5) })).toEqual([]);
+    expect(faults({ wildcards: many(6) })).toEqual(["wildcards: has more than 5 wildcards"]);
+    expect(faults({ wildcards: ["*.Acme.com.", "*.acme.com"] })).toEqual(["wildcards: names the same wildcard twice"]);
+  });
+
   it("is not confused by __proto__", () => {
     const text = JSON.stringify(record()).replace('"tls":3080', '"__proto__":1,"tls":3080');
     expect(parseTenantRecord(JSON.parse(text))).toMatchObject({

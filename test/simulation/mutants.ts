@@ -12,12 +12,12 @@ export const mutants: Mutant[] = [
     changes: [
       {
         file: "aws/ledger/admission.ts",
-        from: "    ...plan.tombstoneSlots.map(({ protocol, slot, reason }) => ({",
-        to: `    ...plan.tombstoneSlots.map(({ protocol, slot }) => ({
-      write: { Put: { TableName, Item: keys.freeSlot(cell, kindOf(protocol), slot) } } as Write,
+        from: "    ...plan.tombstoneSlots.map(({ protocol, slot, reason }) =>",
+        to: `    ...plan.tombstoneSlots.map(({ protocol, slot }): Write => ({
+      Put: { TableName, Item: keys.freeSlot(cell, kindOf(protocol), slot) },
     })),
-    ...plan.tombstoneSlots.map(({ slot }) => ({ write: { Delete: { TableName, Key: keys.slot(cell, slot) } } as Write })),
-    ...([] as typeof plan.tombstoneSlots).map(({ protocol, slot, reason }) => ({`,
+    ...plan.tombstoneSlots.map(({ slot }): Write => ({ Delete: { TableName, Key: keys.slot(cell, slot) } })),
+    ...([] as typeof plan.tombstoneSlots).map(({ protocol, slot, reason }) =>`,
       },
       {
         file: "core/admission/admit.ts",
