@@ -41,6 +41,7 @@ export function pointWrites(
 /** Collects the expressions of one update. */
 class PointWrite {
   readonly #tenantId: string;
+  readonly #owner: string;
   readonly #sets = ["stamp = :stamp"];
   readonly #conditions = new Set<string>();
   readonly #names: Record<string, string> = {};
@@ -50,7 +51,6 @@ class PointWrite {
     this.#tenantId = tenantId;
     this.#owner = owner;
   }
-  readonly #owner: string;
 
   take(claim: string, hold: Hold, known: Point | undefined): void {
     const path = this.#path(claim);
