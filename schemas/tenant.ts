@@ -132,11 +132,12 @@ export type Parsed =
 export function parseTenantRecord(input: unknown): Parsed {
   const odd = foreignPrototype(input, "record");
   if (odd !== undefined) return { ok: false, reasons: [`${odd}: has a field named __proto__`], readable: {} };
-  const given = asWritten(input) as Record<string, unknown> | undefined;
+  const given = asWritten(input);
   const parsed = TenantRecord.safeParse(given);
   if (parsed.success) return { ok: true, record: parsed.data };
+  const members = (typeof given === "object" ? given : undefined) as Record<string, unknown> | null | undefined;
   const readable = Object.entries(fields).flatMap(([name, schema]) => {
-    const field = schema.safeParse(typeof given === "object" ? given[name] : undefined);
+    const field = schema.safeParse(members?.[name]);
     return field.success && field.data !== undefined ? [[name, field.data]] : [];
   });
   return {

@@ -99,6 +99,10 @@ describe("TenantRecord", () => {
     expect(faults({ hostnames: ["a.acme.com", null] })).toEqual(["hostnames[1]: must be a string, not null"]);
   });
 
+  it.each([null, undefined, 5, "acme", [], new Set(["acme"])])("refuses %s in place of a record", (input) => {
+    expect(parseTenantRecord(input)).toMatchObject({ ok: false, reasons: [expect.stringMatching(/^record: /)] });
+  });
+
   it("takes five wildcards, none of them twice", () => {
     const many = (count: number) => Array.from({ length: count }, (_, index) => `*.w${index}.acme.com`);
     expect(faults({ wildcards: many(5) })).toEqual([]);
