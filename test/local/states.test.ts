@@ -296,10 +296,15 @@ describe("Step Functions", () => {
   });
 
   it("stops an endless expression, and other executions go on", async () => {
-    const endless = "{% ($f := function($x) { 1 + $f($x + 1) }; $f(1)) %}";
+    const endless = "{% ($f := function($x) { $f($x + 1) }; $f(1)) %}";
     const running = run({ P: { Type: "Pass", Output: endless, End: true } });
     expect(await run({ P: { Type: "Pass", Output: 1, End: true } })).toMatchObject({ status: "SUCCEEDED" });
     expect(await running).toMatchObject({ status: "FAILED", error: "States.QueryEvaluationError" });
+    const deep = "{% ($f := function($x) { 1 + $f($x + 1) }; $f(1)) %}";
+    expect(await run({ P: { Type: "Pass", Output: deep, End: true } })).toMatchObject({
+      error: "States.QueryEvaluationError",
+      cause: expect.stringContaining("Stack overflow"),
+    });
     expect(await run({ P: { Type: "Pass", Output: "{% $range(1, 1000000000) %}", End: true } })).toMatchObject({
       error: "States.QueryEvaluationError",
     });

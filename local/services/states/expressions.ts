@@ -23,6 +23,8 @@ const compiled = new Map<string, Compiled>();
 /** The maximum steps of one expression. AWS has a limit too, but does not document it. */
 const stepsMax = 500_000;
 const stepsAtOnce = 5000;
+/** The maximum depth of one expression's recursion. 500,000 steps deep hold 500 MB, 5,000 hold 5. */
+const depthMax = 5000;
 const rangeMax = 10_000;
 const compiledMax = 2000;
 const own = {
@@ -79,7 +81,7 @@ function compile(text: string): Compiled {
   const found = compiled.get(text);
   if (found !== undefined) return found;
   if (compiled.size >= compiledMax) compiled.clear();
-  const made: Compiled = { expression: jsonata(text.slice(2, -2)), running: 0, steps: 0 };
+  const made: Compiled = { expression: jsonata(text.slice(2, -2), { stack: depthMax }), running: 0, steps: 0 };
   // jsonata calls this hook before each step. An endless expression must not block the event loop or fill the memory.
   made.expression.assign(Symbol.for("jsonata.__evaluate_entry") as never, async () => {
     if (++made.steps > stepsMax) throw new Error(`it takes more than ${stepsMax} steps`);
