@@ -3,7 +3,7 @@ import { Command } from "commander";
 import pc from "picocolors";
 import { connect, UsageError } from "./connect.ts";
 import { changePath, openPod, type PathOptions, type PodOptions } from "./local.ts";
-import { showName } from "./names.ts";
+import { grantName, releaseName, showName } from "./names.ts";
 import { rebuild } from "./rebuild.ts";
 import { showStatus } from "./status.ts";
 import { retryStructure } from "./structure.ts";
@@ -39,13 +39,26 @@ tenant
   .action(({ json = false }: { json?: boolean }) => listTenants(json));
 tenant.command("rm").description("deletes a tenant's record").argument("<id>").action(removeTenant);
 
-const name = program.command("name").description("who has which names");
+const name = program.command("name").description("who has which names, and who may have them");
 name
   .command("who")
   .description("shows who has a name or a wildcard, why, since when, and who has names around it")
   .argument("<name>", "as in access.acme.com or '*.acme.com'")
   .option("--json", "one line of JSON")
   .action((text: string, { json = false }: { json?: boolean }) => showName(text, json));
+name
+  .command("grant")
+  .description("keeps a name and all that lies below it for one tenant, until it is released")
+  .argument("<name>")
+  .argument("<tenant>")
+  .requiredOption("--why <reason>", "is kept with the decision")
+  .action((text: string, tenantId: string, { why }: { why: string }) => grantName(text, tenantId, why));
+name
+  .command("release")
+  .description("ends a grant, and the time for which a name that was given up stays reserved")
+  .argument("<name>")
+  .requiredOption("--why <reason>", "is kept with the decision")
+  .action((text: string, { why }: { why: string }) => releaseName(text, why));
 
 program
   .command("status")

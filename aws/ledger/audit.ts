@@ -145,7 +145,12 @@ export function tombstonesIn(item: LedgerItem): FoundTombstone[] {
 }
 
 const tombstoneOf = (
-  { tenantId, seenAt, absentFrom }: { tenantId: string; seenAt?: unknown; absentFrom?: unknown },
+  {
+    tenantId,
+    seenAt,
+    absentFrom,
+    waivedAt,
+  }: Partial<Record<"seenAt" | "absentFrom" | "waivedAt", unknown>> & { tenantId: string },
   cell: string,
   at: number,
 ): Tombstone => ({
@@ -154,6 +159,7 @@ const tombstoneOf = (
   at,
   ...(typeof absentFrom === "number" ? { absentFrom } : {}),
   ...(typeof seenAt === "number" ? { seenAt } : {}),
+  ...(typeof waivedAt === "number" ? { isWaived: true } : {}),
 });
 
 /** The cell and number of a slot's item or of a free item. */
@@ -219,7 +225,7 @@ export async function freeName(tombstone: FoundTombstone, now: number): Promise<
       }),
     );
     const left = pointIn(Attributes);
-    if (left === undefined || holdsOf(left).length > 0) return true;
+    if (left === undefined || holdsOf(left).length > 0 || left.grant !== undefined) return true;
     const unheld = { ConditionExpression: "stamp = :stamp", ExpressionAttributeValues: { ":stamp": stamp } };
     await documents.send(new DeleteCommand({ TableName, Key: key, ...unheld }));
   } catch (error) {

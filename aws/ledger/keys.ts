@@ -18,6 +18,8 @@ export const keys = {
   tenantPartition: tenantPk,
   /** Who holds the name, its wildcard and what lies below it. */
   name: (name: string) => ({ pk: `NAME#${name}`, sk: "NAME" }),
+  /** What an operator decided about the name. */
+  decision: (name: string, at: number) => ({ pk: `NAME#${name}`, sk: `DECISION#${new Date(at).toISOString()}` }),
   slot: (cell: string, slot: number) => ({ pk: `SLOT#${cell}#${padded(slot)}`, sk: "SLOT" }),
   /** An edge's refusal of the tenant's route. */
   refusal: (tenantId: string, edgeId: string) => ({ pk: tenantPk(tenantId), sk: `REFUSAL#${edgeId}` }),

@@ -67,6 +67,8 @@ class PointWrite {
         `(attribute_not_exists(#${kind}) OR #${kind}.#owner = :owner OR #${kind}.tenantId = :tenant)`,
       );
     }
+    this.#conditions.add("(attribute_not_exists(#grant) OR #grant.tenantId = :tenant)");
+    this.#names["#grant"] = "grant";
     this.#names["#owner"] = "owner";
     this.#values[":owner"] = this.#owner;
     this.#values[":tenant"] = this.#tenantId;

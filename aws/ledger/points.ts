@@ -12,7 +12,7 @@ export function holdName(claim: string, tenantId: string): string {
 /** The point of a ledger item; undefined if the item is another one. */
 export function pointIn({ pk, sk, ...item }: Record<string, unknown>): Point | undefined {
   if (sk !== "NAME") return undefined;
-  const { stamp, name, wildcard, ...others } = item as { stamp: string; name?: Hold; wildcard?: Hold };
+  const { stamp, name, wildcard, grant, ...others } = item as Pick<Point, "stamp" | "name" | "wildcard" | "grant">;
   const below = Object.values(others as Record<string, Hold>).map((hold) => [hold.tenantId, hold] as const);
   return {
     point: String(pk).slice("NAME#".length),
@@ -20,14 +20,16 @@ export function pointIn({ pk, sk, ...item }: Record<string, unknown>): Point | u
     below: new Map(below),
     ...(name === undefined ? {} : { name }),
     ...(wildcard === undefined ? {} : { wildcard }),
+    ...(grant === undefined ? {} : { grant }),
   };
 }
 
 /** The item of a point, as a whole. */
-export const pointItem = ({ point, stamp, name, wildcard, below }: Point) => ({
+export const pointItem = ({ point, stamp, name, wildcard, below, grant }: Point) => ({
   ...keys.name(point),
   stamp,
   ...(name === undefined ? {} : { name }),
   ...(wildcard === undefined ? {} : { wildcard }),
+  ...(grant === undefined ? {} : { grant }),
   ...Object.fromEntries([...below].map(([tenantId, hold]) => [holdName(`@${point}`, tenantId), hold])),
 });

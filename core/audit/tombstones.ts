@@ -11,6 +11,8 @@ export interface Tombstone {
   seenAt?: number;
   /** The first commit that was found without it. Later commits are without it too, until it is claimed again. */
   absentFrom?: number;
+  /** An operator ended its cool-off. */
+  isWaived?: boolean;
 }
 
 export interface FreeingFacts {
@@ -25,8 +27,9 @@ export interface FreeingFacts {
  * Whether a tombstone may be freed: every counted edge serves a commit without it, and the cool-off has passed. Every
  * edge of the ledger counts, no matter how long ago it reported: an edge that is cut off may still serve users.
  */
-export function mayFree({ tenantId, at, absentFrom }: Tombstone, facts: FreeingFacts): boolean {
-  if (absentFrom === undefined || facts.publishedFrom < absentFrom || facts.now - at < facts.coolOffMs) return false;
+export function mayFree({ tenantId, at, absentFrom, isWaived }: Tombstone, facts: FreeingFacts): boolean {
+  const isCool = isWaived === true || facts.now - at >= facts.coolOffMs;
+  if (absentFrom === undefined || facts.publishedFrom < absentFrom || !isCool) return false;
   return facts.edges.every((edge) => edge.appliedGeneration >= absentFrom && !keepsOld(edge, tenantId));
 }
 

@@ -8,9 +8,20 @@ export interface Hold {
   cell: string;
   since: number;
   releasedAt?: number;
+  /** Of a released one: when an operator ended its cool-off. It is still held until no edge can serve it. */
+  waivedAt?: number;
   /** Of a released one: what audits noted (`core/audit/tombstones.ts`). */
   seenAt?: number;
   absentFrom?: number;
+}
+
+/** An operator's word that one tenant alone may have a name, its wildcard and what lies below it. */
+export interface Grant {
+  tenantId: string;
+  /** Milliseconds since 1970. */
+  at: number;
+  by: string;
+  why: string;
 }
 
 export interface Point {
@@ -21,6 +32,7 @@ export interface Point {
   wildcard?: Hold;
   /** Those who hold something below it, by tenant. */
   below: Map<string, Hold>;
+  grant?: Grant;
 }
 
 export interface Claimant {
@@ -33,12 +45,12 @@ export interface Claimed extends Claimant {
   claim: string;
 }
 
-/** A claim that another tenant's hold prevents. */
+/** A claim that another tenant's hold, or a grant to another tenant, prevents. */
 export interface Contest {
   claim: string;
   /** What the other tenant holds of the same name. */
-  kind: ClaimKind;
-  hold: Hold;
+  kind: ClaimKind | "grant";
+  hold: Pick<Hold, "tenantId" | "releasedAt">;
 }
 
 /** All holds of a point, each with the claim that it stands for. */
@@ -54,6 +66,8 @@ export const holdsOf = ({ point, name, wildcard, below }: Point): { kind: ClaimK
  */
 export function contestOf(claim: string, { tenantId, owner }: Claimant, point: Point | undefined): Contest | undefined {
   const { kind } = partsOf(claim);
+  const { grant } = point ?? {};
+  if (grant !== undefined && grant.tenantId !== tenantId) return { claim, kind: "grant", hold: grant };
   const others = (point === undefined ? [] : holdsOf(point)).filter(({ hold }) => hold.tenantId !== tenantId);
   const found = others.find((other) => {
     if (other.kind === kind && kind !== "below") return true;
@@ -85,6 +99,8 @@ export function conflictIn(point: Point): [Hold, Hold] | undefined {
 export function contestInWords({ claim, kind, hold }: Contest): string {
   const { point, kind: wanted } = partsOf(claim);
   const field = wanted === "wildcard" ? "wildcards" : "hostnames";
+  const name = wanted === "below" ? `what lies below ${point}` : claim;
+  if (kind === "grant") return `${field}: ${name} is kept for another tenant by the platform's operators`;
   const givenUp = hold.releasedAt === undefined ? "" : ", which gave it up: it is still reserved for that tenant";
   if (wanted === "below")
     return `${field}: all names below ${point} belong to the tenant of ${kind === "wildcard" ? "*." : ""}${point}${givenUp}`;

@@ -47,6 +47,14 @@ describe("mayFree", () => {
     expect(mayFree(tombstone, { ...facts, ...changes })).toBe(false);
   });
 
+  it("waits for edges, but for no cool-off, when an operator has released the name", () => {
+    const released = { ...tombstone, isWaived: true };
+    const hot = { ...facts, coolOffMs: now + 1 };
+    expect(mayFree(released, hot)).toBe(true);
+    expect(mayFree(released, { ...hot, edges: [edge("a"), edge("b", { appliedGeneration: 6 })] })).toBe(false);
+    expect(mayFree(released, { ...hot, publishedFrom: 6 })).toBe(false);
+  });
+
   it("keeps a slot until a commit without it is seen", () => {
     const { absentFrom: _, ...fresh } = tombstone;
     expect(mayFree(fresh, facts)).toBe(false);

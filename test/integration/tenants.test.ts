@@ -251,6 +251,40 @@ describe("a name that a tenant has", () => {
   });
 });
 
+describe("a name that an operator grants", () => {
+  it("is kept for its tenant, until it is released, and every decision stays on record", async () => {
+    const { grantName, releaseName, viewName } = await import("../../cli/names.ts");
+    const name = `granted.${domain}`;
+    const other = (names: object) => world.put(world.record("impatient", { hostnames: [], ...names }));
+    await grantName(name, "chosen", "a contract");
+    await other({ hostnames: [`a.${name}`] });
+    const { reasons } = (await world.settled("impatient", "Rejected"))!;
+    expect(reasons).toEqual([
+      `hostnames: what lies below ${name} is kept for another tenant by the platform's operators`,
+    ]);
+    await world.put(world.record("chosen", { hostnames: [name] }));
+    expect(await world.settled("chosen", "Admitted")).toMatchObject({ hostnames: [name], served: "all" });
+    expect(await viewName(name)).toMatchObject({
+      holder: { tenantId: "chosen" },
+      grants: [{ name, tenantId: "chosen", why: "a contract", by: expect.stringMatching(/^arn:aws:/) }],
+    });
+    await expect(grantName(name, "impatient", "a mistake")).rejects.toThrow(`chosen has ${name}`);
+    await releaseName(name, "the contract ended");
+    await expect(releaseName(name, "again")).rejects.toThrow("chosen has it in its record");
+    const { grants, decisions } = await viewName(name);
+    expect(grants).toEqual([]);
+    expect(decisions.map(({ action, why, before }) => [action, why, before])).toEqual([
+      ["grant", "a contract", []],
+      ["release", "the contract ended", [`${name} chosen`, "granted chosen"]],
+    ]);
+    await world.remove("chosen");
+    await world.settled("chosen", "Removed");
+    await auditTwice();
+    await auditTwice();
+    expect(await world.settled("impatient", "Admitted")).toMatchObject({ served: "all" });
+  });
+});
+
 describe("names that were given up", () => {
   it("go to the tenant that was refused for them, once no edge serves them any more", async () => {
     const name = `fresh.${domain}`;
