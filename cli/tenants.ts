@@ -90,6 +90,7 @@ export async function showTenant(tenantId: string, { json = false, trace = false
     ["served", `${view.served}${regionsInWords(view)}`],
     ["endpoint", view.endpoint ?? "-"],
     ["names", [...view.hostnames, ...view.wildcards].join(", ") || "-"],
+    ...(view.derivedNames.length === 0 ? [] : [["derived", view.derivedNames.join(", ")] as [string, string]]),
     [
       "ports",
       Object.entries(view.ports)

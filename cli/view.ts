@@ -1,7 +1,10 @@
 /** A tenant's state from the tables, for people and programs. */
 import type { TenantRow } from "../core/admission/tenant-row.ts";
+import { derivedOf } from "../core/names/derived.ts";
 import { type Condition, conditionsOf } from "../core/rollout/conditions.ts";
 import { type TraceStep, traceOf } from "../core/rollout/trace.ts";
+import { isRaw, slottedIn } from "../core/slots/numbering.ts";
+import type { TenantRecord } from "../schemas/tenant.ts";
 
 /** Loaded only when needed: aws/ reads its environment when it is loaded, and `connect` must set it before. */
 const aws = async () => ({
@@ -31,6 +34,8 @@ export interface TenantView {
   endpoint: string | undefined;
   hostnames: string[];
   wildcards: string[];
+  /** Names that clients make of the hostnames (a setting of the fleet). They lead where the hostname leads. */
+  derivedNames: string[];
   /** Protocol → port on the endpoint's addresses. */
   ports: Record<string, number>;
   /** Milliseconds from the start of the rollout until it settled, and when it settled. */
@@ -65,7 +70,8 @@ export async function viewTenant(tenantId: string): Promise<TenantView | undefin
     endpoint: cell === undefined ? undefined : `${cell.name}.${fleet.endpointDomain}`,
     hostnames: served?.hostnames ?? [],
     wildcards: served?.wildcards ?? [],
-    ports: cell === undefined || served === undefined ? {} : portsOf(Object.keys(served.protocols), row!.slots, cell),
+    derivedNames: (served?.hostnames ?? []).flatMap((name) => derivedOf(name, fleet.derivedNames)),
+    ports: cell === undefined || served === undefined ? {} : portsOf(served, row!.slots, cell),
     rolloutMs: status === undefined ? undefined : status.settledAt - status.startedAt,
     settledAt: status?.settledAt,
   };
@@ -79,12 +85,16 @@ function servedWord(row: TenantRow | undefined, observed: number | undefined, wo
   return "rolling out";
 }
 
-const portsOf = (protocols: string[], slots: Record<string, number>, cell: { tlsPort: number; portBase: number }) =>
-  Object.fromEntries(
-    protocols
+/** The public port of each protocol: those that are told by server name or ALPN share one. */
+function portsOf(record: TenantRecord, slots: Record<string, number>, cell: { tlsPort: number; portBase: number }) {
+  const raw = slottedIn(record).filter(isRaw);
+  const portOf = (protocol: string) => (raw.includes(protocol) ? cell.portBase + slots[protocol]! : cell.tlsPort);
+  return Object.fromEntries(
+    Object.keys(record.protocols)
       .sort()
-      .map((protocol) => [protocol, protocol === "tls" ? cell.tlsPort : cell.portBase + slots[protocol]!]),
+      .map((protocol) => [protocol, portOf(protocol)]),
   );
+}
 
 /** The steps of the tenant's latest change; undefined when there was none, or when its batch has expired (a day). */
 export async function traceTenant(tenantId: string): Promise<TraceStep[] | undefined> {

@@ -12,7 +12,7 @@ import { type Change, type Observed, written } from "./failover/plan.ts";
 import { namesOf } from "./names/claims.ts";
 import type { Commit } from "./publishing/commit.ts";
 import type { PublishPlan } from "./publishing/plan.ts";
-import { kindOf, kindOfSlot } from "./slots/numbering.ts";
+import { kindOf, kindOfSlot, slottedIn } from "./slots/numbering.ts";
 
 export const laws = {
   1: "a slot never has two tenants",
@@ -52,7 +52,7 @@ export function assertRow(row: TenantRow): void {
   });
   const numbers = [...Object.values(slots), ...spare];
   holds(1, repeated(numbers) === undefined, () => `${tenantId} has slot ${repeated(numbers)} twice`);
-  for (const protocol of Object.keys(admitted?.record.protocols ?? {}))
+  for (const protocol of slottedIn(admitted?.record))
     holds(1, Object.hasOwn(slots, protocol), () => `${tenantId} is admitted with ${protocol} and has no slot for it`);
   for (const [protocol, slot] of Object.entries(slots))
     holds(1, kindOfSlot(slot) === kindOf(protocol), () => `${tenantId} has slot ${slot} for ${protocol}`);
@@ -80,7 +80,7 @@ export function assertAdmission(plan: AdmissionPlan, before: TenantRow | undefin
   );
   for (const { protocol, slot } of takeSlots)
     holds(1, slots[protocol] === slot, () => `${tenantId} takes slot ${slot}, its ${protocol} has ${slots[protocol]}`);
-  const served = new Set(Object.keys(row.admitted?.record.protocols ?? {}).map((protocol) => slots[protocol]));
+  const served = new Set(slottedIn(row.admitted?.record).map((protocol) => slots[protocol]));
   for (const { slot } of tombstoneSlots)
     holds(1, !served.has(slot), () => `${tenantId} gives up slot ${slot} and is admitted with it`);
   const own = [...Object.values(slots), ...(row.spare ?? [])];

@@ -29,9 +29,11 @@ import { pointOf } from "../core/names/claims.ts";
 import { renderBucket } from "../core/publishing/render.ts";
 import { everyBucket } from "../core/routes/buckets.ts";
 import { routeDifferences } from "../core/routes/differences.ts";
+import { slottedIn } from "../core/slots/numbering.ts";
 import { type CellRoom, roomIn } from "../core/slots/placement.ts";
 import { auditLimits } from "../schemas/limits.ts";
 import { sha256 } from "../schemas/signed.ts";
+import { parseTenantRecord } from "../schemas/tenant.ts";
 import { AuditInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
@@ -139,8 +141,11 @@ async function examine(rows: Map<string, TenantRow>, rules: Rules, seen: Seen): 
   }
 }
 
-const protocolsIn = (input: unknown) =>
-  Object.keys((input as { protocols?: object | null } | undefined)?.protocols ?? {});
+/** Of a record that was well-formed when it was put off. It is not read again here: admission does that. */
+function protocolsIn(input: unknown): string[] {
+  const parsed = parseTenantRecord(input);
+  return slottedIn(parsed.ok ? parsed.record : undefined);
+}
 
 /** Examines tenants of the ledger behind `from`. Returns where to go on; undefined at the end. */
 async function walkLedger(from: LedgerKey | undefined, rules: Rules, seen: Seen, hasTime: () => boolean) {

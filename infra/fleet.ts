@@ -1,6 +1,8 @@
 /** What the platform team runs, per stage: regions, cells, slots, ranges. The one file to edit before a deployment. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import type * as z from "zod";
+import { FleetNames } from "../schemas/fleet";
 
 export interface StageFleet {
   homeRegion: string;
@@ -15,17 +17,22 @@ export interface StageFleet {
   }[];
   /** Backends must be in these ranges (CIDR). */
   backendRanges: string[];
-  /** Domains that the platform owns. Tenants may have names below them, but no wildcards. */
+  /** Domains that the platform owns. Tenants have names and wildcards below them. */
   platformDomains: string[];
   endpointDomain: string;
   /** Names that no tenant may have, in addition to the platform's domains. */
   reservedNames: string[];
+  /**
+   * Names that clients make of each tenant's names, as templates with `{name}`, or `{hex}` for its bytes in hexadecimal digits.
+   * They lead where the name leads. A domain that a template ends with belongs to the platform.
+   */
+  derivedNames: string[];
+  /** Names that all tenants share: clients say in ALPN whose they mean, as in `teleport-auth@acme.com`. */
+  sharedNames: string[];
   /** Minimum time until a given-up slot or name is free again. Every edge must have acked its removal, too. */
   coolOffSeconds: { slot: number; name: number };
   /** How long each stage of a new structure (canary, region, all) is watched. */
   structureBakeSeconds: number;
-  /** Edges send the client's address to backends by PROXY protocol, version 1: the backends must expect it. */
-  proxyProtocol: boolean;
   /**
    * Sessions of a removed tenant continue for `graceSeconds`. A draining edge waits until `quietSeconds` have passed
    * without a new connection, and then closes its sessions over `closeSeconds`.
@@ -50,9 +57,11 @@ const local: StageFleet = {
   platformDomains: ["tenants.localhost.example"],
   endpointDomain: "landfall.localhost.example",
   reservedNames: ["login.tenants.localhost.example"],
+  // As Teleport's clients do: kubectl through `tsh`, agents and plugins that dial the auth service.
+  derivedNames: ["kube-teleport-proxy-alpn.{name}", "{hex}.teleport.cluster.local"],
+  sharedNames: ["teleport.cluster.local"],
   coolOffSeconds: { slot: 60, name: 60 },
   structureBakeSeconds: 10,
-  proxyProtocol: false,
   sessions: { closeSeconds: 10, graceSeconds: 10, quietSeconds: 5 },
   instanceType: "t4g.small",
   healthRoles: ["landfall-health"],
@@ -86,8 +95,13 @@ export function fleetOf(stage: string): StageFleet {
   const fleet = stage === localStage ? localFleet() : deployed;
   if (stage !== localStage && fleet.backendRanges.some((range) => range.startsWith("127.") || range.startsWith("::1")))
     throw new Error(`stage ${stage} allows loopback addresses as backends: an edge would connect to itself`);
+  const { error } = FleetNames.safeParse(fleet);
+  if (error !== undefined) throw new Error(`infra/fleet.ts, stage ${stage}: ${inWords(error)}`);
   return fleet;
 }
+
+const inWords = ({ issues }: z.ZodError) =>
+  issues.map(({ path: [field, index], message }) => `${String(field)}[${String(index)}] ${message}`).join("; ");
 
 /** For each region, all regions of the fleet, nearest first by the measured round trips. */
 export function nearestRegions(fleet: StageFleet, root: string): Record<string, string[]> {

@@ -39,6 +39,8 @@ export function settings(
     platformDomains: fleet.platformDomains,
     endpointDomain: fleet.endpointDomain,
     reservedNames: fleet.reservedNames,
+    derivedNames: fleet.derivedNames,
+    sharedNames: fleet.sharedNames,
     coolOffSeconds: fleet.coolOffSeconds,
     structureBakeSeconds: fleet.structureBakeSeconds,
   };
@@ -80,6 +82,7 @@ function structureOf(
   const read = (file: string) => readFileSync(path.join(root, "edge/structure", file), "utf8");
   return `${JSON.stringify({
     backendRanges: fleet.backendRanges,
+    derivedNames: fleet.derivedNames,
     edgeTlsPort: fleet.edgeTlsPort,
     healthPort: fleet.healthPort,
     nearest: Object.fromEntries(
@@ -90,9 +93,9 @@ function structureOf(
     nginxConf: read("nginx.conf"),
     portBase: cell.portBase,
     portCount: cell.portCount,
-    proxyProtocol: fleet.proxyProtocol,
     routeFormat: 1,
     router: read("router.js"),
     sessions: fleet.sessions,
+    sharedNames: fleet.sharedNames,
   })}\n`;
 }

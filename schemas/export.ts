@@ -25,9 +25,11 @@ interface FieldSchema {
   additionalProperties?: FieldSchema | boolean;
   maxItems?: number;
   maxProperties?: number;
+  anyOf?: FieldSchema[];
 }
 
-function typeOf({ type, items, additionalProperties, maxItems, maxProperties }: FieldSchema): string {
+function typeOf({ type, items, additionalProperties, maxItems, maxProperties, anyOf }: FieldSchema): string {
+  if (anyOf !== undefined) return anyOf.map(({ type }) => type ?? "any").join(" or ");
   if (type === "array") return `list of ${typeOf(items ?? {})}${maxItems === undefined ? "" : `, at most ${maxItems}`}`;
   if (type === "object" && typeof additionalProperties === "object")
     return `object of ${typeOf(additionalProperties)}${maxProperties === undefined ? "" : `, at most ${maxProperties}`}`;

@@ -1,5 +1,6 @@
 /** The fleet: what the platform team runs. Written by infra/, read from SSM by the controller. */
 import * as z from "zod";
+import { DerivedName, domainOfTemplate } from "./derived-names.ts";
 import { slotLimits } from "./limits.ts";
 import { Hostname, Port, Region } from "./tenant.ts";
 
@@ -19,6 +20,37 @@ export const Cell = z.strictObject({
 });
 export type Cell = z.infer<typeof Cell>;
 
+/** What a fleet says of names. */
+const names = {
+  /** Domains that the platform owns. Tenants have names and wildcards below them. */
+  platformDomains: z.array(Hostname),
+  /** The stable name that tenants' own DNS points at is `<cell>.<endpointDomain>`. */
+  endpointDomain: Hostname,
+  /** Names that no tenant may have, in addition to the platform's domains, such as a login page or an API. */
+  reservedNames: z.array(Hostname),
+  /** Names that clients make of each tenant's names: they lead where the name leads. */
+  derivedNames: z.array(DerivedName).default([]),
+  /** Names that all tenants share: their clients say in ALPN whose they mean, as in `teleport-auth@acme.com`. */
+  sharedNames: z.array(Hostname).default([]),
+};
+
+/** A domain of derived or shared names belongs to the platform: nobody could have a name below a platform's domain in it. */
+function checkNames(fleet: z.infer<z.ZodObject<typeof names>>, context: z.RefinementCtx): void {
+  const lists = {
+    derivedNames: fleet.derivedNames.map(domainOfTemplate),
+    sharedNames: fleet.sharedNames,
+  };
+  for (const [field, domains] of Object.entries(lists))
+    for (const [index, domain] of domains.entries()) {
+      const inside = fleet.platformDomains.find((other) => other === domain || other.endsWith(`.${domain}`));
+      if (inside === undefined) continue;
+      const message = `would take ${inside}, where tenants have their names: use a domain below it or another one`;
+      context.addIssue({ code: "custom", path: [field, index], message });
+    }
+}
+
+export const FleetNames = z.object(names).superRefine(checkNames);
+
 const fields = {
   stage: z.string(),
   homeRegion: Region,
@@ -29,12 +61,7 @@ const fields = {
   cells: z.array(Cell).min(1),
   /** Backends may only be in these ranges (CIDR). */
   backendRanges: z.array(z.string()),
-  /** Domains that the platform owns. Tenants may have names below them, but no wildcards. */
-  platformDomains: z.array(Hostname),
-  /** The stable name that tenants' own DNS points at is `<cell>.<endpointDomain>`. */
-  endpointDomain: Hostname,
-  /** Names that no tenant may have, in addition to the platform's domains, such as a login page or an API. */
-  reservedNames: z.array(Hostname),
+  ...names,
   /** Minimum time until a given-up slot or name is free again. Every edge must have acked its removal, too. */
   coolOffSeconds: z.strictObject({ slot: z.number().int().min(0), name: z.number().int().min(0) }),
   /** How long each stage of a new structure is watched before the next one. */
@@ -42,6 +69,7 @@ const fields = {
 };
 
 export const Fleet = z.strictObject(fields).superRefine((fleet, context) => {
+  checkNames(fleet, context);
   const fault = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
   for (const region of new Set([fleet.homeRegion, ...fleet.cells.flatMap((cell) => cell.regions)])) {
     if (!Object.hasOwn(fleet.buckets, region)) fault(["buckets"], `has none for ${region}`);

@@ -6,6 +6,8 @@
 
 /** One tenant record, and its routes, writes and reasons. */
 export const tenantLimits = {
+  /** Characters of a server name. DNS has no longer ones, and the router takes none. */
+  nameCharactersMax: 253,
   /** Server names of one record. */
   hostnamesMax: 20,
   /** Wildcards of one record: each covers any number of names. */
@@ -16,6 +18,8 @@ export const tenantLimits = {
   protocolsMax: 8,
   /** Backend addresses of one region. */
   addressesMax: 16,
+  /** Client address ranges of one record: each is compared at connect, by the tenants that have them. */
+  allowMax: 200,
   /** Canonical JSON of one record. AWS: an item holds 400 KB; a proxy's record is below 2 KB. */
   recordBytesMax: 32 * 1024,
   /** Rendered routes of one tenant, so that one tenant cannot fill a route bucket. */
@@ -123,6 +127,10 @@ export const edgeLimits = {
   rejectedRoutesMax: 100,
   closingTenantsMax: 100,
   reasonCharactersMax: 300,
+  /** Bytes of notes about connections that lead nowhere, for the agent to read: about 20,000 in a quarter of a second. */
+  refusedBytesMax: 1024 * 1024,
+  /** Names that such connections asked for last, and that an edge keeps. */
+  refusedNamesMax: 20,
   /** Items that a cell's edge summaries are divided into. AWS: a partition takes 1000 write units a second. */
   summaryItems: 4,
   /** Edges that one update of a summary names. AWS: an expression has at most 4 KB. */

@@ -5,8 +5,18 @@ import { Port, Region } from "./tenant.ts";
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
-/** What an edge needs to serve a slot. Backends are `address:port`, IPv6 in brackets, in the tenant's own order. */
+/** Where connections go, and how. Backends are `address:port`, IPv6 in brackets, in the tenant's own order. */
+const target = {
+  backends: z.record(Region, z.array(z.string())),
+  proxyProtocol: z.enum(["v1", "v2"]).optional(),
+  affinity: z.literal("source").optional(),
+};
+export const RouteTarget = z.strictObject(target);
+export type RouteTarget = z.infer<typeof RouteTarget>;
+
+/** What an edge needs to serve a slot. */
 export const Route = z.strictObject({
+  ...target,
   slot: z.number().int().min(0),
   tenantId: z.string(),
   protocol: z.string(),
@@ -18,7 +28,10 @@ export const Route = z.strictObject({
   account: z.string().optional(),
   /** TCP port of a raw slot; a tls slot has none and is reached by server name. */
   port: Port.optional(),
-  backends: z.record(Region, z.array(z.string())),
+  /** Of a tls slot: where clients go that offer this entry in ALPN. */
+  alpn: z.record(z.string(), RouteTarget).optional(),
+  /** Client addresses that may connect, CIDR; every address when absent. */
+  allow: z.array(z.string()).optional(),
 });
 export type Route = z.infer<typeof Route>;
 
@@ -56,8 +69,9 @@ export const Structure = z.object({
   portCount: z.number().int(),
   /** The format of route files for the router (edge/agent/routes/content.ts). An agent refuses any other format. */
   routeFormat: z.literal(1),
-  /** Edges send the client's address to backends by PROXY protocol, version 1. */
-  proxyProtocol: z.boolean(),
+  /** Names that clients make of a tenant's, as templates (derived-names.ts), and names that all tenants share. */
+  derivedNames: z.array(z.string()).default([]),
+  sharedNames: z.array(z.string()).default([]),
   sessions: z.object({
     /** How long sessions of a route that was removed go on. */
     graceSeconds: z.number().min(0),

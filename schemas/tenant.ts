@@ -66,7 +66,51 @@ export const Protocol = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a protocol name such as tls, ssh or postgres");
 
-const { hostnamesMax, wildcardsMax, protocolsMax, addressesMax } = tenantLimits;
+/** Entries of ALPN that clients send, without those that would need an escape in a file's name. */
+export const Alpn = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,32}$/, "must be an ALPN entry of letters, 0-9, '.', '_' and '-', such as postgresql");
+
+const settings = z.strictObject({
+  port: Port.describe("The backend's port."),
+  alpn: Alpn.optional().describe(
+    "Clients that offer this entry in ALPN, at the tenant's names on the TLS port. The protocol has no port of its own then.",
+  ),
+  proxyProtocol: z
+    .enum(["v1", "v2"], "must be v1 or v2")
+    .optional()
+    .describe("The backend gets the client's address by this version of the PROXY protocol, and must expect it."),
+  affinity: z
+    .literal("source", "must be source")
+    .optional()
+    .describe("Connections of one client address go to the same backend, as long as it is healthy."),
+});
+type ProtocolSettings = z.infer<typeof settings>;
+
+/** A range of client addresses in CIDR form, or one address; after parsing in CIDR form, with the first address of the range. */
+export const ClientRange = z
+  .string()
+  .transform((text) => (text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`))
+  .refine(
+    (text) => !text.includes("%") && ipaddr.isValidCIDR(text) && (text.includes(":") || /^(\d+\.){3}\d+\//.test(text)),
+    {
+      message: "is not an address range: write it as 203.0.113.0/24 or 2001:db8::/32",
+      abort: true,
+    },
+  )
+  .refine((text) => !/^::ffff:/i.test(text), {
+    message: "is an IPv4 range mapped into IPv6: write the IPv4 range",
+    abort: true,
+  })
+  .transform(firstOfRange);
+
+function firstOfRange(text: string): string {
+  const bits = text.slice(text.indexOf("/"));
+  const family = text.includes(":") ? ipaddr.IPv6 : ipaddr.IPv4;
+  return `${family.networkAddressFromCIDR(text).toString()}${bits}`;
+}
+
+const { hostnamesMax, wildcardsMax, protocolsMax, addressesMax, allowMax } = tenantLimits;
 
 const fields = {
   tenantId: TenantId.describe("The tenant's own name; the key of the table. 1 to 63 characters of a-z, 0-9 and '-'."),
@@ -89,12 +133,12 @@ const fields = {
     .optional()
     .describe("Every edge uses the nearest region that has a healthy backend, not only the home region."),
   protocols: z
-    .record(Protocol, Port)
+    .record(Protocol, z.union([Port, settings]))
     .refine((map) => Object.keys(map).length > 0, "is empty: name at least one protocol, as in { tls: 3080 }")
     .refine((map) => Object.keys(map).length <= protocolsMax, `has more than ${protocolsMax} protocols`)
     .meta({
       description:
-        "Maps a protocol to the backend's port. `tls` is reached by server name on 443; any other gets its own port.",
+        "Maps a protocol to the backend's port, alone or with settings. `tls` is reached by server name on 443, and so is what has an `alpn`; any other gets its own port.",
       minProperties: 1,
       maxProperties: protocolsMax,
     }),
@@ -107,6 +151,12 @@ const fields = {
         .max(addressesMax, `has more than ${addressesMax} addresses`),
     )
     .describe("Maps a region to the tenant's proxy addresses there: IPv4 or IPv6 literals inside the fleet's ranges."),
+  allow: z
+    .array(ClientRange)
+    .min(1, "is empty: give at least one range, or leave it out to allow every address")
+    .max(allowMax, `has more than ${allowMax} ranges`)
+    .optional()
+    .describe("Client addresses that may connect: IPv4 and IPv6 ranges. Without it every address may."),
   suspended: z.boolean().optional().describe("Keeps names and slots, but serves no users, while it is true."),
 };
 
@@ -114,7 +164,22 @@ export const TenantRecord = z.strictObject(fields).superRefine((record, context)
   const fault = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
   if (!Object.hasOwn(record.backends, record.homeRegion))
     fault(["backends"], `has no addresses in the home region ${record.homeRegion}: add them, or change homeRegion`);
-  const { hostnames, wildcards = [] } = record;
+  const { hostnames, wildcards = [], protocols } = record;
+  const alpns = Object.entries(protocols).flatMap(([name, value]) => {
+    const { alpn } = settingsOf(value);
+    return alpn === undefined ? [] : [{ name, alpn }];
+  });
+  for (const [index, { name, alpn }] of alpns.entries()) {
+    if (name === "tls")
+      fault(["protocols", name, "alpn"], "is for other protocols: tls is what every other client gets");
+    else if (!Object.hasOwn(protocols, "tls"))
+      fault(
+        ["protocols", name, "alpn"],
+        "needs tls beside it: add the port that every other client at these names gets",
+      );
+    if (alpns.findIndex((other) => other.alpn === alpn) !== index)
+      fault(["protocols", name, "alpn"], `${alpn} is another protocol's already`);
+  }
   if (Object.hasOwn(record.protocols, "tls") && hostnames.length + wildcards.length === 0)
     fault(["hostnames"], "is empty: tls is routed by server name, so give a hostname or a wildcard");
   if (new Set(hostnames).size !== hostnames.length) fault(["hostnames"], "names the same host twice");
@@ -122,6 +187,10 @@ export const TenantRecord = z.strictObject(fields).superRefine((record, context)
 });
 
 export type TenantRecord = z.infer<typeof TenantRecord>;
+
+/** A protocol's settings, however the record gives them. */
+export const settingsOf = (value: TenantRecord["protocols"][string]): ProtocolSettings =>
+  typeof value === "number" ? { port: value } : value;
 
 export type Parsed =
   | { ok: true; record: TenantRecord }
@@ -172,6 +241,7 @@ function foreignPrototype(value: unknown, path: string): string | undefined {
 /** `backends.us-west-2[0]: is not an IP address …` */
 function faultsOf(error: z.ZodError): string[] {
   return error.issues
+    .flatMap(chosenOf)
     .map((issue) => {
       const path = issue.path.reduce<string>(
         (text, key) => (typeof key === "number" ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)),
@@ -180,6 +250,14 @@ function faultsOf(error: z.ZodError): string[] {
       return `${path || "record"}: ${inWords(issue)}`;
     })
     .sort();
+}
+
+/** Of a value that may have several forms, the faults of the form that it has; of the first form if it has none. */
+function chosenOf(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
+  if (issue.code !== "invalid_union") return [issue];
+  const isOtherForm = ({ code, path }: z.core.$ZodIssue) => code === "invalid_type" && path.length === 0;
+  const chosen = issue.errors.find((faults) => !faults.some(isOtherForm)) ?? issue.errors[0] ?? [];
+  return chosen.map((fault) => ({ ...fault, path: [...issue.path, ...fault.path] }));
 }
 
 /** zod's own message where it is clear, ours where a person would have to know zod. */

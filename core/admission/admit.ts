@@ -6,7 +6,7 @@ import { canonicalJson } from "../canonical.ts";
 import { claimsOf, ownerOf, pointOf } from "../names/claims.ts";
 import type { NameRules } from "../names/ownership.ts";
 import { routeBytes, routesOf } from "../routes/routes.ts";
-import { kindOf, kindOfSlot } from "../slots/numbering.ts";
+import { kindOf, kindOfSlot, slottedIn } from "../slots/numbering.ts";
 import type { Reserved } from "../slots/pools.ts";
 import { absent, admittedRoutes, type TenantRow } from "./tenant-row.ts";
 import type { Validated } from "./validate.ts";
@@ -85,7 +85,7 @@ export function slotsWanted(facts: AdmissionFacts): string[] {
 }
 
 const slotless = (row: TenantRow | undefined, record: TenantRecord) =>
-  Object.keys(record.protocols)
+  slottedIn(record)
     .filter((protocol) => row === undefined || !Object.hasOwn(row.slots, protocol))
     .sort();
 
@@ -97,9 +97,9 @@ const slotless = (row: TenantRow | undefined, record: TenantRecord) =>
 function ownSlots(row: TenantRow | undefined, record: TenantRecord, cell: Cell) {
   const own: { slots: Record<string, number>; emptied: string[] } = { slots: {}, emptied: [] };
   if (row?.cell !== cell.name) return own;
-  const { protocols: admitted = {} } = row.admitted?.record ?? {};
+  const used = [...slottedIn(record), ...slottedIn(row.admitted?.record)];
   const givenUp = Object.entries(row.slots)
-    .filter(([protocol]) => !Object.hasOwn(record.protocols, protocol) && !Object.hasOwn(admitted, protocol))
+    .filter(([protocol]) => !used.includes(protocol))
     .map(([protocol, slot]) => ({ slot, emptied: [protocol] }));
   const spare = (row.spare ?? []).map((slot) => ({ slot, emptied: [] }));
   const bySlot = <T extends { slot: number }>(slots: T[]) => slots.toSorted((a, b) => a.slot - b.slot);
@@ -221,16 +221,16 @@ function accept(facts: AdmissionFacts, record: TenantRecord, fresh: Record<strin
     admitted: { generation: base.generation, record },
   };
   const served = new Set(routes.map((route) => route.slot));
-  const before = Object.keys(old?.admitted?.record.protocols ?? {});
+  const [before, after] = [slottedIn(old?.admitted?.record), slottedIn(record)];
   return {
     ...plan(facts, row),
     claim: claims.filter((name) => !isSameOwner || !base.claims.includes(name)),
     release: base.claims.filter((name) => !claims.includes(name)),
-    takeSlots: Object.keys(record.protocols)
+    takeSlots: after
       .filter((protocol) => !before.includes(protocol))
       .map((protocol) => ({ protocol, slot: slots[protocol]!, free: fresh[protocol]?.free ?? false })),
     tombstoneSlots: before
-      .filter((protocol) => !Object.hasOwn(record.protocols, protocol))
+      .filter((protocol) => !after.includes(protocol))
       .map((protocol) => ({ protocol, slot: slots[protocol]!, reason: "protocol removed" })),
     routes,
     dropRoutes: servedSlots(old, cell).filter((slot) => !served.has(slot)),
@@ -249,7 +249,7 @@ function remove(facts: AdmissionFacts, old: TenantRow): AdmissionPlan {
   return {
     ...plan(facts, row),
     release: old.claims,
-    tombstoneSlots: Object.keys(admitted?.record.protocols ?? {}).map((protocol) => ({
+    tombstoneSlots: slottedIn(admitted?.record).map((protocol) => ({
       protocol,
       slot: old.slots[protocol]!,
       reason: "tenant removed",

@@ -1,13 +1,13 @@
 /** Computes the ledger from the snapshot, for a ledger that was restored from a backup or lost. */
 import type { Cell } from "../../schemas/fleet.ts";
 import { slotLimits } from "../../schemas/limits.ts";
-import type { Route } from "../../schemas/snapshot.ts";
+import type { Route, RouteTarget } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import type { TenantRow } from "../admission/tenant-row.ts";
 import { claimsOf, ownerOf, pointOf } from "../names/claims.ts";
 import type { NameRules } from "../names/ownership.ts";
 import { addHold, type Claimed, contestOf, type Hold, holdsOf, type Point } from "../names/points.ts";
-import { kindOfSlot, type SlotKind, slotAt, slotsIn } from "../slots/numbering.ts";
+import { kindOfSlot, type SlotKind, slotAt, slotsIn, slottedIn } from "../slots/numbering.ts";
 
 export interface RebuildFacts {
   cell: Cell;
@@ -64,7 +64,7 @@ export function planRebuild(facts: RebuildFacts): Rebuild {
   const all = [...fromRoutes, ...others.map(({ row }) => row)].sort((a, b) => (a.tenantId < b.tenantId ? -1 : 1));
   const slots = all.flatMap(({ tenantId, slots: numbers, admitted }) =>
     Object.entries(numbers).map(([protocol, slot]) => {
-      const givenUp = !Object.hasOwn(admitted?.record.protocols ?? {}, protocol);
+      const givenUp = !slottedIn(admitted?.record).includes(protocol);
       return { slot, tenantId, protocol, givenUp };
     }),
   );
@@ -160,7 +160,13 @@ export function planPoints({ cell, before, claims, elsewhere, recent, now }: Poi
   for (const claimed of [...given, ...recent])
     if (!planned.has(idOf(claimed)) && !isServed(claimed)) add(claimed.claim, { ...holdOf(claimed), releasedAt: now });
   const own = new Set([...claims, ...given, ...recent].map(({ claim }) => pointOf(claim)));
-  return [...points.values()].filter(({ point }) => own.has(point));
+  const grants = new Map(before.map(({ point, grant }) => [point, grant]));
+  return [...points.values()]
+    .filter(({ point }) => own.has(point))
+    .map((point) => {
+      const grant = grants.get(point.point);
+      return grant === undefined ? point : { ...point, grant };
+    });
 }
 
 function servedRow(
@@ -207,14 +213,24 @@ function recordOf(routes: Route[]): TenantRecord {
   const [first] = routes;
   const named = routes.find(({ protocol }) => protocol === "tls");
   const regions = Object.keys(first!.backends).sort();
+  const settingsIn = ({ backends, proxyProtocol, affinity }: RouteTarget, alpn?: string) => {
+    const more = { alpn, proxyProtocol, affinity };
+    const given = Object.fromEntries(Object.entries(more).filter(([, value]) => value !== undefined));
+    return Object.keys(given).length === 0 ? portIn(backends) : { port: portIn(backends), ...given };
+  };
+  const byAlpn = Object.entries(named?.alpn ?? {});
   return {
     tenantId: first!.tenantId,
     hostnames: named?.hostnames ?? [],
     ...(named?.wildcards === undefined ? {} : { wildcards: named.wildcards }),
     ...(named?.account === undefined ? {} : { account: named.account }),
+    ...(first!.allow === undefined ? {} : { allow: first!.allow }),
     homeRegion: regions[0]!,
     multiRegion: true,
-    protocols: Object.fromEntries(routes.map(({ protocol, backends }) => [protocol, portIn(backends)])),
+    protocols: Object.fromEntries([
+      ...routes.map((route) => [route.protocol, settingsIn(route)] as const),
+      ...byAlpn.map(([alpn, target]) => [`by-alpn-${alpn}`, settingsIn(target, alpn)] as const),
+    ]),
     backends: Object.fromEntries(
       regions.map((region) => [
         region,

@@ -2,7 +2,7 @@
 import type { Cell } from "../../schemas/fleet.ts";
 import type { TenantRow } from "../admission/tenant-row.ts";
 import type { Validated } from "../admission/validate.ts";
-import { kindOf, kindOfSlot, type SlotKind, slotKinds, slotsIn } from "./numbering.ts";
+import { kindOf, kindOfSlot, type SlotKind, slotKinds, slotsIn, slottedIn } from "./numbering.ts";
 
 /** A cell, and how many slots of each kind are free. */
 export interface CellRoom {
@@ -51,7 +51,7 @@ export function placeTenants(
       placed.set(tenantId, { waits });
       continue;
     }
-    const kinds = record?.ok ? Object.keys(record.record.protocols).map(kindOf) : [];
+    const kinds = record?.ok ? slottedIn(record.record).map(kindOf) : [];
     const wanted = { raw: kinds.filter((kind) => kind === "raw").length, tls: kinds.includes("tls") ? 1 : 0 };
     const chosen = home ?? roomiest(open, wanted, row);
     placed.set(tenantId, { cell: chosen.cell });

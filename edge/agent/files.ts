@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 
 /** Suffix of a file that is still being written. No hostname contains this character. */
 export const unfinished = "~";
@@ -19,6 +19,14 @@ export function writeAtomically(file: string, text: string, { durable = false } 
     rmSync(beside, { force: true });
     throw error;
   }
+}
+
+/** Replaces a file by an empty one to which nginx's workers, which run as another user, may append. */
+export function writeShared(file: string): void {
+  const beside = `${file}${unfinished}`;
+  writeFileSync(beside, "", { mode: 0o666 });
+  chmodSync(beside, 0o666); // independent of the umask
+  renameSync(beside, file);
 }
 
 export function readIfThere(file: string): string | undefined {

@@ -42,7 +42,8 @@ const tied = process.connected;
 process.on("disconnect", stop);
 
 const metrics = new Metrics(agent, { edge: edgeId, region: settings.region, cell: settings.cell });
-const server = edgeServer(() => agent.serving && !stopping.signal.aborted, metrics, log);
+const healthy = () => agent.serving && !stopping.signal.aborted;
+const server = edgeServer({ healthy, metrics, refusals: agent.sessions.refusals }, log);
 
 /** Repeats `work` every `everyMs`, measured from start to start, until the agent stops. */
 async function repeat(everyMs: number, spreadMs: number, work: (now: number) => Promise<void> | void): Promise<void> {

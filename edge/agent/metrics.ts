@@ -35,6 +35,7 @@ export class Metrics {
       tenantOpened: counter("tenant_sessions_total", "A tenant's sessions that were opened", ["tenant"]),
       tenantFailed: counter("tenant_sessions_failed_total", "Sessions that no backend accepted", ["tenant"]),
       tenantBytes: counter("tenant_bytes_total", "Bytes from clients and to them", ["tenant", "direction"]),
+      refused: counter("connections_refused_total", "Connections that led nowhere, by reason", ["reason"]),
       closed: counter("sessions_closed_total", "Sessions that the edge ended", ["reason"]),
       backends: gauge("backends", "Backends that routes name, by health", ["health"]),
       backendDown: gauge("backend_down", "1 for each backend that is down", ["backend"]),
@@ -68,6 +69,7 @@ export class Metrics {
     if (times.appliedAt > 0) m.appliedAge.set((now - times.appliedAt) / 1000);
     m.routes.set(routes.files);
     m.rejected.set(routes.rejected.length);
+    for (const [reason, count] of Object.entries(sessions.refusals.counts)) m.refused.inc({ reason }, count);
     m.closed.inc({ reason: "removed" }, sessions.closedBy.removed);
     m.closed.inc({ reason: "drain" }, sessions.closedBy.drain);
     const { down } = backends;

@@ -1,9 +1,19 @@
-/** The edge's HTTP server on the health port: `/healthz` for the accelerator, `/metrics` for Prometheus. */
+/**
+ * The edge's HTTP server on the health port: `/healthz` for the accelerator, `/metrics` for Prometheus, `/refused` for people
+ * who ask why a connection led nowhere.
+ */
 import http from "node:http";
 import type { Logger } from "pino";
 import type { Metrics } from "./metrics.ts";
+import type { Refusals } from "./sessions/refusals.ts";
 
-export function edgeServer(healthy: () => boolean, metrics: Metrics, log: Logger): http.Server {
+export interface EdgeState {
+  healthy: () => boolean;
+  metrics: Metrics;
+  refusals: Refusals;
+}
+
+export function edgeServer({ healthy, metrics, refusals }: EdgeState, log: Logger): http.Server {
   const text = (response: http.ServerResponse, status: number, body: string, type = "text/plain") =>
     response.writeHead(status, { "content-type": type, connection: "close" }).end(body);
   const server = http.createServer((request, response) => {
@@ -19,7 +29,10 @@ export function edgeServer(healthy: () => boolean, metrics: Metrics, log: Logger
           text(response, 500, "metrics could not be read: see the agent's log\n");
         },
       );
-    } else text(response, 404, "not found: use /healthz or /metrics\n");
+    } else if (path === "/refused") {
+      const body = JSON.stringify({ counts: refusals.counts, last: refusals.last });
+      text(response, 200, `${body}\n`, "application/json");
+    } else text(response, 404, "not found: use /healthz, /metrics or /refused\n");
   });
   server.on("error", (error) => log.error({ err: error }, "can't listen on the health port"));
   return server;

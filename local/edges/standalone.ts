@@ -18,7 +18,8 @@ export const structureOn = (parts: Pick<Structure, "edgeTlsPort" | "portBase" | 
   nearest: {},
   backendRanges: ["127.0.0.0/8"],
   healthPort: 8080,
-  proxyProtocol: false,
+  derivedNames: [],
+  sharedNames: [],
   routeFormat: 1,
   sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 1 },
   ...parts,
@@ -57,8 +58,10 @@ export class StandaloneEdge {
     for (const kind of ["n", "w", "p"]) mkdirSync(path.join(edge.routes, kind), { recursive: true, mode: 0o755 });
     writeFileSync(path.join(edge.routes, "ready"), "ready", { mode: 0o644 });
     mkdirSync(path.join(runDir, "sessions"), { mode: 0o755 });
-    writeFileSync(path.join(runDir, "sessions/opened"), "");
-    chmodSync(path.join(runDir, "sessions/opened"), 0o666);
+    for (const notes of ["sessions/opened", "sessions/refused"]) {
+      writeFileSync(path.join(runDir, notes), "");
+      chmodSync(path.join(runDir, notes), 0o666);
+    }
     const id = "standalone00";
     const { conf, router } = renderNginx({ structure, id, settings, address });
     await edge.nginx.use(id, conf, router);

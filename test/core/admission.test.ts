@@ -50,6 +50,32 @@ const written = (plan: ReturnType<typeof step>): AdmissionPlan => {
 };
 
 describe("admit", () => {
+  it("gives a protocol that is told by ALPN no slot: it is a part of the route of tls", () => {
+    const byPort = { tls: 3080, postgres: 5432 };
+    const byAlpn = { tls: 3080, postgres: { port: 5432, alpn: "postgresql", proxyProtocol: "v1" as const } };
+    const plan = written(step(undefined, record({ protocols: byAlpn, allow: ["10.0.0.0/8"] })));
+    expect(plan.row.slots).toEqual({ tls: 20_000 });
+    expect(plan.routes).toEqual([
+      {
+        slot: 20_000,
+        tenantId: "acme",
+        protocol: "tls",
+        generation: 1,
+        hostnames: ["acme.tenants.example.com"],
+        backends: { "us-west-2": ["10.0.1.15:3080"] },
+        alpn: { postgresql: { backends: { "us-west-2": ["10.0.1.15:5432"] }, proxyProtocol: "v1" } },
+        allow: ["10.0.0.0/8"],
+      },
+    ]);
+    const moved = written(step(plan.row, record({ protocols: byPort }), 5));
+    expect(moved.takeSlots).toEqual([{ protocol: "postgres", slot: 5, free: false }]);
+    const back = written(step(moved.row, record({ protocols: byAlpn }), 9));
+    expect(back.tombstoneSlots).toEqual([{ protocol: "postgres", slot: 5, reason: "protocol removed" }]);
+    expect(back.routes?.map(({ slot }) => slot)).toEqual([20_000]);
+    const again = written(step(back.row, record({ protocols: byPort }), 12));
+    expect(again.row.slots).toEqual({ tls: 20_000, postgres: 5 });
+  });
+
   it("gives a new tenant its claims, one slot for each protocol, and routes", () => {
     const plan = written(step(undefined, record()));
     expect(plan.row).toMatchObject({ state: "Admitted", version: 1, generation: 1, slots: { ssh: 0, tls: 20_001 } });

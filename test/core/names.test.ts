@@ -2,8 +2,11 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { validateRecord } from "../../core/admission/validate.ts";
 import { baseOf, claimsOf, namesOf, ownerOf, pointOf, serves } from "../../core/names/claims.ts";
+import { grantTo, release } from "../../core/names/decisions.ts";
+import { derivedOf } from "../../core/names/derived.ts";
 import { ancestorsOf, isWithin, nameFault } from "../../core/names/ownership.ts";
 import { addHold, conflictIn, contestInWords, contestOf, type Hold, type Point } from "../../core/names/points.ts";
+import { FleetNames } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { fleet, record } from "../fixtures/fleet.ts";
@@ -20,6 +23,9 @@ describe("nameFault", () => {
     ["github.io", "is a public suffix, which no tenant can own"],
     ["com", "is above tenants.example.com, which belongs to the platform"],
     ["printer.local", "is not a name of the public DNS"],
+    ["teleport.cluster.local", "is in teleport.cluster.local, where all tenants have names that clients derive"],
+    ["61.teleport.cluster.local", "is in teleport.cluster.local, where all tenants have names that clients derive"],
+    ["cluster.local", "is above teleport.cluster.local, which belongs to the platform"],
   ])("says why no tenant can have %s", (name, fault) => {
     expect(nameFault(name, fleet)).toBe(fault);
   });
@@ -38,6 +44,68 @@ describe("nameFault", () => {
   });
 });
 
+describe("derivedOf", () => {
+  it("gives what clients make of a name, and nothing that is longer than a name can be", () => {
+    const { derivedNames } = fleet;
+    expect(derivedOf("acme.com", derivedNames)).toEqual([
+      "kube-teleport-proxy-alpn.acme.com",
+      "61636d652e636f6d.teleport.cluster.local",
+    ]);
+    const long = `${"a.".repeat(60)}acme.com`;
+    expect(derivedOf(long, derivedNames)).toEqual([`kube-teleport-proxy-alpn.${long}`]);
+  });
+
+  it("gives names that only the owner of the name could have, or nobody", () => {
+    const name = fc.domain().map((text) => text.toLowerCase());
+    fc.assert(
+      fc.property(name, (name) => {
+        for (const derived of derivedOf(name, fleet.derivedNames))
+          expect(isWithin(derived, name) || nameFault(derived, fleet) !== undefined).toBe(true);
+      }),
+    );
+  });
+});
+
+describe("what a fleet says of names", () => {
+  const faults = (changes: object) =>
+    FleetNames.safeParse({ ...fleet, ...changes }).error?.issues.map(
+      ({ path, message }) => `${path.join(".")} ${message}`,
+    );
+
+  it.each([
+    ["{name}"],
+    ["acme.{name}.com"],
+    ["{hex}"],
+    ["kube.{hex}"],
+    ["{hex}.local"],
+    ["{name}{hex}.cluster.local"],
+    ["-x.{name}"],
+    ["a/{name}"],
+    ["kube"],
+  ])("refuses %s as a template of derived names", (template) => {
+    expect(faults({ derivedNames: [template] })?.join()).toMatch(/^derivedNames\.0 is not a template: write it as /);
+  });
+
+  it.each([
+    "kube.{name}",
+    "a.b.{name}",
+    "{name}.mesh.example",
+    "{hex}.a.b.example",
+    "x.{hex}.mesh.example",
+    "_x.{name}",
+  ])("takes %s", (template) => {
+    expect(faults({ derivedNames: [template] })).toBeUndefined();
+  });
+
+  it("refuses a domain that would take the platform's own, where tenants have their names", () => {
+    const message =
+      "would take tenants.example.com, where tenants have their names: use a domain below it or another one";
+    expect(faults({ derivedNames: ["{hex}.example.com"] })).toEqual([`derivedNames.0 ${message}`]);
+    expect(faults({ sharedNames: ["tenants.example.com"] })).toEqual([`sharedNames.0 ${message}`]);
+    expect(faults({ derivedNames: ["{hex}.mesh.tenants.example.com"] })).toBeUndefined();
+  });
+});
+
 describe("claimsOf", () => {
   const claims = (hostnames: string[], wildcards: string[] = []) => claimsOf({ hostnames, wildcards }, fleet);
 
@@ -53,6 +121,74 @@ describe("claimsOf", () => {
       "x.example.com",
     ]);
     expect(claims(["b.a.tenants.example.com"])).toEqual(["@a.tenants.example.com", "b.a.tenants.example.com"]);
+  });
+});
+
+describe("an operator's decision", () => {
+  const grant = { tenantId: "acme", at: 5, by: "arn", why: "a contract" };
+  const hold = (tenantId: string, releasedAt?: number): Hold => ({
+    tenantId,
+    owner: `tenant:${tenantId}`,
+    cell: "c1",
+    since: 1,
+    ...(releasedAt === undefined ? {} : { releasedAt }),
+  });
+  const point = (parts: Partial<Point>): Point => ({ point: "acme.com", stamp: "1", below: new Map(), ...parts });
+  const by = (tenantId: string) => ({ tenantId, owner: `tenant:${tenantId}` });
+
+  it("grants a name, its wildcard and what lies below it to one tenant alone", () => {
+    const decided = grantTo("acme.com", undefined, grant);
+    if (!decided.ok) throw new Error(decided.reason);
+    for (const claim of ["acme.com", "*.acme.com", "@acme.com"]) {
+      expect(contestOf(claim, by("acme"), decided.point)).toBeUndefined();
+      expect(contestOf(claim, by("globex"), decided.point)?.kind).toBe("grant");
+    }
+    expect(contestInWords(contestOf("@acme.com", by("globex"), decided.point)!)).toBe(
+      "hostnames: what lies below acme.com is kept for another tenant by the platform's operators",
+    );
+    expect(contestInWords(contestOf("*.acme.com", by("globex"), decided.point)!)).toBe(
+      "wildcards: *.acme.com is kept for another tenant by the platform's operators",
+    );
+  });
+
+  it("takes nothing from a tenant that has it, and keeps waiting for what was given up", () => {
+    expect(grantTo("acme.com", point({ name: hold("globex") }), grant)).toEqual({
+      ok: false,
+      reason: "globex has acme.com: take it out of the record of globex first",
+    });
+    expect(grantTo("acme.com", point({ below: new Map([["globex", hold("globex")]]) }), grant)).toEqual({
+      ok: false,
+      reason: "globex has something below acme.com: take it out of the record of globex first",
+    });
+    const decided = grantTo("acme.com", point({ name: hold("globex", 3) }), grant);
+    if (!decided.ok) throw new Error(decided.reason);
+    expect(contestOf("acme.com", by("acme"), decided.point)?.kind).toBe("name");
+    expect(contestOf("acme.com", by("globex"), decided.point)?.kind).toBe("grant");
+  });
+
+  it("releases a grant and what was given up; what a tenant has is not released", () => {
+    const given = point({ name: hold("globex", 3), wildcard: hold("initech"), grant });
+    const decided = release("acme.com", given, 9);
+    if (!decided.ok) throw new Error(decided.reason);
+    expect(decided.point).toEqual({
+      point: "acme.com",
+      stamp: "release 9",
+      name: { ...hold("globex", 3), waivedAt: 9 },
+      wildcard: hold("initech"),
+      below: new Map(),
+    });
+    expect(release("acme.com", point({ grant }), 9)).toEqual({ ok: true, point: undefined });
+  });
+
+  it.each([
+    [undefined, "nobody has acme.com, and it is kept for nobody"],
+    [point({ name: hold("globex") }), "globex has it in its record: take it out of the record first"],
+    [
+      point({ name: { ...hold("globex", 3), waivedAt: 4 } }),
+      "acme.com is released already: it is free when no edge can serve it",
+    ],
+  ])("says why there is nothing to release", (before, reason) => {
+    expect(release("acme.com", before, 9)).toEqual({ ok: false, reason });
   });
 });
 

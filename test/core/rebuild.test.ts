@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Claimed, Hold } from "../../core/names/points.ts";
 import { claimsBy, planPoints, planRebuild, type RebuildFacts } from "../../core/publishing/rebuild.ts";
+import { routesOf } from "../../core/routes/routes.ts";
 import { cell, fleet, record } from "../fixtures/fleet.ts";
 
 const now = 10_000_000;
@@ -44,6 +45,18 @@ describe("planRebuild", () => {
     expect(plan.slots).toEqual([{ slot: 4, tenantId: "acme", protocol: "ssh", givenUp: false }]);
     expect(plan.taken).toEqual({ raw: 5, tls: 0 });
     expect(plan.unknown).toEqual([0, 1, 2, 3]);
+  });
+  it("learns a protocol's settings and the client addresses from the routes", () => {
+    const protocols = {
+      tls: { port: 3080, affinity: "source" as const },
+      ssh: { port: 22, proxyProtocol: "v2" as const },
+      pg: { port: 5432, alpn: "postgresql", proxyProtocol: "v1" as const },
+    };
+    const given = record({ protocols, allow: ["203.0.113.0/24"] });
+    const routes = routesOf(given, 3, { tls: 20_000, ssh: 7 }, cell);
+    const { rows } = planRebuild({ ...facts, routes, rows: [] });
+    const [row] = rows;
+    expect(routesOf(row!.admitted!.record, 3, row!.slots, cell)).toEqual(routes);
   });
   it("never lowers a generation, and makes admission process every record again", () => {
     expect(plan.rows.map(({ tenantId, generation, hash, slots }) => [tenantId, generation, hash, slots])).toEqual([

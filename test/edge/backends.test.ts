@@ -121,7 +121,8 @@ describe("a backend's health", () => {
 describe("a route's file", () => {
   const groups = [["near1", "near2"], ["far1"]];
   const owner = { slot: 20000, tenantId: "acme" };
-  const content = (...down: string[]) => routeContent({ ...owner, groups }, (backend) => !down.includes(backend));
+  const target = { groups, options: [] };
+  const content = (...down: string[]) => routeContent({ ...owner, target }, (backend) => !down.includes(backend));
 
   it.each([
     [[], "+near1\n+near2\n\n+far1\n", "all backends of the nearest region"],
@@ -141,8 +142,13 @@ describe("a route's file", () => {
       fc.property(some, fc.func(fc.boolean()), fc.nat(), (backends, isUp, cut) => {
         const at = cut % backends.length;
         const made = [backends.slice(0, at), backends.slice(at)].filter((group) => group.length > 0);
-        const read = readContent(routeContent({ ...owner, groups: made }, isUp))!;
-        expect({ ...read, groups: read.groups.flat().sort() }).toEqual({ ...owner, groups: backends.toSorted() });
+        const options = ["v2", "allow=7f000001-7f000001"];
+        const read = readContent(routeContent({ ...owner, target: { groups: made, options } }, isUp))!;
+        const { groups, ...others } = read.target;
+        expect({ ...read, target: { ...others, groups: groups.flat().sort() } }).toEqual({
+          ...owner,
+          target: { options, groups: backends.toSorted() },
+        });
       }),
     );
   });

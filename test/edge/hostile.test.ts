@@ -31,7 +31,7 @@ beforeAll(async () => {
   edge = await StandaloneEdge.start({ dir, structure: { ...structure, healthPort: await freePort() }, connections });
   edge.write(`n/${known}`, `7 acme\n+${good.address}\n`);
   edge.write("w/example.com", `7 acme\n+${good.address}\n`);
-  for (const file of ["outside", "../outside", "n~", "n/x~y", "n/under_score", "n/space d"])
+  for (const file of ["outside", "../outside", "n~", "n/x~y", "n/b.org@x", "n/space d"])
     edge.write(file, `7 acme\n+${forbidden.address}\n`);
   mkdirSync(path.join(edge.routes, "n/deeper"));
   edge.write("n/deeper/inside", `7 acme\n+${forbidden.address}\n`);
@@ -59,7 +59,7 @@ describe("a server name", () => {
     ["a known name with two dots at its end", `${known}..`],
     ["a name with an empty label", "a..example.com"],
     ["a name with a forbidden character", "x~y"],
-    ["a name with an underscore", "under_score"],
+    ["a name with an ALPN entry behind it", "b.org@x"],
     ["a name with a space", "space d"],
     ["a known name with a newline", `${known}\n`],
     ["a name with bytes above ASCII", "\xff\xfe.example.com"],

@@ -167,26 +167,3 @@ describe("the agent's probe", () => {
     expect(await edge.nginx.probe()).toMatchObject({ ready: "ready", notes: true });
   });
 });
-
-describe("PROXY protocol", () => {
-  it("passes the client's address to backends if the fleet enables it", async () => {
-    const port = await freePort();
-    const structure = structureOn({ edgeTlsPort: port, portBase: await freePort(), portCount: 1 });
-    const other = await StandaloneEdge.start({
-      dir: scratch(),
-      structure: { ...structure, proxyProtocol: true, healthPort: await freePort() },
-    });
-    try {
-      other.write("n/a.example.com", `7 acme\n+${a.address}\n`);
-      const before = a.received.length;
-      const sent = clientHello({ name: "a.example.com" });
-      expect(await visit(sent, { port, from: "127.0.0.9" })).toBe("A");
-      const got = a.received[before]!.toString("latin1");
-      const head = got.slice(0, got.indexOf("\r\n"));
-      expect(head).toMatch(new RegExp(`^PROXY TCP4 127\\.0\\.0\\.9 127\\.0\\.0\\.1 \\d+ ${port}$`));
-      expect(got.slice(head.length + 2)).toBe(sent.toString("latin1"));
-    } finally {
-      await other.stop();
-    }
-  });
-});

@@ -31,9 +31,31 @@ describe("routeFiles", () => {
         slot: 100,
         tenantId: "acme",
         files: ["n/a.example.com", "w/acme.com"],
-        groups: [["10.1.0.1:3080", "[fd00::1]:3080"], ["10.0.0.1:3080"]],
+        target: { groups: [["10.1.0.1:3080", "[fd00::1]:3080"], ["10.0.0.1:3080"]], options: [] },
+        byAlpn: {},
       },
     });
+  });
+
+  it("gives files of their own to clients that offer an entry in ALPN, and each target its options", () => {
+    const backends = { "us-west-2": ["10.0.0.1:5432"] };
+    const made = routeFiles(
+      tlsRoute({
+        wildcards: ["*.acme.com"],
+        proxyProtocol: "v2",
+        affinity: "source",
+        allow: ["10.2.0.0/16", "10.2.3.0/24", "10.1.0.0/16", "2001:db8::/127"],
+        alpn: { postgresql: { backends, proxyProtocol: "v1" } },
+      }),
+      context,
+    );
+    if (!made.ok) throw new Error(made.reason);
+    const { files, target, byAlpn } = made.route;
+    expect(files).toEqual(["n/a.example.com", "n/a.example.com@postgresql", "w/acme.com", "w/acme.com@postgresql"]);
+    const six = `20010db8${"0".repeat(24)}-20010db8${"0".repeat(23)}1`;
+    const allow = `allow=0a010000-0a01ffff,0a020000-0a02ffff,${six}`;
+    expect(target.options).toEqual(["v2", "source", "alpn", allow]);
+    expect(byAlpn).toEqual({ postgresql: { groups: [["10.0.0.1:5432"]], options: ["v1", allow] } });
   });
 
   it("names a raw slot's file by its port", () => {
@@ -46,6 +68,13 @@ describe("routeFiles", () => {
     ["a backend outside the allowed ranges", { backends: { "us-west-2": ["169.254.169.254:80"] } }],
     ["a loopback backend", { backends: { "us-west-2": ["127.0.0.1:80"] } }],
     ["a backend with a semicolon", { backends: { "us-west-2": ["10.0.0.1:80;"] } }],
+    ["a range that is none", { allow: ["10.0.0.0/33"] }],
+    ["a range with an option behind it", { allow: ["10.0.0.0/8 v1"] }],
+    ["an ALPN entry that is a path", { alpn: { "../x": { backends: { "us-west-2": ["10.0.0.1:80"] } } } }],
+    [
+      "an ALPN entry whose backend is outside the ranges",
+      { alpn: { pg: { backends: { "us-west-2": ["127.0.0.1:1"] } } } },
+    ],
     ["a backend by name", { backends: { "us-west-2": ["example.com:80"] } }],
     ["a port above 65535", { backends: { "us-west-2": ["10.0.0.1:99999"] } }],
     ["an address that programs parse differently", { backends: { "us-west-2": ["012.0.0.1:80"] } }],

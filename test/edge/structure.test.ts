@@ -15,11 +15,24 @@ describe("the structure", () => {
     await expect(router).toMatchFileSnapshot("../golden/instance.router.js");
   });
 
-  it("renders for an edge on one address, with PROXY protocol, as in test/golden", async () => {
+  it("renders for an edge on one address, with derived and shared names, as in test/golden", async () => {
     const nginx = { ...settings.nginx, user: "nobody nogroup", workers: 1, connections: 1024 };
-    const small = { ...structure, portCount: 10, proxyProtocol: true };
-    const { conf } = renderNginx({ structure: small, id, settings: { ...settings, nginx }, address: "127.99.0.1" });
+    const names = { derivedNames: ["kube.{name}", "{hex}.mesh.example"], sharedNames: ["mesh.example"] };
+    const small = { ...structure, ...names, portCount: 10 };
+    const { conf, router } = renderNginx({
+      structure: small,
+      id,
+      settings: { ...settings, nginx },
+      address: "127.99.0.1",
+    });
     await expect(conf).toMatchFileSnapshot("../golden/local.nginx.conf");
+    expect(router).toContain('var templates = [["kube.","name",""],["","hex",".mesh.example"]];');
+    expect(router).toContain('["mesh.example"].indexOf(name)');
+  });
+
+  it("refuses derived names that are no templates", () => {
+    const odd = { ...structure, derivedNames: ["kube.name"] };
+    expect(() => renderNginx({ structure: odd, id, settings, address: undefined })).toThrow("kube.name");
   });
 
   it("refuses a placeholder without a value", () => {

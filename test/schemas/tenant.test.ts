@@ -71,6 +71,73 @@ describe("TenantRecord", () => {
     ]);
   });
 
+  it("takes a protocol's settings in place of its port", () => {
+    const protocols = {
+      tls: { port: 3080, proxyProtocol: "v2" as const },
+      postgres: { port: 5432, alpn: "postgresql", affinity: "source" as const },
+      ssh: 22,
+    };
+    expect(parseTenantRecord(record({ protocols }))).toMatchObject({ ok: true, record: { protocols } });
+  });
+
+  it.each([
+    [{ tls: {} }, "protocols.tls.port: is missing"],
+    [{ tls: { port: "1" } }, "protocols.tls.port: must be a number, not string"],
+    [{ tls: { port: 70_000 } }, "protocols.tls.port: must be 65535 or less"],
+    [{ tls: [3080] }, "protocols.tls: must be a number, not array"],
+    [{ tls: { port: 1, proxyProtocol: "v3" } }, "protocols.tls.proxyProtocol: must be v1 or v2"],
+    [{ tls: { port: 1, affinity: "cookie" } }, "protocols.tls.affinity: must be source"],
+    [{ tls: { port: 1, Port: 2 } }, 'protocols.tls: Unrecognized key: "Port"'],
+    [
+      { tls: { port: 1, alpn: "h2" } },
+      "protocols.tls.alpn: is for other protocols: tls is what every other client gets",
+    ],
+    [
+      { postgres: { port: 1, alpn: "postgresql" } },
+      "protocols.postgres.alpn: needs tls beside it: add the port that every other client at these names gets",
+    ],
+    [
+      { tls: 1, a: { port: 2, alpn: "x" }, b: { port: 3, alpn: "x" } },
+      "protocols.b.alpn: x is another protocol's already",
+    ],
+    [
+      { tls: 1, a: { port: 2, alpn: "http/1.1" } },
+      "protocols.a.alpn: must be an ALPN entry of letters, 0-9, '.', '_' and '-', such as postgresql",
+    ],
+  ])("refuses the protocols %j", (protocols, reason) => {
+    expect(faults({ protocols })).toEqual([reason]);
+  });
+
+  it("keeps client addresses as ranges, from their first address", () => {
+    const allow = ["203.0.113.7", "203.0.113.99/24", "2001:DB8::1/32", "::1"];
+    expect(parseTenantRecord(record({ allow }))).toMatchObject({
+      ok: true,
+      record: { allow: ["203.0.113.7/32", "203.0.113.0/24", "2001:db8::/32", "::1/128"] },
+    });
+  });
+
+  it.each([
+    ["203.0.113.0/33"],
+    ["10.1/8"],
+    ["0x0a.0.0.0/8"],
+    ["::ffff:10.0.0.0/104"],
+    ["10.0.0.0-10.0.0.9"],
+    ["fe80::1%eth0"],
+    ["any"],
+    [""],
+  ])("refuses %j as a range of client addresses", (range) => {
+    expect(faults({ allow: [range] }).join()).toMatch(/^allow\[0\]: is /);
+  });
+
+  it("takes at most 200 ranges, and not none", () => {
+    expect(faults({ allow: Array.from({ length: 201 }, (_, i) => `10.0.${i}.0/24`) })).toEqual([
+      "allow: has more than 200 ranges",
+    ]);
+    expect(faults({ allow: [] })).toEqual([
+      "allow: is empty: give at least one range, or leave it out to allow every address",
+    ]);
+  });
+
   it("requires addresses in the home region", () => {
     expect(faults({ backends: { "eu-west-3": ["10.0.0.1"] } })).toEqual([
       "backends: has no addresses in the home region us-west-2: add them, or change homeRegion",

@@ -8,7 +8,7 @@ import { claimsOf, ownerOf, pointOf } from "../../core/names/claims.ts";
 import { contestOf } from "../../core/names/points.ts";
 import type { Commit } from "../../core/publishing/commit.ts";
 import type { StructureState } from "../../core/publishing/structure.ts";
-import { kindOf, kindOfSlot, slotAt, slotsIn } from "../../core/slots/numbering.ts";
+import { kindOf, kindOfSlot, slotAt, slotsIn, slottedIn } from "../../core/slots/numbering.ts";
 import type { Group } from "../../local/services/accelerator/model.ts";
 import type { Cell, Fleet } from "../../schemas/fleet.ts";
 import type { Route } from "../../schemas/snapshot.ts";
@@ -54,7 +54,7 @@ export function converged(simulation: Simulated): string[] {
       });
       if (!taken) faults.push(`${tenantId} is rejected though its names are free: ${row.reasons.join(", ")}`);
     } else if (row.state === "Pending") {
-      const missing = Object.keys(validated.record.protocols).filter((protocol) => !Object.hasOwn(row.slots, protocol));
+      const missing = slottedIn(validated.record).filter((protocol) => !Object.hasOwn(row.slots, protocol));
       if (hasRoom(simulation, items, row, missing)) faults.push(`${tenantId} is pending though there is room`);
     } else faults.push(`${tenantId} is ${row.state}`);
   }

@@ -23,6 +23,8 @@ export function fleetOf(regions: string[], cells: Pick<Cell, "name" | "portCount
     platformDomains: ["tenants.example.com"],
     endpointDomain: "landfall.example.com",
     reservedNames: [],
+    derivedNames: ["kube-teleport-proxy-alpn.{name}", "{hex}.teleport.cluster.local"],
+    sharedNames: ["teleport.cluster.local"],
     coolOffSeconds: { slot: 30, name: 30 },
     structureBakeSeconds: 30,
   };

@@ -117,7 +117,7 @@ export class Nginx {
   async #startOrReload(id: string): Promise<void> {
     if (this.pid() === undefined) {
       this.#endOrphans();
-      rmSync(path.join(this.#dir, "probe.sock"), { force: true }); // left by a killed nginx, and then it can't bind
+      for (const left of ["probe.sock", "asked.sock"]) rmSync(path.join(this.#dir, left), { force: true }); // or it can't bind
       this.#start();
     } else this.signal("SIGHUP");
     for (const until = Date.now() + reloadMs; Date.now() < until; await sleep(50))

@@ -1,4 +1,6 @@
 /** Renders nginx's two files from the structure and the settings. Pure. */
+import { partsOfTemplate } from "../../../schemas/derived-names.ts";
+import { edgeLimits } from "../../../schemas/limits.ts";
 import type { Structure } from "../../../schemas/snapshot.ts";
 import type { EdgeSettings } from "../settings.ts";
 
@@ -13,6 +15,13 @@ export interface RenderFacts {
 
 const placeholder = /\{\{([a-zA-Z]+)\}\}/g;
 const keepalive = "so_keepalive=60s:30s:4";
+
+/** As the router has it: `["kube.", "name", ""]`. */
+function templateFor(template: string): string[] {
+  const parts = partsOfTemplate(template);
+  if (parts === undefined) throw new Error(`the structure has a derived name that is no template: ${template}`);
+  return [parts.before, parts.kind, parts.after];
+}
 
 export function renderNginx(facts: RenderFacts): { conf: string; router: string } {
   const { structure, id, settings, address } = facts;
@@ -35,8 +44,12 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
     listenSlots: listen(ports),
     events: `${events}:${structure.healthPort}`,
     sourceMax: String(Math.ceil((workers * connections) / 8)), // a session takes two connections
-    proxyProtocol: structure.proxyProtocol ? "proxy_protocol on;" : "",
     bind: address === undefined ? "" : `proxy_bind ${address};`,
+    bindTls: address === undefined ? "" : "proxy_bind $source;",
+    source: address ?? "",
+    refusedMax: String(edgeLimits.refusedBytesMax),
+    derivedNames: JSON.stringify(structure.derivedNames.map(templateFor)),
+    sharedNames: JSON.stringify(structure.sharedNames),
   };
   const fill = (template: string) =>
     template.replace(placeholder, (whole, name: string) => {

@@ -1,7 +1,9 @@
 /** Renders routes as the files that the router reads. Pure: writes nothing. */
 import ipaddr from "ipaddr.js";
-import { Route } from "../../../schemas/snapshot.ts";
-import { Hostname, IpAddress, TenantId, Wildcard } from "../../../schemas/tenant.ts";
+import { Route, type RouteTarget } from "../../../schemas/snapshot.ts";
+import { Alpn, ClientRange, Hostname, IpAddress, TenantId, Wildcard } from "../../../schemas/tenant.ts";
+import { allowOption } from "./content.ts";
+import type { ServedRoute, ServedTarget } from "./served.ts";
 
 export interface RouteContext {
   /** Regions by distance from here, nearest first. */
@@ -9,14 +11,6 @@ export interface RouteContext {
   backendRanges: string[];
   portBase: number;
   portCount: number;
-}
-
-/** A route that an edge serves: its owner, its files, and its backends by region, nearest first. */
-export interface ServedRoute {
-  slot: number;
-  tenantId: string;
-  files: string[];
-  groups: string[][];
 }
 
 export type RouteFiles = { ok: true; route: ServedRoute } | { ok: false; slot: number; reason: string };
@@ -31,22 +25,36 @@ export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
   const route = parsed.data;
   if (TenantId.safeParse(route.tenantId).data !== route.tenantId)
     return { ok: false, slot, reason: "the tenant's id is not valid" };
-  const groups = groupsOf(route, context.nearest);
-  const outside = groups.flat().find((backend) => !isAllowed(backend, context.backendRanges));
-  if (outside !== undefined) return { ok: false, slot, reason: `backend ${outside} is outside the allowed ranges` };
-  if (groups.length === 0) return { ok: false, slot, reason: "the route has no backend" };
+  const { allow, alpn = {} } = route;
+  if (allow?.some((range) => ClientRange.safeParse(range).data !== range))
+    return { ok: false, slot, reason: "a range of client addresses is not valid" };
+  const common = allow === undefined ? [] : [allowOption(allow)];
+  const served = (target: RouteTarget, more: string[]): ServedTarget => ({
+    groups: groupsOf(target, context.nearest),
+    options: [...optionsOf(target), ...more, ...common],
+  });
+  const target = served(route, Object.keys(alpn).length === 0 ? [] : ["alpn"]);
+  const byAlpn = Object.fromEntries(Object.entries(alpn).map(([entry, other]) => [entry, served(other, [])]));
+  for (const { groups } of [target, ...Object.values(byAlpn)]) {
+    const outside = groups.flat().find((backend) => !isAllowed(backend, context.backendRanges));
+    if (outside !== undefined) return { ok: false, slot, reason: `backend ${outside} is outside the allowed ranges` };
+    if (groups.length === 0) return { ok: false, slot, reason: "the route has no backend" };
+  }
   const files = filesOf(route, context);
   return files === undefined
     ? { ok: false, slot, reason: "a name or port of the route is not valid" }
-    : { ok: true, route: { slot, tenantId: route.tenantId, files, groups } };
+    : { ok: true, route: { slot, tenantId: route.tenantId, files, target, byAlpn } };
 }
 
+const optionsOf = ({ proxyProtocol, affinity }: RouteTarget): string[] =>
+  [proxyProtocol, affinity].flatMap((option) => option ?? []);
+
 /** Nearest region first; regions that are not in `nearest` come last, by name. */
-function groupsOf(route: Route, nearest: string[]): string[][] {
+function groupsOf({ backends }: RouteTarget, nearest: string[]): string[][] {
   const rank = (region: string) => (nearest.includes(region) ? nearest.indexOf(region) : nearest.length);
-  return Object.entries(route.backends)
+  return Object.entries(backends)
     .sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1))
-    .flatMap(([, backends]) => (backends.length === 0 ? [] : [backends]));
+    .flatMap(([, list]) => (list.length === 0 ? [] : [list]));
 }
 
 function isAllowed(backend: string, ranges: string[]): boolean {
@@ -61,15 +69,20 @@ function isAllowed(backend: string, ranges: string[]): boolean {
   });
 }
 
-/** `n/<name>`, `w/<parent>`, `p/<port>`; undefined if a name or port is not exactly in the schema's form. */
+/**
+ * `n/<name>`, `w/<parent>`, `p/<port>`, and for each entry of ALPN one more beside each name; undefined if one of them is not
+ * exactly in the schema's form.
+ */
 function filesOf(route: Route, { portBase, portCount }: RouteContext): string[] | undefined {
   if (route.port !== undefined) {
     const inRange = route.port >= portBase && route.port < portBase + portCount;
     return inRange && route.port === portBase + route.slot ? [`p/${route.port}`] : undefined;
   }
   const exact = route.hostnames.every((name) => Hostname.safeParse(name).data === name);
-  const { hostnames, wildcards = [] } = route;
+  const { hostnames, wildcards = [], alpn = {} } = route;
   const wild = wildcards.every((wildcard) => Wildcard.safeParse(wildcard).data === wildcard);
-  if (!exact || !wild) return undefined;
-  return [...hostnames.map((name) => `n/${name}`), ...wildcards.map((wildcard) => `w/${wildcard.slice(2)}`)];
+  const entries = Object.keys(alpn);
+  if (!exact || !wild || entries.some((entry) => !Alpn.safeParse(entry).success)) return undefined;
+  const names = [...hostnames.map((name) => `n/${name}`), ...wildcards.map((wildcard) => `w/${wildcard.slice(2)}`)];
+  return names.flatMap((file) => [file, ...entries.map((entry) => `${file}@${entry}`)]);
 }

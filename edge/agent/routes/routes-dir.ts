@@ -5,7 +5,8 @@ import * as z from "zod";
 import { edgeLimits } from "../../../schemas/limits.ts";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { readContent, routeContent } from "./content.ts";
-import { type RouteContext, routeFiles, type ServedRoute } from "./route-files.ts";
+import { type RouteContext, routeFiles } from "./route-files.ts";
+import { backendsOf, type ServedRoute, type ServedTarget, targetOf } from "./served.ts";
 
 /** A leaf whose routes are only parsed loosely: each route is validated separately. */
 export const LooseLeaf = z.object({
@@ -151,20 +152,28 @@ export class RoutesDir {
   }
 
   /** The last good state of a route that is refused now, from the files that an earlier run left. */
-  #leftBy({ slot, hostnames, wildcards, port }: LooseLeaf["routes"][number]): ServedRoute | undefined {
-    const names = [
+  #leftBy({ slot, hostnames, wildcards, port, alpn }: LooseLeaf["routes"][number]): ServedRoute | undefined {
+    const mains = [
       ...(Array.isArray(hostnames) ? hostnames.map((name) => `n/${String(name)}`) : []),
       ...(Array.isArray(wildcards) ? wildcards.map((wildcard) => `w/${String(wildcard).slice(2)}`) : []),
       ...(typeof port === "number" ? [`p/${port}`] : []),
     ];
-    const left = names.flatMap((file) => {
-      const content = this.#owners.has(file) ? undefined : readContent(this.#contents.get(file) ?? "");
-      return content?.slot === slot ? [{ file, ...content }] : [];
-    });
-    const [first] = left;
+    const entries = typeof alpn === "object" && alpn !== null ? Object.keys(alpn) : [];
+    const left = mains
+      .flatMap((main) => [main, ...entries.map((entry) => `${main}@${entry}`)])
+      .flatMap((file) => {
+        const content = this.#owners.has(file) ? undefined : readContent(this.#contents.get(file) ?? "");
+        return content?.slot === slot ? [{ file, ...content }] : [];
+      });
+    const first = left.find(({ file }) => !file.includes("@"));
     if (first === undefined) return undefined;
-    const files = left.flatMap(({ file, tenantId }) => (tenantId === first.tenantId ? [file] : []));
-    return { slot, tenantId: first.tenantId, files, groups: first.groups };
+    const { tenantId, target } = first;
+    const own = left.filter((one) => one.tenantId === tenantId);
+    const byAlpn = own.flatMap(({ file, target }) => {
+      const at = file.indexOf("@");
+      return at < 0 ? [] : [[file.slice(at + 1), target] as const];
+    });
+    return { slot, tenantId, files: own.map(({ file }) => file), target, byAlpn: Object.fromEntries(byAlpn) };
   }
 
   /** Removes files that belong to no route: left by an earlier run, or by a snapshot that was applied only in part. */
@@ -177,7 +186,7 @@ export class RoutesDir {
   #index(route: ServedRoute, serves: boolean): void {
     if (serves) this.#served.set(route.slot, route);
     else this.#served.delete(route.slot);
-    for (const backend of route.groups.flat()) {
+    for (const backend of backendsOf(route)) {
       const users = this.#users.get(backend) ?? new Set();
       if (serves) this.#users.set(backend, users.add(route));
       else if (users.delete(route) && users.size === 0) this.#users.delete(backend);
@@ -185,8 +194,11 @@ export class RoutesDir {
   }
 
   #write(files: string[], owner: ServedRoute): void {
-    const content = routeContent(owner, this.#isUp);
+    const contents = new Map<ServedTarget, string>();
     for (const file of files) {
+      const target = targetOf(owner, file);
+      const content = contents.get(target) ?? routeContent({ ...owner, target }, this.#isUp);
+      contents.set(target, content);
       this.#owners.set(file, owner);
       if (this.#contents.get(file) === content) continue;
       writeAtomically(path.join(this.#dir, file), content);

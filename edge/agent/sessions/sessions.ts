@@ -1,10 +1,11 @@
 /** This edge's sessions and their owners. Closes the sessions of removed routes, and all sessions in a drain. */
-import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { EdgeReport } from "../../../schemas/report.ts";
-import { readIfThere, unfinished, writeAtomically } from "../files.ts";
+import { readIfThere, writeAtomically, writeShared } from "../files.ts";
 import { type Closing, planClosing } from "./closing.ts";
 import { advanceDrain, type Drain } from "./drain.ts";
+import { Refusals } from "./refusals.ts";
 import type { Ports, Sockets } from "./sockets.ts";
 import { ownerOf, SessionTable } from "./table.ts";
 import { Tail } from "./tail.ts";
@@ -26,11 +27,14 @@ const endedMax = 4 * 1024 * 1024;
 const compareEveryMs = 10_000;
 /** How long a closed tenant stays in the report. */
 const showMs = 60_000;
+/** What nginx writes instead of a session's line when a source has too many connections (edge/structure/nginx.conf). */
+const limited = "limit";
 /** Pause before sessions that did not close are tried again. */
 const againMs = 10_000;
 
 export class Sessions {
   readonly table = new SessionTable();
+  readonly refusals: Refusals;
   readonly #dir: string;
   readonly #endedFile: string;
   readonly #sockets: Sockets;
@@ -54,7 +58,8 @@ export class Sessions {
     this.#routes = routes;
     this.#reopenLogs = reopenLogs;
     mkdirSync(this.#dir, { recursive: true, mode: 0o755 });
-    if (readIfThere(this.#file("opened")) === undefined) this.#newOpened();
+    if (readIfThere(this.#file("opened")) === undefined) writeShared(this.#file("opened"));
+    this.refusals = new Refusals(runDir);
     this.#opened = new Tail(this.#file("opened"), "start");
     this.#ended = new Tail(this.#endedFile, "end");
   }
@@ -65,14 +70,6 @@ export class Sessions {
 
   #file = (name: string) => path.join(this.#dir, name);
 
-  /** Workers that run as another user append to this file. They must not need permission to create it. */
-  #newOpened(): void {
-    const beside = this.#file(`opened${unfinished}`);
-    writeFileSync(beside, "", { mode: 0o666 });
-    chmodSync(beside, 0o666); // independent of the umask
-    renameSync(beside, this.#file("opened"));
-  }
-
   /**
    * Reads the lines that were written since the last call.
    * @returns the backends that users were sent to
@@ -82,6 +79,8 @@ export class Sessions {
     const ended = this.#ended.read(); // read first, so that the opening of each ended session is read too
     const backends = this.table.opened(this.#opened.read(), now);
     this.table.ended(ended);
+    for (const line of ended) if (line === limited) this.refusals.note("limit", "-", now);
+    this.refusals.read(now);
     if (this.#opened.size > openedMax) this.#rotateOpened();
     if (this.#ended.size > endedMax) {
       rmSync(this.#endedFile);
@@ -113,7 +112,7 @@ export class Sessions {
   #rotateOpened(): void {
     rmSync(this.#file("opened.1"), { force: true });
     linkSync(this.#file("opened"), this.#file("opened.1"));
-    this.#newOpened();
+    writeShared(this.#file("opened"));
     this.#opened.replaced();
     this.table.opened(this.#opened.read(), this.table.openedAt);
     this.#save();

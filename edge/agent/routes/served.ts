@@ -1,0 +1,25 @@
+/** Where a route's connections go: its backends by region, nearest first, and the router's options. */
+export interface ServedTarget {
+  groups: string[][];
+  options: string[];
+}
+
+/** A route that an edge serves: its owner, its files, and where they lead. */
+export interface ServedRoute {
+  slot: number;
+  tenantId: string;
+  files: string[];
+  target: ServedTarget;
+  /** Files of clients that offer an entry in ALPN end with `@` and the entry. */
+  byAlpn: Record<string, ServedTarget>;
+}
+
+/** Where a file of a route leads. */
+export function targetOf({ target, byAlpn }: ServedRoute, file: string): ServedTarget {
+  const at = file.indexOf("@");
+  return at < 0 ? target : byAlpn[file.slice(at + 1)]!;
+}
+
+/** All backends of a route. */
+export const backendsOf = ({ target, byAlpn }: ServedRoute): Set<string> =>
+  new Set([target, ...Object.values(byAlpn)].flatMap(({ groups }) => groups.flat()));
