@@ -77,10 +77,12 @@ export async function getObject(buckets: Bucket[], hash: string): Promise<RouteO
     return known.object;
   }
   let text: string | undefined;
+  const failures: unknown[] = [];
   for (const bucket of buckets) {
-    text = await getText(bucket, hash).catch(() => undefined); // a region that is down counts as one without it
+    text = await getText(bucket, hash).catch((error) => void failures.push(error)); // perhaps another region has it
     if (text !== undefined) break;
   }
+  if (text === undefined && failures.length > 0) throw failures[0];
   if (text === undefined)
     throw new Error(`object ${hash} is missing or damaged in all of ${buckets.map(({ name }) => name).join(", ")}`);
   const object = JSON.parse(text) as RouteObject; // our own bytes: the hash is from our own commit

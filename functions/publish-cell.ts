@@ -1,7 +1,7 @@
 /** The publisher of a cell: turns its dirty set into commits, and copies each commit to every region. */
 import { type CellState, type CopyFailure, clearTrouble, noteTrouble } from "../aws/ledger/cells.ts";
 import { type DirtyBatch, readDirty } from "../aws/ledger/dirty-set.ts";
-import { holdLease, releaseLease, takeLease } from "../aws/ledger/leases.ts";
+import { releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { logger } from "../aws/logger.ts";
 import { loadSettings } from "../aws/settings.ts";
 import { copyToRegions } from "../control/publishing/copies.ts";
@@ -12,7 +12,7 @@ import {
   readCellUnlessBehind,
   readPublishFacts,
 } from "../control/publishing/publication.ts";
-import { isFailing, newPublisher, type Publisher } from "../control/publishing/publisher.ts";
+import { isFailing, keepLease, newPublisher, type Publisher } from "../control/publishing/publisher.ts";
 import { evaluateWaits } from "../control/rollout/waits.ts";
 import { LeaseHeldError } from "../core/errors.ts";
 import type { Commit } from "../core/publishing/commit.ts";
@@ -36,9 +36,10 @@ export const handler = shell(PublishInput, async ({ cell }, { awsRequestId, getR
   let drained: Drained | undefined;
   for (let isEmpty = false; !isEmpty; ) {
     if (!hasTime()) return { cell, state: "more" as const };
-    const lease = await takeLease(`publish#${cell}`, awsRequestId, leaseMs, Date.now());
+    const now = Date.now();
+    const lease = await takeLease(`publish#${cell}`, awsRequestId, leaseMs, now);
     if (lease === undefined) return { cell, state: "delegated" as const };
-    const publisher = newPublisher(cell, settings, lease);
+    const publisher = newPublisher(cell, settings, lease, now);
     try {
       drained = await drain(publisher, hasTime);
     } catch (error) {
@@ -65,7 +66,7 @@ interface Drained {
 
 /** Commits until the dirty set is empty, and copies each commit to the regions that do not fail. */
 async function drain(publisher: Publisher, hasTime: () => boolean): Promise<Drained> {
-  const { cell, lease } = publisher;
+  const { cell } = publisher;
   const state = await readCellUnlessBehind(publisher);
   const { copyFailures: failing } = state;
   const isWell = (region: string) => !isFailing(region, failing);
@@ -79,8 +80,7 @@ async function drain(publisher: Publisher, hasTime: () => boolean): Promise<Drai
     batches = await readDirty(cell)
   ) {
     if (live !== undefined && !hasTime()) break;
-    if (!(await holdLease(lease, leaseMs, Date.now())))
-      throw new LeaseHeldError(`lost the publisher's lease of ${cell}`);
+    await keepLease(publisher, 0);
     const facts = await readPublishFacts(publisher, state, live, changesOf(batches, withheld, isFirst));
     const plan = decide(facts);
     const after = withheldAfter(withheld, new Set(facts.buckets.map(({ bucket }) => bucket)), plan);

@@ -90,10 +90,10 @@ export const rolloutLimits = {
 
 /** The publisher of a cell. */
 export const publishLimits = {
-  /** How long a publisher that died delays the next one. A commit is conditional on the lease's epoch, so this may be short. */
+  /** How long a publisher that died or hangs delays the next one: one that gets on extends its lease. */
   leaseMs: 15_000,
-  /** No commit begins with less time left in the function: one commit and its copies take a fraction of it. */
-  reserveMs: 20_000,
+  /** No commit begins with less time left in the function. One of 20,000 new tenants and its copies took 30 s on a laptop. */
+  reserveMs: 90_000,
   /** Batches of one commit. AWS: a transaction takes 100 items; each batch takes two, the commit and the lease one each. */
   batchesPerCommitMax: 45,
   /** Characters of a failure's reason that the ledger keeps for the status. */
@@ -208,7 +208,7 @@ export const clientLimits = {
 /** How long each function may run. The default is 30 s. */
 export const functionSeconds: Readonly<Record<string, number>> = {
   "admit-tenants": 120,
-  "publish-cell": 60,
+  "publish-cell": 180,
   "settle-rollout": 120,
   "free-tombstones": 300,
   "find-drift": 300,

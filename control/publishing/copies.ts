@@ -17,7 +17,7 @@ import { type Commit, manifestOf, manifestStep } from "../../core/publishing/com
 import { renderManifest, renderObject } from "../../core/publishing/render.ts";
 import { publishLimits } from "../../schemas/limits.ts";
 import type { Publisher } from "./publisher.ts";
-import { type ReadObject, readFrom, readNamesBelow } from "./trees.ts";
+import { type ReadObject, readNamesBelow } from "./trees.ts";
 
 /** Copies to each region independently. A failing region is noted for the status. */
 export async function copyToRegions(
@@ -90,7 +90,7 @@ async function writeManifest(
   there: StoredManifest | undefined,
   commit: Commit,
 ): Promise<boolean> {
-  const { cell, home, buckets, stored, signed } = publisher;
+  const { cell, stored, signed, read } = publisher;
   const step = manifestStep(there?.manifest, commit);
   if (step === "current") return true;
   if (step === "ledger-behind")
@@ -98,7 +98,6 @@ async function writeManifest(
       `${bucket.name} has generation ${there?.manifest?.generation} of cell ${cell}, the ledger only ${commit.generation}: was it restored from a backup?`,
     );
   stored.delete(bucket);
-  const read = readFrom([home, ...buckets]);
   const missing = await missingIn(bucket, there?.manifest?.routes ?? [], commit.routes, read);
   await inParallel(missing, async (hash) => putObject(bucket, hash, renderObject(await read(hash))));
   const manifest = manifestOf(cell, commit, [signingKeyId]);

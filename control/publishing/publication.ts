@@ -28,8 +28,8 @@ import {
 import { structureOf } from "../../core/publishing/structure.ts";
 import { bucketOf, digitsOf } from "../../core/routes/buckets.ts";
 import type { Route } from "../../schemas/snapshot.ts";
-import { isFailing, type Publisher, place } from "./publisher.ts";
-import { readFrom, readTree } from "./trees.ts";
+import { isFailing, keepLease, type Publisher, place } from "./publisher.ts";
+import { readTree } from "./trees.ts";
 
 /**
  * Reads the cell, unless the ledger is behind a manifest: the generations of a ledger that was restored from a backup
@@ -60,13 +60,15 @@ export async function readCellUnlessBehind(publisher: Publisher): Promise<CellSt
 
 /** The buckets of changed tenants: what is live around them, and what the ledger has now. */
 export async function readPublishFacts(
-  { cell, settings, buckets, home }: Publisher,
+  publisher: Publisher,
   { structure }: CellState,
   live: Commit | undefined,
   tenants: ChangedTenant[],
 ): Promise<PublishFacts> {
+  const { cell, settings } = publisher;
   const changed = Map.groupBy(tenants, ({ tenantId }) => bucketOf(tenantId));
-  const read = bucketsToRender([...changed.keys()], live).map(async (bucket): Promise<BucketFacts> => {
+  const buckets = await inParallel(bucketsToRender([...changed.keys()], live), async (bucket): Promise<BucketFacts> => {
+    await keepLease(publisher);
     const tenants = changed.get(bucket) ?? [];
     if (live === undefined)
       return {
@@ -76,13 +78,13 @@ export async function readPublishFacts(
         now: await readRoutes(cell, bucket),
       };
     const digits = tenants.map(({ tenantId }) => digitsOf(tenantId));
-    const tree = await readTree(readFrom([home, ...buckets]), live.routes[bucket]!, digits);
+    const tree = await readTree(publisher.read, live.routes[bucket]!, digits);
     const ledger: LedgerRoutes = await readRoutesOf(cell, bucket, slotsToRead(tree.routes, tenants));
     return { bucket, changed: tenants, live: tree, now: withChanges(tree.routes, tenants, ledger) };
   });
   return {
     live,
-    buckets: await Promise.all(read),
+    buckets,
     structure: structureFor(structure, live, settings.structures[cell]),
     incarnation: randomUUID(),
     now: Date.now(),
@@ -137,10 +139,11 @@ export async function carryOut(
     if (noted.get(withheld.bucket) !== canonicalJson(withheld))
       await saveWithheld(cell, withheld.bucket, withheld, lease);
   const objects = plan.buckets.flatMap((bucket) => bucket.objects);
+  for (const target of buckets) if (target !== home) place(publisher, target, objects);
   await inParallel(objects, async ({ hash, text, object }) => {
     await putObject(home, hash, text);
-    for (const target of buckets) if (target !== home) place(publisher, target, hash, text);
     rememberObject(hash, object, text.length);
+    await keepLease(publisher);
   });
   const outcome = await commitGeneration(cell, live, plan.commit, batches, lease);
   if (outcome !== "committed") return outcome;

@@ -1,20 +1,21 @@
 /** Reads the trees of route buckets: in part, as a whole, or only the names of their objects. */
 
-import type { Bucket } from "../../aws/snapshots.ts";
-import { getObject } from "../../aws/snapshots.ts";
+import { limitFunction } from "p-limit";
+import { type Bucket, getObject } from "../../aws/snapshots.ts";
 import type { ReadTree } from "../../core/publishing/plan.ts";
 import { bytesIn, type UnreadPart } from "../../core/publishing/render.ts";
-import { snapshotLimits } from "../../schemas/limits.ts";
+import { clientLimits, snapshotLimits } from "../../schemas/limits.ts";
 import type { Route, RouteObject, RoutePart } from "../../schemas/snapshot.ts";
 
 /** Reads an object by its hash. */
 export type ReadObject = (hash: string) => Promise<RouteObject>;
 
-/** From the first of these buckets that has it. */
-export const readFrom =
-  (buckets: Bucket[]): ReadObject =>
-  (hash) =>
-    getObject(buckets, hash);
+/**
+ * From the first of these buckets that has it, a few objects at a time: a tree asks for hundreds at once, and calls that wait in
+ * a queue of their own would run out of time there.
+ */
+export const readFrom = (buckets: Bucket[]): ReadObject =>
+  limitFunction((hash: string) => getObject(buckets, hash), { concurrency: clientLimits.parallelCallsMax });
 
 /**
  * The leaves of these tenants, given by their digits. Where the other parts of a branch together fit into one leaf, they

@@ -1,9 +1,9 @@
 /** The laws that must hold after every step. A breach's message starts with its law. */
 import { pointIn } from "../../aws/ledger/points.ts";
-import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import { type EdgeSummary, isReady } from "../../core/edges/edge.ts";
-import { conflictIn } from "../../core/names/points.ts";
+import { ownerOf } from "../../core/names/claims.ts";
+import { conflictIn, type Hold } from "../../core/names/points.ts";
 import { renderBucket } from "../../core/publishing/render.ts";
 import { openManifest, type PublicKeys } from "../../schemas/signed.ts";
 import { type Manifest, objectKey, type Route, type SignedManifest } from "../../schemas/snapshot.ts";
@@ -46,11 +46,12 @@ function accountsIn(edges: SimulatedEdge[]): Map<string, string | undefined> {
 
 /**
  * Laws 1 and 2 over the routes that edges serve: a slot or a name leads to the same tenant on every edge, and nobody outside
- * its account is served with a name below it. `accountOf` is the account of a tenant that the ledger has.
+ * its account is served with a name below it. `holdOf` is what the ledger has of a name: a tenant may have left its account
+ * while edges still serve what it had with it.
  */
 export function watchEdges(
   { edges }: Pick<Watched, "edges">,
-  accountOf: (tenantId: string) => { account: string | undefined } | undefined = () => undefined,
+  holdOf: (name: string) => Hold | undefined = () => undefined,
 ): { slots: Owners; names: Owners } {
   const slots: Owners = new Map();
   const names: Owners = new Map();
@@ -70,14 +71,17 @@ export function watchEdges(
         names.set(name, { tenantId, edgeId });
       }
     }
-  const ownerOf = (tenantId: string) => {
-    const { account } = accountOf(tenantId) ?? { account: accounts.get(tenantId) };
-    return account === undefined ? tenantId : `account ${account}`;
+  const holderOf = (name: string, tenantId: string) => {
+    const hold = holdOf(name);
+    const account = accounts.get(tenantId);
+    return hold?.tenantId === tenantId
+      ? hold.owner
+      : ownerOf({ tenantId, ...(account === undefined ? {} : { account }) });
   };
   for (const [name, { tenantId }] of names)
     for (const [other, { tenantId: second }] of names) {
       const areNear = isBelow(other, name) || (other !== name && baseOf(other) === baseOf(name));
-      if (areNear && tenantId !== second && ownerOf(tenantId) !== ownerOf(second))
+      if (areNear && tenantId !== second && holderOf(name, tenantId) !== holderOf(other, second))
         throw new Breach(`law 2: ${name} of ${tenantId} is beside or above ${other} of ${second}`);
     }
   return { slots, names };
@@ -88,18 +92,18 @@ const nobody = "(unknown)";
 
 /** The same, and the tenant is the one that the ledger has. */
 export function watchServed({ edges, ledger }: Watched): void {
-  const { slots, names } = watchEdges({ edges }, (tenantId) => {
-    const row = ledger(`TENANT#${tenantId}`, "ROW")?.row as TenantRow | undefined;
-    return row?.admitted && { account: row.admitted.record.account };
-  });
+  const holdOf = (name: string) => {
+    const point = pointIn(ledger(`NAME#${baseOf(name)}`, "NAME") ?? {});
+    return name.startsWith("*.") ? point?.wildcard : point?.name;
+  };
+  const { slots, names } = watchEdges({ edges }, holdOf);
   for (const [slot, { tenantId, edgeId }] of slots) {
     const owner = ledger(`SLOT#${slot}`, "SLOT")?.tenantId;
     if (owner !== tenantId && owner !== nobody)
       throw new Breach(`law 1: ${edgeId} serves slot ${slot} for ${tenantId}, but ${owner} has it`);
   }
   for (const [name, { tenantId, edgeId }] of names) {
-    const point = pointIn(ledger(`NAME#${baseOf(name)}`, "NAME") ?? {});
-    const owner = (name.startsWith("*.") ? point?.wildcard : point?.name)?.tenantId;
+    const owner = holdOf(name)?.tenantId;
     if (owner !== tenantId) throw new Breach(`law 2: ${edgeId} serves ${name} for ${tenantId}, but ${owner} has it`);
   }
 }

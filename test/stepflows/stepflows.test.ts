@@ -38,7 +38,7 @@ describe.each(files)("stepflows/%s", (file) => {
     expect(namesIn(JSON.parse(textOf(file))).filter((name) => !known.includes(name))).toEqual([]);
   });
 
-  it("waits through ten functions at a time, and never more than five seconds for a free one", () => {
+  it("waits ten minutes for a free function, as with ten at a time, and never more than five seconds between two tries", () => {
     for (const { States } of machinesIn(JSON.parse(textOf(file))))
       for (const [name, { Type, Retry }] of Object.entries(States))
         if (Type === "Task")
@@ -46,7 +46,7 @@ describe.each(files)("stepflows/%s", (file) => {
             name,
             {
               ErrorEquals: ["Lambda.TooManyRequestsException"],
-              MaxAttempts: 60,
+              MaxAttempts: 240,
               MaxDelaySeconds: 5,
               JitterStrategy: "FULL",
             },
