@@ -1,7 +1,7 @@
 /** What edges pull: the signed manifest, the routes in 64 buckets, each a tree of objects, and the structure. */
 import * as z from "zod";
 import { snapshotLimits } from "./limits.ts";
-import { Port, Region } from "./tenant.ts";
+import { Check, Port, Region } from "./tenant.ts";
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
@@ -10,6 +10,8 @@ const target = {
   backends: z.record(Region, z.array(z.string())),
   proxyProtocol: z.enum(["v1", "v2"]).optional(),
   affinity: z.literal("source").optional(),
+  /** `tcp` when absent. */
+  check: Check.optional(),
 };
 export const RouteTarget = z.strictObject(target);
 export type RouteTarget = z.infer<typeof RouteTarget>;

@@ -71,6 +71,19 @@ export const Alpn = z
   .string()
   .regex(/^[A-Za-z0-9._-]{1,32}$/, "must be an ALPN entry of letters, 0-9, '.', '_' and '-', such as postgresql");
 
+/** A request that a healthy backend answers with a status below 400. */
+const HttpCheck = z.strictObject({
+  type: z.enum(["http", "https"], "must be http or https"),
+  path: z
+    .string()
+    .regex(/^\/[!-~]{0,255}$/, "must be a path of at most 256 characters that begins with '/', such as /readyz"),
+  port: Port.optional().describe("Of the same addresses; the protocol's own by default."),
+});
+
+/** How edges find out whether a backend is healthy, besides users' connections that fail. */
+export const Check = z.union([z.enum(["tcp", "tls", "none"], "must be tcp, tls, none or an http check"), HttpCheck]);
+export type Check = z.infer<typeof Check>;
+
 const settings = z.strictObject({
   port: Port.describe("The backend's port."),
   alpn: Alpn.optional().describe(
@@ -84,6 +97,9 @@ const settings = z.strictObject({
     .literal("source", "must be source")
     .optional()
     .describe("Connections of one client address go to the same backend, as long as it is healthy."),
+  check: Check.optional().describe(
+    "How edges check a backend: a connection (tcp), a handshake (tls), a request, or none, which leaves it to users' failed connections. The default is tcp, and none for protocols named ssh and mysql.",
+  ),
 });
 type ProtocolSettings = z.infer<typeof settings>;
 
@@ -256,8 +272,12 @@ function faultsOf(error: z.ZodError): string[] {
 function chosenOf(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
   if (issue.code !== "invalid_union") return [issue];
   const isOtherForm = ({ code, path }: z.core.$ZodIssue) => code === "invalid_type" && path.length === 0;
-  const chosen = issue.errors.find((faults) => !faults.some(isOtherForm)) ?? issue.errors[0] ?? [];
-  return chosen.map((fault) => ({ ...fault, path: [...issue.path, ...fault.path] }));
+  const forms = issue.errors;
+  const chosen =
+    forms.find((faults) => faults.some(({ path }) => path.length > 0)) ??
+    forms.find((faults) => !faults.some(isOtherForm)) ??
+    forms[0]!;
+  return chosen.map((fault) => ({ ...fault, path: [...issue.path, ...fault.path] })).flatMap(chosenOf);
 }
 
 /** zod's own message where it is clear, ours where a person would have to know zod. */

@@ -213,8 +213,8 @@ function recordOf(routes: Route[]): TenantRecord {
   const [first] = routes;
   const named = routes.find(({ protocol }) => protocol === "tls");
   const regions = Object.keys(first!.backends).sort();
-  const settingsIn = ({ backends, proxyProtocol, affinity }: RouteTarget, alpn?: string) => {
-    const more = { alpn, proxyProtocol, affinity };
+  const settingsIn = ({ backends, proxyProtocol, affinity, check }: RouteTarget, alpn?: string) => {
+    const more = { alpn, proxyProtocol, affinity, check };
     const given = Object.fromEntries(Object.entries(more).filter(([, value]) => value !== undefined));
     return Object.keys(given).length === 0 ? portIn(backends) : { port: portIn(backends), ...given };
   };

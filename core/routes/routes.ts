@@ -39,8 +39,16 @@ export function routesOf(record: TenantRecord, generation: number, slots: Record
     .sort((a, b) => a.slot - b.slot);
 }
 
+/**
+ * Servers of these protocols count connections that say nothing, by address: MySQL locks the address out after a hundred, and
+ * OpenSSH since 9.8 after a few. Behind an edge all users have its address.
+ */
+const uncheckedProtocols = ["mysql", "ssh"];
+
 function targetOf(record: TenantRecord, protocol: string): RouteTarget {
-  const { port, proxyProtocol, affinity } = settingsOf(record.protocols[protocol]!);
+  const settings = settingsOf(record.protocols[protocol]!);
+  const { port, proxyProtocol, affinity } = settings;
+  const check = settings.check ?? (uncheckedProtocols.includes(protocol) ? "none" : "tcp");
   const regions = Object.entries(record.backends)
     .filter(([region]) => record.multiRegion === true || region === record.homeRegion)
     .sort(([a], [b]) => compare(a, b));
@@ -48,6 +56,7 @@ function targetOf(record: TenantRecord, protocol: string): RouteTarget {
     backends: Object.fromEntries(regions.map(([region, list]) => [region, list.map((a) => withPort(a, port))])),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
     ...(affinity === undefined ? {} : { affinity }),
+    ...(check === "tcp" ? {} : { check }),
   };
 }
 

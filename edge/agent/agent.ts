@@ -84,6 +84,7 @@ export class Agent {
     this.backends = new Backends({
       file: path.join(settings.runDir, "backends.json"),
       look: lookFrom(identity.listenAddress),
+      checkOf: (backend) => this.routes.checkOf(backend),
       onChange: (changed) => this.#healthChanged(changed),
       onTrouble: (error) => log.warn({ err: error }, "can't save the list of backends that are down"),
     });

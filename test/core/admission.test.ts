@@ -50,6 +50,22 @@ const written = (plan: ReturnType<typeof step>): AdmissionPlan => {
 };
 
 describe("admit", () => {
+  it("checks nothing by default that counts connections which say nothing, and what the record says otherwise", () => {
+    const check = { type: "http", path: "/readyz", port: 3000 } as const;
+    const protocols = {
+      tls: { port: 3080, check },
+      ssh: 22,
+      mysql: 3306,
+      postgres: 5432,
+      web: { port: 80, check: "tls" as const },
+    };
+    const plan = written(step(undefined, record({ protocols })));
+    const checks = Object.fromEntries(plan.routes!.map((route) => [route.protocol, route.check]));
+    expect(checks).toEqual({ tls: check, ssh: "none", mysql: "none", postgres: undefined, web: "tls" });
+    const back = written(step(undefined, record({ protocols: { ssh: { port: 22, check: "tcp" } } })));
+    expect(back.routes![0]).not.toHaveProperty("check");
+  });
+
   it("gives a protocol that is told by ALPN no slot: it is a part of the route of tls", () => {
     const byPort = { tls: 3080, postgres: 5432 };
     const byAlpn = { tls: 3080, postgres: { port: 5432, alpn: "postgresql", proxyProtocol: "v1" as const } };
@@ -89,6 +105,7 @@ describe("admit", () => {
         hostnames: [],
         port: 10000,
         backends: { "us-west-2": ["10.0.1.15:3023"] },
+        check: "none",
       },
       {
         slot: 20_001,

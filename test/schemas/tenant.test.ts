@@ -87,6 +87,16 @@ describe("TenantRecord", () => {
     [{ tls: [3080] }, "protocols.tls: must be a number, not array"],
     [{ tls: { port: 1, proxyProtocol: "v3" } }, "protocols.tls.proxyProtocol: must be v1 or v2"],
     [{ tls: { port: 1, affinity: "cookie" } }, "protocols.tls.affinity: must be source"],
+    [{ tls: { port: 1, check: "ping" } }, "protocols.tls.check: must be tcp, tls, none or an http check"],
+    [{ tls: { port: 1, check: { type: "http" } } }, "protocols.tls.check.path: is missing"],
+    [
+      { tls: { port: 1, check: { type: "http", path: "readyz" } } },
+      "protocols.tls.check.path: must be a path of at most 256 characters that begins with '/', such as /readyz",
+    ],
+    [
+      { tls: { port: 1, check: { type: "https", path: "/a\r\nHost: x", port: 3000 } } },
+      "protocols.tls.check.path: must be a path of at most 256 characters that begins with '/', such as /readyz",
+    ],
     [{ tls: { port: 1, Port: 2 } }, 'protocols.tls: Unrecognized key: "Port"'],
     [
       { tls: { port: 1, alpn: "h2" } },

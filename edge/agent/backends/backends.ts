@@ -2,13 +2,15 @@
 import * as z from "zod";
 import { clock } from "../clock.ts";
 import { readIfThere, writeAtomically } from "../files.ts";
-import type { Look } from "./connect.ts";
+import type { BackendCheck, Look } from "./connect.ts";
 import { type Backend, checkEveryMs, hotEveryMs, observe, type Sign, unknownBackend } from "./damping.ts";
 
 export interface BackendsOptions {
   /** Keeps the backends that are down for the next run, so that a restart sends no users to them. */
   file: string;
   look: Look;
+  /** How a backend is checked; undefined: by a connection. */
+  checkOf?: (backend: string) => BackendCheck | undefined;
   /** The health of these backends changed: their routes must be rewritten. */
   onChange: (backends: string[]) => void;
   onTrouble: (error: unknown) => void;
@@ -24,7 +26,7 @@ const Down = z.array(
 const idleShare = 0.1;
 
 export class Backends {
-  readonly #options: BackendsOptions & { budget: number };
+  readonly #options: Required<BackendsOptions>;
   readonly #known = new Map<string, Backend>();
   readonly #usedAt = new Map<string, number>();
   /** Due times. All entries of a queue have the same interval, so the front is always due first. */
@@ -35,7 +37,7 @@ export class Backends {
   readonly checks: Record<Exclude<Sign, "failed">, number> = { connected: 0, refused: 0, silent: 0 };
 
   constructor(options: BackendsOptions) {
-    this.#options = { budget: 500, ...options };
+    this.#options = { budget: 500, checkOf: () => undefined, ...options };
     for (const [backend, known] of readDown(options.file)) this.#known.set(backend, known);
   }
 
@@ -86,9 +88,11 @@ export class Backends {
     let begun = 0;
     for (const [backend, due] of queue) {
       if (due > now || begun >= most) break;
-      begun++;
       this.#enqueue(backend, now);
-      void this.#options.look(backend).then((sign) => {
+      const check = this.#options.checkOf(backend);
+      if (check?.type === "none" && this.isUp(backend)) continue;
+      begun++;
+      void this.#options.look(backend, check).then((sign) => {
         if (sign === undefined) return; // this edge itself could not check
         this.checks[sign]++;
         this.#note(backend, sign, clock());

@@ -2,6 +2,7 @@
 import ipaddr from "ipaddr.js";
 import { Route, type RouteTarget } from "../../../schemas/snapshot.ts";
 import { Alpn, ClientRange, Hostname, IpAddress, TenantId, Wildcard } from "../../../schemas/tenant.ts";
+import type { BackendCheck } from "../backends/connect.ts";
 import { allowOption } from "./content.ts";
 import type { ServedRoute, ServedTarget } from "./served.ts";
 
@@ -32,6 +33,7 @@ export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
   const served = (target: RouteTarget, more: string[]): ServedTarget => ({
     groups: groupsOf(target, context.nearest),
     options: [...optionsOf(target), ...more, ...common],
+    ...checkOf(target, route.hostnames[0]),
   });
   const target = served(route, Object.keys(alpn).length === 0 ? [] : ["alpn"]);
   const byAlpn = Object.fromEntries(Object.entries(alpn).map(([entry, other]) => [entry, served(other, [])]));
@@ -44,6 +46,12 @@ export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
   return files === undefined
     ? { ok: false, slot, reason: "a name or port of the route is not valid" }
     : { ok: true, route: { slot, tenantId: route.tenantId, files, target, byAlpn } };
+}
+
+function checkOf({ check, proxyProtocol }: RouteTarget, name: string | undefined): { check?: BackendCheck } {
+  if (check === undefined) return {};
+  const known = { ...(name === undefined ? {} : { name }), ...(proxyProtocol === undefined ? {} : { proxyProtocol }) };
+  return { check: typeof check === "string" ? { type: check, ...known } : { ...check, ...known } };
 }
 
 const optionsOf = ({ proxyProtocol, affinity }: RouteTarget): string[] =>

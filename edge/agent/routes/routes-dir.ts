@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import * as z from "zod";
 import { edgeLimits } from "../../../schemas/limits.ts";
+import type { BackendCheck } from "../backends/connect.ts";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { readContent, routeContent } from "./content.ts";
 import { type RouteContext, routeFiles } from "./route-files.ts";
@@ -62,6 +63,13 @@ export class RoutesDir {
 
   get files(): number {
     return this.#contents.size;
+  }
+
+  /** How a backend is checked: as the first route that named it says. Undefined when a connection is enough. */
+  checkOf(backend: string): BackendCheck | undefined {
+    const [route] = this.#users.get(backend) ?? [];
+    const targets = route === undefined ? [] : [route.target, ...Object.values(route.byAlpn)];
+    return targets.find(({ groups }) => groups.some((group) => group.includes(backend)))?.check;
   }
 
   /** Every backend of every route. */

@@ -1,7 +1,12 @@
+/** Routes as an edge serves them. */
+import type { BackendCheck } from "../backends/connect.ts";
+
 /** Where a route's connections go: its backends by region, nearest first, and the router's options. */
 export interface ServedTarget {
   groups: string[][];
   options: string[];
+  /** How its backends are checked; by a connection when absent. */
+  check?: BackendCheck;
 }
 
 /** A route that an edge serves: its owner, its files, and where they lead. */

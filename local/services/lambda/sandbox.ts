@@ -81,7 +81,7 @@ export class Sandbox {
         const errorMessage = `RequestId: ${id} Error: Task timed out after ${(timeoutMs / 1000).toFixed(2)} seconds`;
         this.#finish?.({ error: { errorType: "Sandbox.Timedout", errorMessage } });
         this.kill("timed out"); // AWS resets the environment, whatever still runs in it
-      }, timeoutMs);
+      }, timeoutMs).unref(); // the worker keeps the process running, not the time that is left to it
       this.#finish = (result) => {
         clearTimeout(late);
         this.#finish = undefined;
