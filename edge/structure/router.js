@@ -239,8 +239,8 @@ function ahead(s) {
   if (via == "asked") {
     answer(s);
   } else if (via) {
-    s.on("upload", function (data, flags) {
-      s.off("upload");
+    s.on("upstream", function (data, flags) {
+      s.off("upstream");
       s.sendUpstream(via == "v2" ? header2(s) : header1(s));
       s.sendUpstream(data, flags);
     });
@@ -252,8 +252,8 @@ function ahead(s) {
 function aheadByPort(s) {
   var via = s.variables.via;
   if (via != "v1") {
-    s.on("upload", function () {
-      s.off("upload");
+    s.on("upstream", function () {
+      s.off("upstream");
       if (via == "v2") {
         s.sendUpstream(header2(s));
       }
@@ -263,10 +263,12 @@ function aheadByPort(s) {
 
 // PostgreSQL's clients ask for TLS with SSLRequest, 8 bytes, and send their ClientHello after an S. They may ask for
 // GSSAPI before. Here both are answered, and what follows is routed as any TLS, in one hop more: it learns of the client
-// by the PROXY protocol. Whatever else is not TLS ends here.
+// by the PROXY protocol, and asks the backend what the client asked. Whatever else is not TLS ends here.
+var sslRequest = "0000000804d2162f";
+
 function answer(s) {
   var asked = "";
-  s.on("upload", function (data, flags) {
+  s.on("upstream", function (data, flags) {
     asked += data.toString("hex");
     if (asked.length < 16 && !flags.last) {
       return;
@@ -276,13 +278,49 @@ function answer(s) {
       s.sendDownstream("N");
       return;
     }
-    s.off("upload");
-    if (asked != "0000000804d2162f") {
+    s.off("upstream");
+    if (asked != sslRequest) {
       refuse("plain", "-");
       throw new Error("not TLS");
     }
     s.sendUpstream(header1(s));
     s.sendDownstream("S");
+  });
+}
+
+// The client has its S. The backend is asked as well, and gets the ClientHello, which is held so long, after its own S.
+function ask(s) {
+  var via = s.variables.via;
+  var held = [];
+  var size = 0;
+  var isLast = false;
+  s.on("upstream", function (data, flags) {
+    if (held.length == 0) {
+      if (via) {
+        s.sendUpstream(via == "v2" ? header2(s) : header1(s));
+      }
+      s.sendUpstream(Buffer.from(sslRequest, "hex"), { flush: true });
+    }
+    held.push(data);
+    size += data.length;
+    isLast = isLast || flags.last;
+    if (size > 131072) {
+      throw new Error("too much before the backend's answer");
+    }
+  });
+  s.on("downstream", function (data) {
+    if (data.length == 0) {
+      return;
+    }
+    if (data[0] != 83) {
+      throw new Error("the backend has no TLS");
+    }
+    s.off("upstream");
+    s.off("downstream");
+    s.sendUpstream(Buffer.concat(held), { flush: true, last: isLast });
+    if (data.length > 1) {
+      s.sendDownstream(data.slice(1));
+    }
   });
 }
 
@@ -336,4 +374,4 @@ function probe(s) {
   return "{{structure}} " + ready;
 }
 
-export default { byHello, byName, byPort, ahead, aheadByPort, probe };
+export default { byHello, byName, byPort, ahead, aheadByPort, ask, probe };

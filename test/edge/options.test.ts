@@ -8,7 +8,16 @@ import { allowOption } from "../../edge/agent/routes/content.ts";
 import { Refusals } from "../../edge/agent/sessions/refusals.ts";
 import { StandaloneEdge, structureOn } from "../../local/edges/standalone.ts";
 import { clientHello } from "../fixtures/client-hello.ts";
-import { type Backend, connect, firstAnswer, freePort, startBackend, visit } from "../fixtures/sockets.ts";
+import {
+  type Backend,
+  connect,
+  firstAnswer,
+  freePort,
+  sslRequest,
+  startAsked,
+  startBackend,
+  visit,
+} from "../fixtures/sockets.ts";
 import { eventually } from "../local/harness.ts";
 
 let edge: StandaloneEdge;
@@ -17,6 +26,7 @@ let raw: number;
 let a: Backend;
 let b: Backend;
 let c: Backend;
+let pg: Backend;
 let refusals: Refusals;
 
 const hello = (name: string, alpn?: string[], from?: string, host?: string) =>
@@ -32,7 +42,7 @@ const template = "kube-teleport-proxy-alpn.{name}";
 beforeAll(async () => {
   const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-options-"));
   chmodSync(dir, 0o755);
-  [a, b, c] = await Promise.all([startBackend("A"), startBackend("B"), startBackend("C")]);
+  [a, b, c, pg] = await Promise.all([startBackend("A"), startBackend("B"), startBackend("C"), startAsked("PG")]);
   [tls, raw] = [await freePort(), await freePort()];
   edge = await StandaloneEdge.start({
     dir,
@@ -44,6 +54,7 @@ beforeAll(async () => {
     },
   });
   edge.write("n/a.example.com", `7 acme\n+${a.address}\n`);
+  edge.write("n/pg.example.com", `9 data\n+${pg.address}\n`);
   edge.write("w/example.com", `7 acme\n+${b.address}\n`);
   edge.write(`n/${long}`, `7 acme\n+${a.address}\n`);
   edge.write("n/kube-teleport-proxy-alpn.own.example.com", `7 acme\n+${c.address}\n`);
@@ -52,7 +63,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await edge?.stop();
-  for (const backend of [a, b, c]) backend?.close();
+  for (const backend of [a, b, c, pg]) backend?.close();
 });
 
 describe("a name that clients derive from a tenant's", () => {
@@ -128,7 +139,6 @@ describe("a route by ALPN", () => {
 });
 
 describe("a client that asks for TLS first, as PostgreSQL's do", () => {
-  const sslRequest = Buffer.from("0000000804d2162f", "hex");
   const gssRequest = Buffer.from("0000000804d21630", "hex");
   const ask = async (socket: net.Socket, bytes: Uint8Array) => {
     const answer = firstAnswer(socket);
@@ -138,19 +148,45 @@ describe("a client that asks for TLS first, as PostgreSQL's do", () => {
 
   it.each(["127.0.0.1", "::1"])("gets a yes, and is routed by the ClientHello that follows (%s)", async (host) => {
     const socket = connect({ port: tls, host });
-    const before = a.received.length;
+    const before = pg.received.length;
     expect(await ask(socket, sslRequest)).toBe("S");
-    expect(await ask(socket, clientHello({ name: "a.example.com" }))).toBe("A");
-    expect(a.received[before]).toEqual(clientHello({ name: "a.example.com" }));
+    expect(await ask(socket, clientHello({ name: "pg.example.com" }))).toBe("PG");
+    expect(pg.received[before]).toEqual(Buffer.concat([sslRequest, clientHello({ name: "pg.example.com" })]));
     socket.end();
     expect(await firstAnswer(socket)).toBe("bye");
+  });
+
+  it("is closed when the backend has no TLS, or speaks first", async () => {
+    const no = await startAsked("PG", "N");
+    edge.write("n/no.example.com", `9 data\n+${no.address}\n`);
+    const socket = connect({ port: tls });
+    expect(await ask(socket, sslRequest)).toBe("S");
+    expect(await ask(socket, clientHello({ name: "no.example.com" }))).toBe("closed");
+    no.close();
+  });
+
+  it("is closed when it sends on and on before the backend answers", async () => {
+    const mute = net.createServer((socket) => void socket.on("error", () => {}).resume());
+    await new Promise<void>((resolve) => mute.listen(0, "127.0.0.1", resolve));
+    edge.write("n/mute.example.com", `9 data\n+127.0.0.1:${(mute.address() as net.AddressInfo).port}\n`);
+    const socket = connect({ port: tls });
+    expect(await ask(socket, sslRequest)).toBe("S");
+    socket.write(clientHello({ name: "mute.example.com" }));
+    const answer = firstAnswer(socket, 5000);
+    for (let sent = 0; sent < 20 && !socket.destroyed; sent++) {
+      socket.write(Buffer.alloc(16_384));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(await answer).toBe("closed");
+    socket.destroy();
+    mute.close();
   });
 
   it("may ask for GSSAPI before, and gets a no", async () => {
     const socket = connect({ port: tls });
     expect(await ask(socket, gssRequest)).toBe("N");
     expect(await ask(socket, sslRequest)).toBe("S");
-    expect(await ask(socket, clientHello({ name: "a.example.com", alpn: ["postgresql"] }))).toBe("A");
+    expect(await ask(socket, clientHello({ name: "pg.example.com", alpn: ["postgresql"] }))).toBe("PG");
     socket.destroy();
   });
 
@@ -162,7 +198,7 @@ describe("a client that asks for TLS first, as PostgreSQL's do", () => {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     expect(await answer).toBe("S");
-    expect(await ask(socket, clientHello({ name: "a.example.com" }))).toBe("A");
+    expect(await ask(socket, clientHello({ name: "pg.example.com" }))).toBe("PG");
     socket.destroy();
   });
 
@@ -179,13 +215,13 @@ describe("a client that asks for TLS first, as PostgreSQL's do", () => {
   it("is closed after silence", async () => {
     const socket = connect({ port: tls });
     expect(await ask(socket, sslRequest)).toBe("S");
-    expect(await firstAnswer(socket, 8000)).toBe("closed");
-  }, 10_000);
+    expect(await firstAnswer(socket, 13_000)).toBe("closed");
+  }, 20_000);
 
   it.each([
     ["HTTP", "GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n"],
     ["SSH", "SSH-2.0-OpenSSH_9.2\r\n"],
-    ["an SSLRequest with more behind it", Buffer.concat([sslRequest, clientHello({ name: "a.example.com" })])],
+    ["an SSLRequest with more behind it", Buffer.concat([sslRequest, clientHello({ name: "pg.example.com" })])],
     ["a cancel request", Buffer.from("0000001004d2162e0000000100000002", "hex")],
   ])("is nobody else: %s is closed at once", async (_, bytes) => {
     const began = performance.now();
@@ -196,16 +232,16 @@ describe("a client that asks for TLS first, as PostgreSQL's do", () => {
   it("is noted with its own address, like any other", async () => {
     const socket = connect({ port: tls, from: "127.0.0.7" });
     expect(await ask(socket, sslRequest)).toBe("S");
-    expect(await ask(socket, clientHello({ name: "a.example.com" }))).toBe("A");
+    expect(await ask(socket, clientHello({ name: "pg.example.com" }))).toBe("PG");
     const client = `127.0.0.7 ${socket.localPort} ${tls}`;
     const opened = readFileSync(path.join(edge.routes, "../sessions/opened"), "utf8").split("\n");
     const line = opened.find((one) => one.endsWith(` ${client}`));
-    expect(line).toMatch(new RegExp(`^7 acme ${a.address} \\d+ ${client}$`));
+    expect(line).toMatch(new RegExp(`^9 data ${pg.address} \\d+ ${client}$`));
     socket.destroy();
     const ended = () => readFileSync(path.join(edge.routes, "../logs/ended.log"), "utf8").split("\n");
     await eventually(
       () => ended().filter((one) => one.includes(` ${client} `)),
-      (lines) => lines.length === 1 && lines[0]!.startsWith(`7 acme ${line!.split(" ")[3]} `),
+      (lines) => lines.length === 1 && lines[0]!.startsWith(`9 data ${line!.split(" ")[3]} `),
     );
   });
 });
@@ -311,14 +347,14 @@ describe("PROXY protocol", () => {
   );
 
   it("carries the address of a client that asked for TLS first", async () => {
-    edge.write("n/p.example.com", `7 acme v1\n+${a.address}\n`);
-    const before = a.received.length;
+    edge.write("n/p.example.com", `9 data v1\n+${pg.address}\n`);
+    const before = pg.received.length;
     const socket = connect({ port: tls, from: "127.0.0.9" });
-    socket.write(Buffer.from("0000000804d2162f", "hex"));
+    socket.write(sslRequest);
     expect(await firstAnswer(socket)).toBe("S");
     socket.write(clientHello({ name: "p.example.com" }));
-    expect((await firstAnswer(socket)).slice(0, 1)).toBe("A"); // the rest is what the backend got after the header
-    const header = a.received[before]!.toString("latin1").split("\r\n")[0];
+    expect(await firstAnswer(socket)).toBe("PG");
+    const header = pg.received[before]!.toString("latin1").split("\r\n")[0];
     expect(header).toBe(`PROXY TCP4 127.0.0.9 127.0.0.1 ${socket.localPort} ${tls}`);
     socket.destroy();
   });
@@ -375,13 +411,13 @@ describe("client addresses that may connect", () => {
     edge.write(`p/${raw}`, `7 acme ${allowOption(["127.0.2.0/24"])}\n+${a.address}\n`);
     expect(await visit(Buffer.from("x"), { port: raw, from: "127.0.2.1" })).toBe("A");
     expect(await visit(Buffer.from("x"), { port: raw, from: "127.0.3.1" })).toBe("closed");
-    edge.write("n/allow.example.com", `7 acme ${allowOption(["127.0.2.0/24"])}\n+${a.address}\n`);
+    edge.write("n/allow.example.com", `9 data ${allowOption(["127.0.2.0/24"])}\n+${pg.address}\n`);
     for (const [from, answer] of [
-      ["127.0.2.1", "A"],
+      ["127.0.2.1", "PG"],
       ["127.0.3.1", "closed"],
     ] as const) {
       const socket = connect({ port: tls, from });
-      socket.write(Buffer.from("0000000804d2162f", "hex"));
+      socket.write(sslRequest);
       expect(await firstAnswer(socket)).toBe("S");
       socket.write(clientHello({ name: "allow.example.com" }));
       expect(await firstAnswer(socket)).toBe(answer);

@@ -24,6 +24,9 @@ const run = promisify(execFile);
 const exact = `real.${domain}`;
 const parent = "apps.real-tenant.example";
 const below = `grafana.${parent}`;
+/** A database that is reached by name, and what clients make of the first name. */
+const database = `db.${domain}`;
+const kube = `kube-teleport-proxy-alpn.${exact}`;
 const tlsPort = 8443;
 
 let world: World;
@@ -37,10 +40,10 @@ let pod: string;
 
 beforeAll(async () => {
   world = await World.start({ edgesPerGroup: 1, names: ["other"] });
-  certificates = await makeCertificates(path.join(world.dir, "certificates"), [exact, `*.${parent}`]);
+  certificates = await makeCertificates(path.join(world.dir, "certificates"), [exact, `*.${parent}`, database, kube]);
   [sshd, postgres, web] = await Promise.all([
     startSshd(path.join(world.dir, "sshd")),
-    startPostgres(),
+    startPostgres(certificates.server),
     startWeb(certificates),
   ]);
   const context = {
@@ -54,8 +57,16 @@ beforeAll(async () => {
   await openPod({ ...target(sshd), port: 3023, address: pod }, context);
   await openPod({ ...target(postgres), port: 3036, address: pod }, context);
   await world.put(record([pod]));
+  await world.put(
+    world.record("database", {
+      hostnames: [database],
+      protocols: { tls: { port: 3036, check: "none" }, web: { port: 3080, alpn: "h2" } },
+      backends: { [homeRegion]: [pod] },
+    }),
+  );
   const view = await world.settled("real", "Admitted");
   ports = view!.ports;
+  await world.settled("database", "Admitted");
 }, 120_000);
 afterAll(async () => {
   await Promise.all([sshd, postgres, web].map((server) => server?.stop()));
@@ -135,6 +146,22 @@ describe("psql", () => {
     const { stdout } = await run("psql", [...psqlArgs(), "--command", "select 6 * 7"], { timeout: 15_000 });
     expect(stdout).toBe("42\n");
   });
+
+  it.each(["require", "verify-full"])("reaches it by name on the TLS port (sslmode=%s)", async (mode) => {
+    const { address } = world.accelerator;
+    const where = `host=${database} hostaddr=${address} port=${tlsPort} user=tenant dbname=postgres`;
+    const how = `sslmode=${mode} sslrootcert=${certificates.ca} gssencmode=disable`;
+    const asked = "select ssl, 6 * 7 from pg_stat_ssl where pid = pg_backend_pid()";
+    const shown = ["--no-psqlrc", "--tuples-only", "--no-align"];
+    const { stdout } = await run("psql", [`${where} ${how}`, ...shown, "--command", asked], { timeout: 15_000 });
+    expect(stdout).toBe("t|42\n");
+  });
+
+  it("does not reach it without TLS", async () => {
+    const { address } = world.accelerator;
+    const where = `host=${database} hostaddr=${address} port=${tlsPort} user=tenant dbname=postgres sslmode=disable`;
+    await expect(run("psql", [where, "--command", "select 1"], { timeout: 15_000 })).rejects.toThrow(/closed/);
+  });
 });
 
 describe("curl", () => {
@@ -147,6 +174,12 @@ describe("curl", () => {
       protocol: "h2",
       servername: name,
     });
+  });
+
+  it("reaches the tenant by the name that kubectl derives, and another protocol by ALPN at one name", async () => {
+    expect(await curl(kube, "--http2", ...asAdmin())).toMatchObject({ servername: kube });
+    expect(await curl(database, "--http2", ...asAdmin())).toMatchObject({ servername: database, protocol: "h2" });
+    await expect(curl(database, "--http1.1", ...asAdmin())).rejects.toThrow(); // that is the database
   });
 
   it("speaks HTTP/1.1 too", async () => {
