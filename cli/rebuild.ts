@@ -76,7 +76,7 @@ interface Snapshot extends Newest {
 interface Found {
   fleet: Fleet;
   snapshots: Snapshot[];
-  /** Routes that were published since the backup. */
+  /** Routes that were published since the backup, the newest first. */
   recent: Route[];
 }
 
@@ -110,11 +110,11 @@ async function readSnapshot(newest: Newest, fleet: Fleet): Promise<Snapshot> {
   return { ...newest, routes, sizes, claims: claimsBy(routes, fleet) };
 }
 
-/** The routes of objects that were put since then. */
+/** The routes of objects that were put since then, the newest first. */
 async function publishedSince(since: number, fleet: Fleet): Promise<Route[]> {
   const { getText, listObjects } = await import("../aws/snapshots.ts");
   const home = { region: fleet.homeRegion, name: fleet.buckets[fleet.homeRegion]! };
-  const recent = (await listObjects(home)).filter(({ putAt }) => putAt >= since);
+  const recent = (await listObjects(home)).filter(({ putAt }) => putAt >= since).sort((a, b) => b.putAt - a.putAt);
   const texts = await inParallel(recent, ({ hash }) => getText(home, hash));
   const leaves = texts.filter((text) => text?.startsWith('{"routes"')); // the others are branches and structures
   return leaves.flatMap((text) => (RouteObject.parse(JSON.parse(text!)) as { routes: Route[] }).routes);
@@ -170,7 +170,8 @@ async function write(snapshot: Snapshot, found: Found): Promise<void> {
     before: points,
     claims: plan.claims,
     elsewhere: found.snapshots.flatMap((other) => (other.cell === cell ? [] : other.claims)),
-    recent: claimsBy(found.recent, found.fleet).filter(({ tenantId }) => cellOf(tenantId) === cell.name),
+    recent: claimsBy(found.recent, found.fleet),
+    isHere: (tenantId) => cellOf(tenantId) === cell.name,
     now: Date.now(),
   });
   const { generation, incarnation, routes: hashes, structure } = manifest;

@@ -15,7 +15,7 @@ import {
 import { removeRefusal } from "../aws/ledger/status.ts";
 import { logger } from "../aws/logger.ts";
 import { cellOf, loadSettings } from "../aws/settings.ts";
-import { actionOnSilentEdge, isSilent, terminatedEdge, unknownEndpoints } from "../core/edges/forget.ts";
+import { actionOnSilentEdge, isSilent, unheardEdge, unknownEndpoints } from "../core/edges/forget.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
@@ -54,14 +54,14 @@ export const handler = shell(PublishInput, async ({ cell: name }) => {
 });
 
 /**
- * A restored ledger may not know an edge that the accelerator has. If its instance is terminated, AWS refuses every list
- * with it.
+ * A restored ledger may not know an edge that the accelerator has. What it serves must not be freed before it has reported. If
+ * its instance is terminated, AWS refuses every list with it.
  */
 async function markUnknown(cell: string, unknown: { edgeId: string; region: string }[]): Promise<void> {
   for (const { edgeId, region } of unknown) {
-    if (!(await isTerminated(region, edgeId))) continue; // it will report
-    logger.warn("the accelerator has a terminated edge that the ledger does not know", { cell, edgeId });
-    await writeSummaries(cell, [{ summary: terminatedEdge({ edgeId, cell, region }), version: 0 }]);
+    const state = { isTerminated: await isTerminated(region, edgeId), now: Date.now() };
+    logger.warn("the accelerator has an edge that the ledger does not know", { cell, edgeId, ...state });
+    await writeSummaries(cell, [{ summary: unheardEdge({ edgeId, cell, region }, state), version: 0 }]);
   }
 }
 

@@ -74,7 +74,8 @@ async function mergeNews(cell: string, news: Identified[], details: Map<string, 
     const before = known && stored && { ...known.summary, ...stored.detail };
     const taken = credible(written.report, { live, known: generationOf(edge), isTenant: (id) => tenants.has(id) });
     for (const reason of taken.doubts) doubts.push([reason, written.writer]);
-    const after = mergeReport(before, identity, { ...written, report: taken.report }, now);
+    const joinsFrom = known === undefined ? live : before?.joinsFrom;
+    const after = mergeReport(before, identity, { ...written, report: taken.report }, now, joinsFrom);
     assertReport(after, before, identity.edgeId, cell);
     return { before, after, version: known?.version ?? 0, stored };
   });

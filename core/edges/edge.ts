@@ -35,6 +35,11 @@ export interface EdgeSummary extends EdgeIdentity {
   announced?: boolean;
   /** EC2 reports its instance as terminated: it serves no user any more. */
   terminated?: true;
+  /**
+   * The live generation when it was heard for the first time, if it served an older one: it takes no users before it serves
+   * this one. Slots and names that it still serves may have been freed while nobody knew of it.
+   */
+  joinsFrom?: number;
   /** It was silent for so long that its instance is to be terminated. Its next report ends that. */
   givenUp?: true;
 }
@@ -95,12 +100,16 @@ export const mergeBeat = ({ givenUp: _, ...known }: EdgeSummary, written: Writte
   edgeAt: Math.max(known.edgeAt, ownTime(written)),
 });
 
-/** The edge after a report. Reports may come twice or out of order: the applied generation only grows. */
+/**
+ * The edge after a report. Reports may come twice or out of order: the applied generation only grows. `joinsFrom` is the live
+ * generation if this is the edge's first report.
+ */
 export function mergeReport(
   known: Edge | undefined,
   identity: EdgeIdentity,
   written: WrittenReport,
   now: number,
+  joinsFrom = known?.joinsFrom,
 ): Edge {
   const { writer, report, reportedAt } = written;
   const before = known?.appliedGeneration ?? 0;
@@ -108,13 +117,18 @@ export function mergeReport(
   const news = appliedGeneration > before ? [{ generation: appliedGeneration, at: now }] : [];
   const acks = [...(known?.acks ?? []), ...news].slice(-edgeLimits.acksKeptMax);
   const latest = { appliedGeneration, acks, reportedAt: Math.max(known?.reportedAt ?? 0, reportedAt) };
-  if (known !== undefined && report.at < known.edgeAt) return noteDue({ ...known, ...latest });
+  const joining = joinsFrom === undefined || appliedGeneration >= joinsFrom ? {} : { joinsFrom };
+  if (known !== undefined && report.at < known.edgeAt) {
+    const { joinsFrom: _, ...before } = known;
+    return noteDue({ ...before, ...latest, ...joining });
+  }
   const { region: _, at: __, nack, structure, closing, drain, ...said } = report;
   return noteDue({
     ...said,
     ...identity,
     writer,
     ...latest,
+    ...joining,
     edgeAt: ownTime(written),
     refuses: report.rejectedRoutes.length,
     ...(nack === undefined ? {} : { nack }),
@@ -139,8 +153,9 @@ export const isRecent = ({ reportedAt }: Pick<EdgeSummary, "reportedAt">, now: n
 /** Whether the edge must leave the accelerator. */
 export const isGone = ({ terminated, givenUp }: EdgeSummary) => terminated === true || givenUp === true;
 
-/** Whether the edge can take users: it serves a generation, and its nginx accepts connections. */
-export const isReady = (edge: EdgeSummary) => edge.appliedGeneration > 0 && edge.serving && !isGone(edge);
+/** Whether the edge can take users: it serves a generation that is new enough, and its nginx accepts connections. */
+export const isReady = (edge: EdgeSummary) =>
+  edge.appliedGeneration > 0 && edge.serving && edge.joinsFrom === undefined && !isGone(edge);
 
 /** Whether failover was told of this readiness. */
 export const isAnnounced = (edge: EdgeSummary) => edge.announced === isReady(edge);

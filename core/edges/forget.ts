@@ -53,15 +53,21 @@ export const unknownEndpoints = (groups: Observed["groups"], edges: EdgeSummary[
       .map(({ edgeId }) => ({ edgeId, region })),
   );
 
-/** The summary of an edge of which nothing is known but that its instance is terminated. */
-export const terminatedEdge = (identity: Omit<EdgeIdentity, "address">): EdgeSummary => ({
+/**
+ * The summary of an edge of which nothing is known but that the accelerator has it. It counts as one that may serve anything,
+ * until it reports, or until it is silent for as long as others.
+ */
+export const unheardEdge = (
+  identity: Omit<EdgeIdentity, "address">,
+  { isTerminated, now }: { isTerminated: boolean; now: number },
+): EdgeSummary => ({
   ...identity,
   address: "",
   appliedGeneration: 0,
   serving: false,
-  reportedAt: 0,
+  reportedAt: isTerminated ? 0 : now,
   edgeAt: 0,
   changedAt: 0,
   refuses: 0,
-  terminated: true,
+  ...(isTerminated ? { terminated: true } : {}),
 });

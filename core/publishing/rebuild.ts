@@ -129,37 +129,39 @@ export interface PointFacts {
   claims: Claimed[];
   /** What other cells serve. */
   elsewhere: Claimed[];
-  /** What was published since the backup by tenants of the cell. */
+  /** What was published since the backup by tenants of any cell, the newest first, and which of them are the cell's. */
   recent: Claimed[];
+  isHere: (tenantId: string) => boolean;
   now: number;
 }
 
 /**
  * The points of a cell's claims. What its tenants held before, or had published since the backup, and have no more is reserved
- * for them, as if they had just given it up: edges may still serve it. Holds of other cells stay, unless what is served
- * excludes them.
+ * for them, as if they had just given it up: edges may still serve it. Holds of other cells stay. Both only unless what is
+ * served, or was published since the backup, excludes them: then they were freed since.
  */
-export function planPoints({ cell, before, claims, elsewhere, recent, now }: PointFacts): Point[] {
+export function planPoints({ cell, before, claims, elsewhere, recent, isHere, now }: PointFacts): Point[] {
   const stamp = `rebuild ${cell} ${now}`;
   const held = before.flatMap((point) => holdsOf(point));
   const idOf = ({ tenantId, claim }: Pick<Claimed, "tenantId" | "claim">) => `${tenantId} ${claim}`;
   const since = new Map(held.map(({ claim, hold }) => [idOf({ claim, ...hold }), hold.since]));
   const points = new Map<string, Point>();
   const add = (claim: string, hold: Hold) => addHold(points, claim, hold, stamp);
-  const served = pointsOf([...claims, ...elsewhere]);
-  const isServed = ({ claim, ...claimant }: Claimed) =>
-    contestOf(claim, claimant, served.get(pointOf(claim))) !== undefined;
+  const newer = pointsOf([...claims, ...elsewhere, ...recent]);
+  const isOver = ({ claim, ...claimant }: Claimed) =>
+    contestOf(claim, claimant, newer.get(pointOf(claim))) !== undefined;
+  const published = recent.filter(({ tenantId }) => isHere(tenantId));
   const holdOf = (claimed: Claimed): Hold => {
     const { tenantId, owner } = claimed;
     return { tenantId, owner, cell, since: since.get(idOf(claimed)) ?? now };
   };
   for (const claimed of claims) add(claimed.claim, holdOf(claimed));
-  for (const { claim, hold } of held) if (hold.cell !== cell) add(claim, hold);
+  for (const { claim, hold } of held) if (hold.cell !== cell && !isOver({ claim, ...hold })) add(claim, hold);
   const planned = new Set(claims.map(idOf));
   const given = held.flatMap(({ claim, hold }) => (hold.cell === cell ? [{ claim, ...hold }] : []));
-  for (const claimed of [...given, ...recent])
-    if (!planned.has(idOf(claimed)) && !isServed(claimed)) add(claimed.claim, { ...holdOf(claimed), releasedAt: now });
-  const own = new Set([...claims, ...given, ...recent].map(({ claim }) => pointOf(claim)));
+  for (const claimed of [...published, ...given])
+    if (!planned.has(idOf(claimed)) && !isOver(claimed)) add(claimed.claim, { ...holdOf(claimed), releasedAt: now });
+  const own = new Set([...claims, ...given, ...published].map(({ claim }) => pointOf(claim)));
   const grants = new Map(before.map(({ point, grant }) => [point, grant]));
   return [...points.values()]
     .filter(({ point }) => own.has(point))

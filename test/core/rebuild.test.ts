@@ -109,7 +109,7 @@ describe("planPoints", () => {
     cell: cellName,
     since: 5,
   });
-  const none = { cell: "c1", before: [], claims: [], elsewhere: [], recent: [], now };
+  const none = { cell: "c1", before: [], claims: [], elsewhere: [], recent: [], isHere: () => true, now };
 
   it("keeps since when a name is held, and reserves what its tenant has no more", () => {
     const before = [{ point: "acme.org", stamp: "1", name: hold("acme"), wildcard: hold("acme"), below: new Map() }];
@@ -128,6 +128,16 @@ describe("planPoints", () => {
     expect(planPoints({ ...none, recent, elsewhere: [claim("other", "@late.org")] })).toEqual([]);
     const mine = planPoints({ ...none, recent, claims: [claim("fresh", "late.org")] });
     expect(mine[0]?.name).not.toHaveProperty("releasedAt");
+  });
+
+  it("gives a name to the tenant that was published with it last, not to the one that the backup has", () => {
+    const recent = [claim("last", "acme.org"), claim("first", "acme.org")];
+    for (const cellName of ["c1", "c2"]) {
+      const before = [{ point: "acme.org", stamp: "1", name: hold("first", cellName), below: new Map() }];
+      expect(planPoints({ ...none, before, recent })).toMatchObject([{ name: { tenantId: "last", releasedAt: now } }]);
+    }
+    const before = [{ point: "acme.org", stamp: "1", name: hold("first"), below: new Map() }];
+    expect(planPoints({ ...none, before, recent, isHere: (tenantId) => tenantId === "first" })).toEqual([]);
   });
 
   it("leaves holds of other cells as they are, unless what is served excludes them", () => {

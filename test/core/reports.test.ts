@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { isBeat, isGone, isReady, mergeBeat, mergeReport } from "../../core/edges/edge.ts";
+import { mayFree } from "../../core/audit/tombstones.ts";
+import { type Edge, isBeat, isGone, isReady, mergeBeat, mergeReport } from "../../core/edges/edge.ts";
 import {
   actionOnSilentEdge,
   isSilent,
   type SilentFacts,
-  terminatedEdge,
+  unheardEdge,
   unknownEndpoints,
 } from "../../core/edges/forget.ts";
 import { type Instance, identityOf } from "../../core/edges/identity.ts";
@@ -207,7 +208,42 @@ describe("unknownEndpoints", () => {
     expect(unknownEndpoints(groups, [edge("i-1")])).toEqual([{ edgeId: "i-2", region: "us-west-2" }]);
   });
   it("whose instances are terminated are edges that must leave the accelerator, and are never ready", () => {
-    const marked = terminatedEdge({ edgeId: "i-2", cell: "c1", region: "us-west-2" });
+    const marked = unheardEdge({ edgeId: "i-2", cell: "c1", region: "us-west-2" }, { isTerminated: true, now });
     expect([isGone(marked), isReady(marked), isSilent(marked, now)]).toEqual([true, false, true]);
+  });
+  it("whose instances run may serve anything until they report: nothing is freed before", () => {
+    const marked = unheardEdge({ edgeId: "i-2", cell: "c1", region: "us-west-2" }, { isTerminated: false, now });
+    expect([isGone(marked), isReady(marked), isSilent(marked, now)]).toEqual([false, false, false]);
+    const facts = { edges: [marked as Edge], publishedFrom: 7, coolOffMs: 0, now };
+    expect(mayFree({ cell: "c1", tenantId: "acme", at: 0, absentFrom: 1 }, facts)).toBe(false);
+  });
+});
+
+describe("an edge that is heard for the first time", () => {
+  const identity = { edgeId: "late", cell: "c1", region: "us-west-2", address: "10.0.0.9" };
+  const heard = (known: Edge | undefined, generation: number, joinsFrom?: number, at = 10) =>
+    mergeReport(
+      known,
+      identity,
+      { writer: "w", report: report({ appliedGeneration: generation, at }), reportedAt: now },
+      now,
+      joinsFrom,
+    );
+
+  it("takes no users before it serves the generation that was live then: what it serves may have been freed", () => {
+    const first = heard(undefined, 5, 7);
+    expect([first.joinsFrom, isReady(first)]).toEqual([7, false]);
+    const second = heard(first, 6, first.joinsFrom, 20);
+    expect([second.joinsFrom, isReady(second)]).toEqual([7, false]);
+    const third = heard(second, 7, second.joinsFrom, 30);
+    expect([third.joinsFrom, isReady(third)]).toEqual([undefined, true]);
+    const late = heard(second, 8, second.joinsFrom, 1); // a report that was overtaken
+    expect([late.joinsFrom, isReady(late)]).toEqual([undefined, true]);
+  });
+
+  it("takes users at once if it serves what is live, and later also while it is behind: it is counted from then on", () => {
+    const first = heard(undefined, 7, 7);
+    expect([first.joinsFrom, isReady(first)]).toEqual([undefined, true]);
+    expect(isReady(heard(first, 7, undefined, 20))).toBe(true);
   });
 });

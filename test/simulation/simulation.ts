@@ -2,7 +2,9 @@
  * A whole control plane in one thread and in virtual time, with the real handlers and state machines and the embedded
  * cloud's own services. Calls take effect one at a time, in an order that the seed decides. Every step checks the laws.
  */
+
 import { validateRecord } from "../../core/admission/validate.ts";
+import { summaryItemOf } from "../../core/edges/edge.ts";
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
@@ -10,6 +12,7 @@ import { detailTypes } from "../../schemas/events.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
 import { acceleratorLimits, edgeLimits, snapshotLimits } from "../../schemas/limits.ts";
 import { converged, outlived } from "./convergence.ts";
+import type { SimulatedEdge } from "./edges.ts";
 import type { Item } from "./expressions.ts";
 import { fleetOf } from "./fleet.ts";
 import { type Code, type FunctionName, giveUpMs, smallLeafBytes } from "./functions.ts";
@@ -91,7 +94,7 @@ export class Simulation {
       batchMax: 12,
     });
     this.#watch = new Watch({
-      edges: () => this.instances.edges,
+      edges: () => this.instances.edges.filter((edge) => this.#mayHaveUsers(edge)),
       ledger: (pk, sk) => this.tables.item(tables.ledger, pk, sk),
       object: (key) => this.#services.object(home, key),
       versions: (tenantId) => this.#stream.records.filter(({ key }) => key === tenantId).map(({ image }) => image),
@@ -139,6 +142,15 @@ export class Simulation {
     });
     for (const machine of ["tenant-rollout", "reconcile", "audit", "failover"])
       this.#states.createMachine(home, machine, `arn:aws:iam::${account}:role/r`, definitionOf(machine));
+  }
+
+  /** An edge that the accelerator has not had yet has no users, while the ledger does not know it or waits for it to catch up. */
+  #mayHaveUsers({ edgeId, cell }: SimulatedEdge): boolean {
+    const { listenerArn } = this.fleet.cells.find(({ name }) => name === cell)!;
+    if (this.#services.accelerator.groupsOf(listenerArn).some(({ endpoints }) => endpoints.has(edgeId))) return true;
+    const item = this.tables.item(tables.ledger, `EDGES#${cell}#${summaryItemOf(edgeId)}`, "EDGES");
+    const known = summariesIn(item).find((edge) => edge.edgeId === edgeId);
+    return known !== undefined && known.joinsFrom === undefined;
   }
 
   /** Runs the script, heals everything, and waits for the desired state. */
