@@ -20,6 +20,7 @@ import {
   mustWait,
   refuse,
   slotsWanted,
+  withoutSlots,
 } from "../core/admission/admit.ts";
 import { type Processed, progressOf } from "../core/admission/attempt.ts";
 import { absent } from "../core/admission/tenant-row.ts";
@@ -229,6 +230,12 @@ async function admitOne(facts: AdmissionFacts, { slots, full }: Slots): Promise<
   if (mustWait(facts, plan)) return defer(facts.tenantId, "a cell is halted: no new name is given");
   const applied = await applyAdmission(plan, facts.row, facts.now);
   if (applied.ok) return outcomeOf(facts, plan.row);
+  if (applied.lost.length > 0) {
+    for (const [protocol, { slot }] of Object.entries(slots)) if (applied.lost.includes(slot)) delete slots[protocol];
+    const mended = withoutSlots(facts, applied.lost);
+    if (mended !== undefined) await applyAdmission(mended, facts.row, facts.now);
+    return defer(facts.tenantId, `slots that it had are other tenants': ${applied.lost.join(", ")}`);
+  }
   const reasons = new Set(applied.contests.map(contestInWords));
   const blocked = applied.contests.map(({ claim }) => claim).sort();
   return write(refuse(facts, "Rejected", [...reasons].sort(), slots, { blocked }), facts);

@@ -26,11 +26,12 @@ export async function readTenantRows(tenantIds: string[]): Promise<Map<string, T
 }
 export const readTenantRow = async (tenantId: string) => (await readTenantRows([tenantId])).get(tenantId);
 
-export type Applied = { ok: true } | { ok: false; contests: Contest[] };
+/** `lost` are slots of the plan that other tenants have. */
+export type Applied = { ok: true } | { ok: false; contests: Contest[]; lost: number[] };
 
 /**
- * Writes the plan as one transaction, over the row `before`. If other tenants' holds prevent claims, it returns these and
- * writes nothing. New names are taken to be nobody's; those for which that is wrong are read, and the write is tried again.
+ * Writes the plan as one transaction, over the row `before`. If other tenants' holds prevent claims, or slots of the plan are
+ * other tenants', it returns these and writes nothing. New names are taken to be nobody's; those for which that is wrong are read, and the write is tried again.
  * @throws RowChangedError when the row is no longer `before`, or when the names change all the time
  * @throws LawBrokenError when the plan would break a law
  */
@@ -57,18 +58,19 @@ export async function applyAdmission(
       const failed = failedConditions(error);
       if (failed === undefined) throw error; // a conflict or a throttle passes: the tenant is deferred
       cause = error;
-      const at = failed.map((index) => names[index - 1]); // the row is the first write, and slots are the last
+      const at = failed.map((index) => names[index - 1]); // the row is the first write, slots come after the names
+      const lost = failed.flatMap((index) => plan.takeSlots[index - 1 - names.length]?.slot ?? []);
+      if (lost.length > 0 && !failed.includes(0)) return { ok: false, contests: [], lost };
       if (at.includes(undefined)) throw changed(plan, error);
-      const lost = at.map((name) => name!.point);
-      const points = await readPoints(lost);
-      for (const point of lost) known.delete(point);
+      const points = await readPoints(at.map((name) => name!.point));
+      for (const name of at) known.delete(name!.point);
       for (const [point, found] of points) known.set(point, found);
       const contests = at.flatMap((name) =>
         name!.claims.flatMap(
           (claim) => contestOf(claim, { tenantId, owner: plan.owner }, points.get(name!.point)) ?? [],
         ),
       );
-      if (contests.length > 0) return { ok: false, contests };
+      if (contests.length > 0) return { ok: false, contests, lost: [] };
     }
   }
   throw changed(plan, cause);

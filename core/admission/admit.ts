@@ -185,6 +185,22 @@ export function refuse(
   });
 }
 
+/**
+ * The row without slots that turned out to be other tenants': a ledger that was restored gave them out again, and a batch from
+ * before remembers them. Undefined if the row has none of them.
+ */
+export function withoutSlots({ row, ...facts }: AdmissionFacts, lost: number[]): AdmissionPlan | undefined {
+  if (row === undefined) return undefined;
+  const { spare = [], slots, ...rest } = row;
+  const isTheirs = (slot: number) => lost.includes(slot);
+  const admitted = slottedIn(row.admitted?.record);
+  const kept = Object.entries(slots).filter(([protocol, slot]) => admitted.includes(protocol) || !isTheirs(slot));
+  const left = spare.filter((slot) => !isTheirs(slot));
+  if (left.length === spare.length && kept.length === Object.keys(slots).length) return undefined;
+  const mended = { ...rest, slots: Object.fromEntries(kept), ...(left.length > 0 ? { spare: left } : {}) };
+  return plan({ ...facts, row }, { ...mended, version: row.version + 1 });
+}
+
 /** Whether a refusal would leave a row unchanged: writing it again would only conflict with other writers. */
 export function isSameRefusal({ row: next }: AdmissionPlan, row: TenantRow | undefined): boolean {
   const said = ({ hash, state, reasons, cell, spare = [], blocked = [], retry, invalid }: TenantRow) =>

@@ -8,6 +8,7 @@ import {
   mustWait,
   refuse,
   slotsWanted,
+  withoutSlots,
   writesOf,
 } from "../../core/admission/admit.ts";
 import { absent, type TenantRow } from "../../core/admission/tenant-row.ts";
@@ -64,6 +65,17 @@ describe("admit", () => {
     expect(checks).toEqual({ tls: check, ssh: "none", mysql: "none", postgres: undefined, web: "tls" });
     const back = written(step(undefined, record({ protocols: { ssh: { port: 22, check: "tcp" } } })));
     expect(back.routes![0]).not.toHaveProperty("check");
+  });
+
+  it("forgets slots that turned out to be other tenants', and keeps those that it is admitted with", () => {
+    const { row } = written(step(undefined, record({ protocols: { ssh: 22, tls: 3080 } })));
+    const given = { ...facts({ ...row, spare: [7, 8], slots: { ...row.slots, mysql: 9 } }, record()) };
+    const mended = withoutSlots(given, [7, 9])!;
+    expect(mended.row).toEqual({ ...row, spare: [8], version: row.version + 1 });
+    expect([mended.claim, mended.takeSlots, mended.routes]).toEqual([[], [], undefined]);
+    expect(withoutSlots(given, [5])).toBeUndefined();
+    expect(withoutSlots(given, Object.values(row.slots))).toBeUndefined();
+    expect(withoutSlots(facts(undefined, record()), [7])).toBeUndefined();
   });
 
   it("gives a protocol that is told by ALPN no slot: it is a part of the route of tls", () => {
