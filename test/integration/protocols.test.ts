@@ -1,6 +1,6 @@
 /** Real programs use their protocols through an accelerator, an edge and a pod; none is terminated in between. */
 import { execFile } from "node:child_process";
-import { readFileSync, watch } from "node:fs";
+import { readdirSync, readFileSync, watch } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { BatchWriteCommand } from "@aws-sdk/lib-dynamodb";
@@ -207,6 +207,31 @@ describe("openssl s_client", () => {
     );
     expect(stdout).toContain("Verify return code: 0 (ok)");
     expect(stdout).toContain(`Verified peername: `);
+  });
+});
+
+describe("the records in examples/", () => {
+  const dir = path.resolve(import.meta.dirname, "../../examples");
+  const files = readdirSync(dir);
+  const recordIn = (file: string) => {
+    const { network } = world.cloud.context.geography;
+    const text = readFileSync(path.join(dir, file), "utf8").replaceAll("127.77.", `127.${network}.`);
+    return JSON.parse(text) as Record<string, unknown> & { tenantId: string };
+  };
+
+  it.each(files)("%s is served", async (file) => {
+    const record = recordIn(file);
+    await world.put(record);
+    expect(await world.settled(record.tenantId, "Admitted")).toMatchObject({ served: "all", reasons: [] });
+  });
+
+  it("are all told of in the documentation", () => {
+    const docs = ["docs/hosting-teleport.md", "README.md"].map((file) =>
+      readFileSync(path.resolve(dir, "..", file), "utf8"),
+    );
+    const isTold = (file: string) =>
+      docs.some((text) => text.includes(`examples/${file}`) || text.includes(`…-${file.split("-").at(-1)}`));
+    expect(files.filter((file) => !isTold(file))).toEqual([]);
   });
 });
 
