@@ -370,6 +370,28 @@ describe("sessions", () => {
   });
 });
 
+describe("connections that lead nowhere", () => {
+  it("are counted by their reason, and the names that they asked for last are kept, as many as asked at once", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    await Promise.all(Array.from({ length: 30 }, (_, index) => hello(`n${index}.nobody.org`)));
+    await visit(Buffer.from("GET / HTTP/1.0\r\n\r\n"), { port: tls, host: address });
+    await eventually(metrics, (text) => value(text, "landfall_connections_refused_total", '"plain"') === 1);
+    const text = await metrics();
+    expect(value(text, "landfall_connections_refused_total", '"unknown"')).toBe(30);
+    expect(value(text, "landfall_connections_refused_total", '"limit"')).toBe(0);
+    const { counts, last } = (await (await fetch(`http://${address}:8080/refused`)).json()) as {
+      counts: Record<string, number>;
+      last: { reason: string; what: string; count: number; at: number }[];
+    };
+    expect(counts).toMatchObject({ unknown: 30, plain: 1 });
+    expect(last).toHaveLength(20);
+    expect(last[0]).toMatchObject({ reason: "unknown", what: expect.stringMatching(/^n\d+\.nobody\.org$/), count: 1 });
+    expect(await hello("a.example.com")).toBe("A");
+  });
+});
+
 describe("an edge that is asked to drain", () => {
   it("fails its health check, waits until no new session opens, closes at a steady pace, and can return", async () => {
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);

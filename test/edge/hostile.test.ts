@@ -208,6 +208,10 @@ describe("clients that only hold connections", () => {
     expect(answers.filter((answer) => answer === "closed")).toHaveLength(300 - sourceMax);
     expect(await works()).toBe(true);
     for (const socket of flood) socket.destroy();
+    await eventually(
+      () => log("ended.log").split("\n"),
+      (lines) => lines.filter((line) => line === "limit").length === 300 - sourceMax,
+    );
   });
 });
 
