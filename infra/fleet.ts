@@ -33,6 +33,9 @@ export interface StageFleet {
   coolOffSeconds: { slot: number; name: number };
   /** How long each stage of a new structure (canary, region, all) is watched. */
   structureBakeSeconds: number;
+  /** Sessions of one tenant on one edge: what each may have, and what a record may ask for at most. */
+  sessionLimits: { open: number; newPerSecond: number };
+  sessionLimitsMax: { open: number; newPerSecond: number };
   /**
    * Sessions of a removed tenant continue for `graceSeconds`. A draining edge waits until `quietSeconds` have passed
    * without a new connection, and then closes its sessions over `closeSeconds`.
@@ -62,6 +65,8 @@ const local: StageFleet = {
   sharedNames: ["teleport.cluster.local"],
   coolOffSeconds: { slot: 60, name: 60 },
   structureBakeSeconds: 10,
+  sessionLimits: { open: 2000, newPerSecond: 500 },
+  sessionLimitsMax: { open: 20_000, newPerSecond: 2000 },
   sessions: { closeSeconds: 10, graceSeconds: 10, quietSeconds: 5 },
   instanceType: "t4g.small",
   healthRoles: ["landfall-health"],

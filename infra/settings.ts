@@ -41,6 +41,7 @@ export function settings(
     reservedNames: fleet.reservedNames,
     derivedNames: fleet.derivedNames,
     sharedNames: fleet.sharedNames,
+    sessionLimitsMax: fleet.sessionLimitsMax,
     coolOffSeconds: fleet.coolOffSeconds,
     structureBakeSeconds: fleet.structureBakeSeconds,
   };
@@ -95,6 +96,7 @@ function structureOf(
     portCount: cell.portCount,
     routeFormat: 1,
     router: read("router.js"),
+    sessionLimits: fleet.sessionLimits,
     sessions: fleet.sessions,
     sharedNames: fleet.sharedNames,
   })}\n`;

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { DerivedName, domainOfTemplate } from "./derived-names.ts";
 import { slotLimits } from "./limits.ts";
-import { Hostname, Port, Region } from "./tenant.ts";
+import { Hostname, Port, Region, SessionLimits } from "./tenant.ts";
 
 /** A cell: one accelerator with one listener, its edges in every region, and a number of slots. */
 export const Cell = z.strictObject({
@@ -62,6 +62,8 @@ const fields = {
   /** Backends may only be in these ranges (CIDR). */
   backendRanges: z.array(z.string()),
   ...names,
+  /** Sessions that a tenant's record may ask for on an edge, at most. */
+  sessionLimitsMax: SessionLimits.default({ open: 1_000_000, newPerSecond: 1_000_000 }),
   /** Minimum time until a given-up slot or name is free again. Every edge must have acked its removal, too. */
   coolOffSeconds: z.strictObject({ slot: z.number().int().min(0), name: z.number().int().min(0) }),
   /** How long each stage of a new structure is watched before the next one. */

@@ -1,7 +1,7 @@
 /** What edges pull: the signed manifest, the routes in 64 buckets, each a tree of objects, and the structure. */
 import * as z from "zod";
 import { snapshotLimits } from "./limits.ts";
-import { Check, Port, Region } from "./tenant.ts";
+import { Check, Port, Region, SessionLimits } from "./tenant.ts";
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
@@ -34,6 +34,8 @@ export const Route = z.strictObject({
   alpn: z.record(z.string(), RouteTarget).optional(),
   /** Client addresses that may connect, CIDR; every address when absent. */
   allow: z.array(z.string()).optional(),
+  /** The tenant's own limits on an edge; the structure has those of the others. */
+  sessionLimits: SessionLimits.partial().optional(),
 });
 export type Route = z.infer<typeof Route>;
 
@@ -74,6 +76,8 @@ export const Structure = z.object({
   /** Names that clients make of a tenant's, as templates (derived-names.ts), and names that all tenants share. */
   derivedNames: z.array(z.string()).default([]),
   sharedNames: z.array(z.string()).default([]),
+  /** What a tenant may have on an edge, if its route says nothing else. */
+  sessionLimits: SessionLimits.default({ open: 1_000_000, newPerSecond: 1_000_000 }),
   sessions: z.object({
     /** How long sessions of a route that was removed go on. */
     graceSeconds: z.number().min(0),

@@ -126,6 +126,14 @@ function firstOfRange(text: string): string {
   return `${family.networkAddressFromCIDR(text).toString()}${bits}`;
 }
 
+const count = z.number().int("must be a whole number").min(1, "must be 1 or more");
+/** Sessions of one tenant on one edge. */
+export const SessionLimits = z.strictObject({
+  open: count.describe("Open at a time."),
+  newPerSecond: count.describe("Opened in a second."),
+});
+export type SessionLimits = z.infer<typeof SessionLimits>;
+
 const { hostnamesMax, wildcardsMax, protocolsMax, addressesMax, allowMax } = tenantLimits;
 
 const fields = {
@@ -173,6 +181,11 @@ const fields = {
     .max(allowMax, `has more than ${allowMax} ranges`)
     .optional()
     .describe("Client addresses that may connect: IPv4 and IPv6 ranges. Without it every address may."),
+  sessionLimits: SessionLimits.partial()
+    .optional()
+    .describe(
+      "Sessions that the tenant may have on each edge: open at a time, and new in a second. The fleet has defaults and the most.",
+    ),
   suspended: z.boolean().optional().describe("Keeps names and slots, but serves no users, while it is true."),
 };
 

@@ -37,7 +37,12 @@ export function validateRecord(input: unknown, fleet: Fleet, edges: ReadonlySet<
     };
   const parsed = parseTenantRecord(input);
   const record = parsed.ok ? parsed.record : parsed.readable;
-  const faults = [...regionFaults(record, fleet), ...addressFaults(record, fleet, edges), ...nameFaults(record, fleet)];
+  const faults = [
+    ...regionFaults(record, fleet),
+    ...addressFaults(record, fleet, edges),
+    ...nameFaults(record, fleet),
+    ...limitFaults(record, fleet),
+  ];
   const reasons = parsed.ok ? faults : [...parsed.reasons, ...faults];
   return parsed.ok && reasons.length === 0 ? parsed : { ok: false, reasons: reasons.sort() };
 }
@@ -69,6 +74,13 @@ function addressFaults(record: Partial<TenantRecord>, fleet: Fleet, edges: Reado
         faults.push(`${at} is outside the ranges this fleet allows (${fleet.backendRanges.join(", ")})`);
     });
   return faults;
+}
+
+function limitFaults({ sessionLimits = {} }: Partial<TenantRecord>, { sessionLimitsMax }: Fleet): string[] {
+  return (["open", "newPerSecond"] as const).flatMap((name) => {
+    const [asked = 0, most] = [sessionLimits[name], sessionLimitsMax[name]];
+    return asked <= most ? [] : [`sessionLimits.${name}: is ${asked}, this fleet allows at most ${most}`];
+  });
 }
 
 function nameFaults({ hostnames = [], wildcards = [] }: Partial<TenantRecord>, fleet: Fleet): string[] {

@@ -227,6 +227,7 @@ function recordOf(routes: Route[]): TenantRecord {
     ...(named?.wildcards === undefined ? {} : { wildcards: named.wildcards }),
     ...(named?.account === undefined ? {} : { account: named.account }),
     ...(first!.allow === undefined ? {} : { allow: first!.allow }),
+    ...(first!.sessionLimits === undefined ? {} : { sessionLimits: first!.sessionLimits }),
     homeRegion: regions[0]!,
     multiRegion: true,
     protocols: Object.fromEntries([

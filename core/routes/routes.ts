@@ -17,7 +17,7 @@ export function routesOf(record: TenantRecord, generation: number, slots: Record
     .map((protocol) => {
       const slot = Object.hasOwn(slots, protocol) ? slots[protocol] : undefined;
       if (slot === undefined) throw new Error(`tenant ${record.tenantId} has no slot for ${protocol}`);
-      const { tenantId, hostnames, wildcards = [], account, allow } = record;
+      const { tenantId, hostnames, wildcards = [], account, allow, sessionLimits } = record;
       const base = {
         slot,
         tenantId,
@@ -25,6 +25,7 @@ export function routesOf(record: TenantRecord, generation: number, slots: Record
         generation,
         ...targetOf(record, protocol),
         ...(allow === undefined ? {} : { allow }),
+        ...(sessionLimits === undefined ? {} : { sessionLimits }),
       };
       if (isRaw(protocol)) return { ...base, hostnames: [], port: cell.portBase + slot };
       const alpn = alpnOf(record);

@@ -12,6 +12,7 @@ import { clock } from "./clock.ts";
 import { Nginx } from "./nginx/nginx.ts";
 import { Structures } from "./nginx/structures.ts";
 import { LooseLeaf, RoutesDir } from "./routes/routes-dir.ts";
+import { limitedBy } from "./sessions/limits.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import { type Live, type Ports, Sockets } from "./sessions/sockets.ts";
 import type { EdgeSettings, Identity } from "./settings.ts";
@@ -243,6 +244,19 @@ export class Agent {
     if (this.#applied === undefined) return; // new sessions wait on disk until there are routes to compare them with
     const now = clock();
     for (const backend of this.sessions.read(now)) this.backends.used(backend, now);
+    this.#limitTenants(now);
+  }
+
+  /** Marks the files of tenants whose limits are reached, and unmarks the others. */
+  #limitTenants(now: number): void {
+    const { table } = this.sessions;
+    const limits = this.structure?.sessionLimits;
+    if (limits === undefined) return;
+    for (const tenantId of new Set([...table.takeTouched(), ...this.routes.limited.keys()])) {
+      const use = table.useOf(tenantId, now) ?? { open: 0, lately: 0, sources: new Map() };
+      const own = { ...limits, ...this.routes.sessionLimitsOf(tenantId) };
+      this.routes.limit(tenantId, limitedBy(use, own, this.routes.limited.get(tenantId) ?? []));
+    }
   }
 
   #healthChanged(changed: string[]): void {

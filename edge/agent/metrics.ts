@@ -33,6 +33,9 @@ export class Metrics {
       unknown: gauge("connections_unknown", "Open connections whose tenant is not known"),
       tenantOpen: gauge("tenant_sessions", "A tenant's open sessions", ["tenant"]),
       tenantOpened: counter("tenant_sessions_total", "A tenant's sessions that were opened", ["tenant"]),
+      tenantLimited: gauge("tenant_limited", "1 while a tenant, or a source of it, may open no further session", [
+        "tenant",
+      ]),
       tenantFailed: counter("tenant_sessions_failed_total", "Sessions that no backend accepted", ["tenant"]),
       tenantBytes: counter("tenant_bytes_total", "Bytes from clients and to them", ["tenant", "direction"]),
       refused: counter("connections_refused_total", "Connections that led nowhere, by reason", ["reason"]),
@@ -69,6 +72,7 @@ export class Metrics {
     if (times.appliedAt > 0) m.appliedAge.set((now - times.appliedAt) / 1000);
     m.routes.set(routes.files);
     m.rejected.set(routes.rejected.length);
+    for (const tenant of routes.limited.keys()) m.tenantLimited.set({ tenant }, 1);
     for (const [reason, count] of Object.entries(sessions.refusals.counts)) m.refused.inc({ reason }, count);
     m.closed.inc({ reason: "removed" }, sessions.closedBy.removed);
     m.closed.inc({ reason: "drain" }, sessions.closedBy.drain);

@@ -7,6 +7,8 @@
 //   v1, v2      the backend gets the client's address by this version of the PROXY protocol
 //   source      the backend follows from the client's address
 //   alpn        names are also served by ALPN: `n/acme.com@postgresql` beside `n/acme.com`
+//   full        the tenant has as many sessions here as it may have
+//   block=…     clients that have as many of them as one source may have: ranges as in allow
 //   allow=…     client addresses that may connect: ranges of hexadecimal numbers in order, `a-b,c-d`
 import fs from "fs";
 
@@ -73,7 +75,7 @@ function hash(text) {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-function isAllowed(s, ranges) {
+function isIn(s, ranges) {
   var address = s.rawVariables.binary_remote_addr.toString("hex");
   var list = ranges.split(",");
   for (var i = 0; i < list.length; i++) {
@@ -103,7 +105,9 @@ function open(s, route) {
         v.via = option;
       } else if (option == "source") {
         isSticky = true;
-      } else if (option.startsWith("allow=") && !isAllowed(s, option.slice(6))) {
+      } else if (option == "full" || (option.startsWith("block=") && isIn(s, option.slice(6)))) {
+        return refuse("limit", owner);
+      } else if (option.startsWith("allow=") && !isIn(s, option.slice(6))) {
         return refuse("address", owner);
       }
     }

@@ -20,6 +20,7 @@ export const structureOn = (parts: Pick<Structure, "edgeTlsPort" | "portBase" | 
   healthPort: 8080,
   derivedNames: [],
   sharedNames: [],
+  sessionLimits: { open: 1_000_000, newPerSecond: 1_000_000 },
   routeFormat: 1,
   sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 1 },
   ...parts,

@@ -67,6 +67,15 @@ describe("admit", () => {
     expect(back.routes![0]).not.toHaveProperty("check");
   });
 
+  it("refuses limits above what the fleet allows, and passes others on to the routes", () => {
+    const asks = (sessionLimits: object) => written(step(undefined, record({ sessionLimits })));
+    expect(asks({ open: 1001, newPerSecond: 100 }).row.reasons).toEqual([
+      "sessionLimits.open: is 1001, this fleet allows at most 1000",
+    ]);
+    const plan = asks({ open: 1000 });
+    expect(plan.routes!.map((route) => route.sessionLimits)).toEqual([{ open: 1000 }, { open: 1000 }]);
+  });
+
   it("forgets slots that turned out to be other tenants', and keeps those that it is admitted with", () => {
     const { row } = written(step(undefined, record({ protocols: { ssh: 22, tls: 3080 } })));
     const given = { ...facts({ ...row, spare: [7, 8], slots: { ...row.slots, mysql: 9 } }, record()) };

@@ -370,6 +370,45 @@ describe("sessions", () => {
   });
 });
 
+describe("a tenant's limits", () => {
+  const enter = (name: string, from?: string) => {
+    const socket = connect({ port: tls, host: address, ...(from === undefined ? {} : { from }) });
+    socket.write(clientHello({ name }));
+    return { socket, answer: firstAnswer(socket) };
+  };
+  const limited = (is: boolean) =>
+    eventually(metrics, (text) => (value(text, "landfall_tenant_limited", '"acme"') === 1) === is, 5000);
+
+  it("stop its further sessions, and not those of others; a source may have a quarter of them", async () => {
+    region.publish([
+      { ...tlsRoute(20000, "acme", "a.example.com", a.address), sessionLimits: { open: 8 } },
+      tlsRoute(20001, "globex", "b.example.com", b.address),
+    ]);
+    await start();
+    await applied();
+    const first = [enter("a.example.com", "127.0.0.5"), enter("a.example.com", "127.0.0.5")];
+    expect(await Promise.all(first.map(({ answer }) => answer))).toEqual(["A", "A"]);
+    await limited(true);
+    expect(await enter("a.example.com", "127.0.0.5").answer).toBe("closed");
+    const more = ["6", "6", "7", "7", "8", "8"].map((last) => enter("a.example.com", `127.0.0.${last}`));
+    expect((await Promise.all(more.map(({ answer }) => answer))).filter((answer) => answer === "A")).toHaveLength(6);
+    await eventually(
+      () => enter("a.example.com", "127.0.0.9").answer,
+      (answer) => answer === "closed",
+    );
+    expect(await hello("b.example.com")).toBe("B");
+    await eventually(metrics, (text) => value(text, "landfall_connections_refused_total", '"limit"')! >= 2);
+    for (const { socket } of more) socket.destroy();
+    await eventually(
+      () => enter("a.example.com", "127.0.0.9").answer,
+      (answer) => answer === "A",
+      5000,
+    );
+    for (const { socket } of first) socket.destroy();
+    await limited(false);
+  });
+});
+
 describe("connections that lead nowhere", () => {
   it("are counted by their reason, and the names that they asked for last are kept, as many as asked at once", async () => {
     region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);

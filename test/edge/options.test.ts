@@ -400,6 +400,15 @@ describe("client addresses that may connect", () => {
     expect(await hello("allow.example.com", undefined, from)).toBe(answer);
   });
 
+  it("are refused while the tenant is full, and while their source has its share", async () => {
+    edge.write("n/full.example.com", `7 acme full\n+${a.address}\n`);
+    expect(await hello("full.example.com")).toBe("closed");
+    const block = allowOption(["127.0.2.0/24"]).replace("allow=", "block=");
+    edge.write("n/full.example.com", `7 acme ${block} ${allowOption(["127.0.0.0/8"])}\n+${a.address}\n`);
+    expect(await hello("full.example.com", undefined, "127.0.2.1")).toBe("closed");
+    expect(await hello("full.example.com", undefined, "127.0.3.1")).toBe("A");
+  });
+
   it("may be IPv6", async () => {
     edge.write("n/allow.example.com", `7 acme ${allowOption(ranges)}\n+${a.address}\n`);
     expect(await hello("allow.example.com", undefined, undefined, "::1")).toBe("A");

@@ -23,12 +23,21 @@ export function routeContent({ slot, tenantId, target }: Content, isUp: (backend
   return rest.length === 0 ? head : `${head}\n${lines(rest)}`;
 }
 
-/** Parses a route file. It has no regions, so its backends form one group. Undefined if it is not a route file. */
+/** Whether an option says how many sessions there are now, not what the route is. */
+const isPassing = (option: string) => option === "full" || option.startsWith("block=");
+
+/**
+ * Parses a route file. It has no regions, so its backends form one group; options of the moment are left out. Undefined if it
+ * is not a route file.
+ */
 export function readContent(content: string): Content | undefined {
   const [, slot, tenantId, options = ""] = /^(\d+) (\S+)((?: \S+)*)\n/.exec(content) ?? [];
   const backends = content.split("\n").flatMap((line) => (/^[+-]./.test(line) ? [line.slice(1)] : []));
   if (slot === undefined || tenantId === undefined || backends.length === 0) return undefined;
-  const target = { groups: [backends], options: options.split(" ").filter((option) => option !== "") };
+  const target = {
+    groups: [backends],
+    options: options.split(" ").filter((option) => option !== "" && !isPassing(option)),
+  };
   return { slot: Number(slot), tenantId, target };
 }
 

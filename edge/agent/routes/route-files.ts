@@ -1,7 +1,15 @@
 /** Renders routes as the files that the router reads. Pure: writes nothing. */
 import ipaddr from "ipaddr.js";
 import { Route, type RouteTarget } from "../../../schemas/snapshot.ts";
-import { Alpn, ClientRange, Hostname, IpAddress, TenantId, Wildcard } from "../../../schemas/tenant.ts";
+import {
+  Alpn,
+  ClientRange,
+  Hostname,
+  IpAddress,
+  type SessionLimits,
+  TenantId,
+  Wildcard,
+} from "../../../schemas/tenant.ts";
 import type { BackendCheck } from "../backends/connect.ts";
 import { allowOption } from "./content.ts";
 import type { ServedRoute, ServedTarget } from "./served.ts";
@@ -45,8 +53,13 @@ export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
   const files = filesOf(route, context);
   return files === undefined
     ? { ok: false, slot, reason: "a name or port of the route is not valid" }
-    : { ok: true, route: { slot, tenantId: route.tenantId, files, target, byAlpn } };
+    : { ok: true, route: { slot, tenantId: route.tenantId, files, target, byAlpn, ...limitsOf(route) } };
 }
+
+const limitsOf = ({ sessionLimits }: Route) => {
+  const given = Object.entries(sessionLimits ?? {}).filter(([, limit]) => limit !== undefined);
+  return given.length === 0 ? {} : { sessionLimits: Object.fromEntries(given) as Partial<SessionLimits> };
+};
 
 function checkOf({ check, proxyProtocol }: RouteTarget, name: string | undefined): { check?: BackendCheck } {
   if (check === undefined) return {};

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import * as z from "zod";
 import { edgeLimits } from "../../../schemas/limits.ts";
+import type { SessionLimits } from "../../../schemas/tenant.ts";
 import type { BackendCheck } from "../backends/connect.ts";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { readContent, routeContent } from "./content.ts";
@@ -35,6 +36,10 @@ export class RoutesDir {
   readonly #owners = new Map<string, ServedRoute>();
   /** The routes that use each backend. */
   readonly #users = new Map<string, Set<ServedRoute>>();
+  /** The routes of each tenant. */
+  readonly #ofTenant = new Map<string, Set<ServedRoute>>();
+  /** More options of a tenant's files: its limits are reached. */
+  readonly #limited = new Map<string, string[]>();
   /** The content of each file on disk. */
   readonly #contents = new Map<string, string>();
   readonly #rejected = new Map<string, Rejected[]>();
@@ -83,7 +88,26 @@ export class RoutesDir {
   }
 
   tenants(): Set<string> {
-    return new Set([...this.#served.values()].map(({ tenantId }) => tenantId));
+    return new Set(this.#ofTenant.keys());
+  }
+
+  /** A tenant's own limits of sessions. */
+  sessionLimitsOf(tenantId: string): Partial<SessionLimits> {
+    const [route] = this.#ofTenant.get(tenantId) ?? [];
+    return route?.sessionLimits ?? {};
+  }
+
+  /** The tenants whose limits are reached, with the options that say so. */
+  get limited(): ReadonlyMap<string, string[]> {
+    return this.#limited;
+  }
+
+  /** Adds these options to a tenant's files from now on. */
+  limit(tenantId: string, options: string[]): void {
+    if ((this.#limited.get(tenantId) ?? []).join() === options.join()) return;
+    if (options.length === 0) this.#limited.delete(tenantId);
+    else this.#limited.set(tenantId, options);
+    for (const route of this.#ofTenant.get(tenantId) ?? []) this.#write(this.#ownOf(route), route);
   }
 
   /**
@@ -194,6 +218,9 @@ export class RoutesDir {
   #index(route: ServedRoute, serves: boolean): void {
     if (serves) this.#served.set(route.slot, route);
     else this.#served.delete(route.slot);
+    const own = this.#ofTenant.get(route.tenantId) ?? new Set();
+    if (serves) this.#ofTenant.set(route.tenantId, own.add(route));
+    else if (own.delete(route) && own.size === 0) this.#ofTenant.delete(route.tenantId);
     for (const backend of backendsOf(route)) {
       const users = this.#users.get(backend) ?? new Set();
       if (serves) this.#users.set(backend, users.add(route));
@@ -205,13 +232,18 @@ export class RoutesDir {
     const contents = new Map<ServedTarget, string>();
     for (const file of files) {
       const target = targetOf(owner, file);
-      const content = contents.get(target) ?? routeContent({ ...owner, target }, this.#isUp);
+      const content = contents.get(target) ?? this.#contentOf(owner, target);
       contents.set(target, content);
       this.#owners.set(file, owner);
       if (this.#contents.get(file) === content) continue;
       writeAtomically(path.join(this.#dir, file), content);
       this.#contents.set(file, content);
     }
+  }
+
+  #contentOf({ slot, tenantId }: ServedRoute, target: ServedTarget): string {
+    const options = [...(this.#limited.get(tenantId) ?? []), ...target.options];
+    return routeContent({ slot, tenantId, target: { ...target, options } }, this.#isUp);
   }
 
   #remove(file: string): void {

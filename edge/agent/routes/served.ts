@@ -1,4 +1,5 @@
 /** Routes as an edge serves them. */
+import type { SessionLimits } from "../../../schemas/tenant.ts";
 import type { BackendCheck } from "../backends/connect.ts";
 
 /** Where a route's connections go: its backends by region, nearest first, and the router's options. */
@@ -17,6 +18,8 @@ export interface ServedRoute {
   target: ServedTarget;
   /** Files of clients that offer an entry in ALPN end with `@` and the entry. */
   byAlpn: Record<string, ServedTarget>;
+  /** The tenant's own limits of sessions. */
+  sessionLimits?: Partial<SessionLimits>;
 }
 
 /** Where a file of a route leads. */

@@ -6,7 +6,7 @@ import { Tail } from "./tail.ts";
 
 /**
  * `noname`: TLS without a server name. `unknown`: a name or port that leads nowhere. `plain`: not TLS. `address`: not one of
- * the tenant's client addresses. `limit`: its source has too many connections.
+ * the tenant's client addresses. `limit`: its source has too many connections, or its tenant too many sessions.
  */
 export const refusalReasons = ["noname", "unknown", "plain", "address", "limit"] as const;
 export type RefusalReason = (typeof refusalReasons)[number];

@@ -1,4 +1,5 @@
 /** The owner of each session, and the byte counts of each tenant, from the lines that the router and nginx write. */
+import { sourceOf, type TenantUse } from "./limits.ts";
 import { type Live, sessionKey } from "./sockets.ts";
 
 export interface Owner {
@@ -18,10 +19,19 @@ export interface Carried {
 
 interface Session {
   owner: string;
+  source: string;
   /** nginx's connection number: a client may reuse its port before the last line of its former session is written. */
   connection: string;
   /** Consecutive comparisons with the kernel's list that did not find it. */
   missed: number;
+}
+
+/** A tenant's open sessions, by source too, and those that were opened since `since`, within a second. */
+interface Use {
+  open: number;
+  lately: number;
+  since: number;
+  sources: Map<string, number>;
 }
 
 export const ownerOf = (key: string): Owner => {
@@ -35,6 +45,8 @@ const missedMax = 2;
 export class SessionTable {
   readonly #sessions = new Map<string, Session>();
   readonly #carried = new Map<string, Carried>();
+  readonly #uses = new Map<string, Use>();
+  #touched = new Set<string>();
   openedAt = 0;
 
   /**
@@ -50,6 +62,9 @@ export class SessionTable {
       this.#add(fields);
       this.#of(tenantId).opened++;
       this.openedAt = now;
+      const use = this.#uses.get(tenantId)!;
+      if (now - use.since >= 1000) Object.assign(use, { since: now, lately: 0 });
+      use.lately++;
       backends.add(backend);
     }
     return backends;
@@ -62,7 +77,7 @@ export class SessionTable {
       if (fields.length !== 10) continue;
       const [, tenantId, connection, address, port, serverPort, status, received, sent] = fields as string[];
       const key = sessionKey(address!, port!, serverPort!);
-      if (this.#sessions.get(key)?.connection === connection) this.#sessions.delete(key);
+      if (this.#sessions.get(key)?.connection === connection) this.#delete(key);
       const carried = this.#of(tenantId!);
       carried.ended++;
       if (status === "502") carried.failed++;
@@ -86,7 +101,7 @@ export class SessionTable {
     const there = new Set(live.map(({ key }) => key));
     for (const [key, session] of this.#sessions) {
       session.missed = there.has(key) ? 0 : session.missed + 1;
-      if (session.missed > missedMax) this.#sessions.delete(key);
+      if (session.missed > missedMax) this.#delete(key);
     }
   }
 
@@ -95,11 +110,25 @@ export class SessionTable {
     const open = new Set([...this.counts().keys()].map((owner) => ownerOf(owner).tenantId));
     for (const tenantId of this.#carried.keys())
       if (!open.has(tenantId) && !served.has(tenantId)) this.#carried.delete(tenantId);
+    for (const [tenantId, use] of this.#uses) if (use.open === 0 && !served.has(tenantId)) this.#uses.delete(tenantId);
   }
 
   ownerOf(key: string): Owner | undefined {
     const session = this.#sessions.get(key);
     return session === undefined ? undefined : ownerOf(session.owner);
+  }
+
+  /** Tenants that opened sessions since the last call. */
+  takeTouched(): Set<string> {
+    const touched = this.#touched;
+    this.#touched = new Set();
+    return touched;
+  }
+
+  /** A tenant's sessions for its limits; undefined when it has none. */
+  useOf(tenantId: string, now: number): TenantUse | undefined {
+    const use = this.#uses.get(tenantId);
+    return use && { open: use.open, sources: use.sources, lately: now - use.since < 1000 ? use.lately : 0 };
   }
 
   /** Owner → number of its open sessions. */
@@ -127,8 +156,27 @@ export class SessionTable {
 
   #add(fields: string[]): void {
     const [slot, tenantId, , connection = "", address = "", port = "", serverPort = ""] = fields;
-    const owner = `${slot} ${tenantId}`;
-    this.#sessions.set(sessionKey(address, port, serverPort), { owner, connection, missed: 0 });
+    const key = sessionKey(address, port, serverPort);
+    this.#delete(key); // its last line was lost, or comes later
+    const source = sourceOf(address);
+    this.#sessions.set(key, { owner: `${slot} ${tenantId}`, source, connection, missed: 0 });
+    this.#touched.add(tenantId!);
+    const use = this.#uses.get(tenantId!) ?? { open: 0, lately: 0, since: 0, sources: new Map() };
+    this.#uses.set(tenantId!, use);
+    use.open++;
+    use.sources.set(source, (use.sources.get(source) ?? 0) + 1);
+  }
+
+  #delete(key: string): void {
+    const session = this.#sessions.get(key);
+    if (session === undefined) return;
+    this.#sessions.delete(key);
+    const { tenantId } = ownerOf(session.owner);
+    const use = this.#uses.get(tenantId)!;
+    use.open--;
+    const left = use.sources.get(session.source)! - 1;
+    if (left > 0) use.sources.set(session.source, left);
+    else use.sources.delete(session.source);
   }
 
   #of(tenantId: string): Carried {
