@@ -393,14 +393,14 @@ describe("a tenant's limits", () => {
     const more = ["6", "6", "7", "7", "8", "8"].map((last) => enter("a.example.com", `127.0.0.${last}`));
     expect((await Promise.all(more.map(({ answer }) => answer))).filter((answer) => answer === "A")).toHaveLength(6);
     await eventually(
-      () => enter("a.example.com", "127.0.0.9").answer,
+      () => visit(clientHello({ name: "a.example.com" }), { port: tls, host: address, from: "127.0.0.9" }),
       (answer) => answer === "closed",
     );
     expect(await hello("b.example.com")).toBe("B");
     await eventually(metrics, (text) => value(text, "landfall_connections_refused_total", '"limit"')! >= 2);
     for (const { socket } of more) socket.destroy();
     await eventually(
-      () => enter("a.example.com", "127.0.0.9").answer,
+      () => visit(clientHello({ name: "a.example.com" }), { port: tls, host: address, from: "127.0.0.9" }),
       (answer) => answer === "A",
       5000,
     );
