@@ -68,6 +68,8 @@ export class Agent {
   #accepts = false;
   #reported = { at: Number.NEGATIVE_INFINITY, told: 0, changedAt: 0, news: "", text: "" };
   readonly #trouble = new Map<string, string>();
+  /** Tenants that opened sessions, and whose limits are not looked at yet. */
+  readonly #toLimit = new Set<string>();
   /** Backends whose health changed, but whose route files are not updated yet. */
   readonly #unwritten = new Set<string>();
 
@@ -252,10 +254,12 @@ export class Agent {
     const { table } = this.sessions;
     const limits = this.structure?.sessionLimits;
     if (limits === undefined) return;
-    for (const tenantId of new Set([...table.takeTouched(), ...this.routes.limited.keys()])) {
+    for (const tenantId of table.takeTouched()) this.#toLimit.add(tenantId);
+    for (const tenantId of new Set([...this.#toLimit, ...this.routes.limited.keys()])) {
       const use = table.useOf(tenantId, now) ?? { open: 0, lately: 0, sources: new Map() };
       const own = { ...limits, ...this.routes.sessionLimitsOf(tenantId) };
       this.routes.limit(tenantId, limitedBy(use, own, this.routes.limited.get(tenantId) ?? []));
+      this.#toLimit.delete(tenantId);
     }
   }
 

@@ -46,6 +46,7 @@ describe("a source", () => {
     const prefix = "20010db8000001";
     expect(sourceOf("2001:db8:0:1ff::7")).toBe(`${prefix}${"0".repeat(18)}-${prefix}${"f".repeat(18)}`);
     expect(sourceOf("2001:db8:0:100::1")).toBe(sourceOf("2001:db8:0:1ff::7"));
+    expect(sourceOf("not an address")).toBe("0-0");
     expect(sourceOf("2001:db8:0:200::1")).not.toBe(sourceOf("2001:db8:0:1ff::7"));
   });
 });

@@ -1,5 +1,5 @@
 /** The router on real nginx: names that clients derive, ALPN, clients that ask for TLS first, and a route's options. */
-import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -458,7 +458,6 @@ describe("a connection that leads nowhere", () => {
   it("is closed also when its note finds no room, and the notes end there", async () => {
     const file = path.join(edge.routes, "../sessions/refused");
     const full = "unknown x.org\n".repeat(80_000);
-    const { writeFileSync, statSync } = await import("node:fs");
     writeFileSync(file, full);
     expect(await hello("nobody.org")).toBe("closed");
     expect(statSync(file).size).toBe(full.length);

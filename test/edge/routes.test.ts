@@ -139,6 +139,39 @@ describe("RoutesDir", () => {
     expect(names()).toEqual(["a.example.com"]);
   });
 
+  const nameOf = (file: string) => readFileSync(path.join(dir, file), "utf8").split("\n")[0];
+
+  it("keeps the routes by ALPN and the options of a route that is refused after a restart", async () => {
+    const byAlpn = {
+      alpn: { postgresql: { backends: { "us-west-2": ["10.0.0.1:5432"] }, proxyProtocol: "v1" as const } },
+    };
+    const route = tlsRoute({ ...byAlpn, affinity: "source" });
+    await apply(new RoutesDir(dir), route);
+    const texts = () => names().map((name) => readFileSync(path.join(dir, "n", name), "utf8"));
+    const before = texts();
+    expect(before[1]).toBe("100 acme v1\n+10.0.0.1:5432\n");
+    const restarted = new RoutesDir(dir, () => true);
+    await apply(restarted, { ...route, backends: { "us-west-2": ["8.8.8.8:53"] } });
+    expect(texts().map((text) => text.split("\n")[0])).toEqual(before.map((text) => text.split("\n")[0]));
+  });
+
+  it("adds to all files of a tenant that its limits are reached, keeps that through changes, and can repeat it", async () => {
+    const routes = new RoutesDir(dir);
+    const other = tlsRoute({ slot: 101, tenantId: "globex", hostnames: ["b.example.com"] });
+    await apply(routes, tlsRoute({ wildcards: ["*.example.com"], affinity: "source" }), other);
+    routes.limit("acme", ["full"]);
+    const heads = () => [nameOf("n/a.example.com"), nameOf("w/example.com"), nameOf("n/b.example.com")];
+    expect(heads()).toEqual(["100 acme full source", "100 acme full source", "101 globex"]);
+    await apply(routes, tlsRoute({ wildcards: ["*.example.com"], generation: 2 }), other);
+    expect(heads()).toEqual(["100 acme full", "100 acme full", "101 globex"]);
+    rmSync(path.join(dir, "n"), { recursive: true });
+    expect(() => routes.limit("acme", [])).toThrow("ENOENT");
+    mkdirSync(path.join(dir, "n"));
+    routes.limit("acme", []);
+    expect(nameOf("n/a.example.com")).toBe("100 acme");
+    expect([...routes.limited.keys()]).toEqual([]);
+  });
+
   it("removes files of an earlier run, half-written ones at once", async () => {
     new RoutesDir(dir);
     writeFileSync(path.join(dir, "n/old.example.com"), "+10.0.0.1:1\n");
@@ -149,7 +182,6 @@ describe("RoutesDir", () => {
     expect(names()).toEqual(["a.example.com"]);
   });
 
-  const nameOf = (file: string) => readFileSync(path.join(dir, file), "utf8").split("\n")[0];
   const refused = (route: Route): Route => ({ ...route, backends: { "us-west-2": ["8.8.8.8:53"] } });
   const raw = (slot: number, tenantId: string) =>
     tlsRoute({ slot, tenantId, protocol: "ssh", port: 10000 + slot, hostnames: [] });

@@ -102,12 +102,22 @@ export class RoutesDir {
     return this.#limited;
   }
 
-  /** Adds these options to a tenant's files from now on. */
+  /** Adds these options to a tenant's files from now on. After a failure, for example on a full disk, it can be repeated. */
   limit(tenantId: string, options: string[]): void {
-    if ((this.#limited.get(tenantId) ?? []).join() === options.join()) return;
+    const before = this.#limited.get(tenantId) ?? [];
+    if (before.join() === options.join()) return;
+    this.#setLimited(tenantId, options);
+    try {
+      for (const route of this.#ofTenant.get(tenantId) ?? []) this.#write(this.#ownOf(route), route);
+    } catch (error) {
+      this.#setLimited(tenantId, before);
+      throw error;
+    }
+  }
+
+  #setLimited(tenantId: string, options: string[]): void {
     if (options.length === 0) this.#limited.delete(tenantId);
     else this.#limited.set(tenantId, options);
-    for (const route of this.#ofTenant.get(tenantId) ?? []) this.#write(this.#ownOf(route), route);
   }
 
   /**

@@ -18,6 +18,7 @@ const freeAgain = 0.95;
 
 /** Where a client comes from: its address, or the /56 of an IPv6 address, since one user has at least that. */
 export function sourceOf(address: string): string {
+  if (!ipaddr.isValid(address)) return "0-0"; // not of our router: it is nobody's source
   if (!address.includes(":")) {
     const hex = Buffer.from(address.split(".").map(Number)).toString("hex");
     return `${hex}-${hex}`;
