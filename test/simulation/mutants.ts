@@ -127,17 +127,6 @@ export const mutants: Mutant[] = [
     ],
   },
   {
-    name: "sends users to an edge that it heard for the first time, whatever it serves",
-    changes: [
-      {
-        file: "control/edges/record.ts",
-        from: "known === undefined ? live : before?.joinsFrom",
-        to: "undefined",
-      },
-    ],
-    firstSeed: 501,
-  },
-  {
     name: "announces an edge's readiness before its summary shows it",
     changes: [
       {
