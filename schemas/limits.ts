@@ -49,8 +49,8 @@ export const snapshotLimits = {
   bucketCount: 64,
   /** Bytes of the routes in one object: a change moves one such object. A larger bucket is divided by its tenants' digits. */
   leafBytesMax: 64 * 1024,
-  /** Digits of a tenant, each of 2 bits: the deepest leaf holds what is left, whatever its size. */
-  digits: 12,
+  /** Digits of a tenant, each of 4 bits: the deepest leaf holds what is left, whatever its size. */
+  digits: 6,
   /** Bytes of one bucket. More is a fault of the generator, not a snapshot. */
   bucketBytesMax: 4 * 1024 * 1024,
   /** Bytes of a bucket that admission leaves free: concurrent batches do not see each other's routes. */

@@ -51,7 +51,7 @@ export const RoutePart = z.strictObject({
 export type RoutePart = z.infer<typeof RoutePart>;
 
 /** A bucket, or a part of one, that is too large for one leaf: its parts by the next digit of their tenants. */
-export const RouteBranch = z.strictObject({ parts: z.record(z.string().regex(/^[0-3]$/), RoutePart) });
+export const RouteBranch = z.strictObject({ parts: z.record(z.string().regex(/^[0-9a-f]$/), RoutePart) });
 export type RouteBranch = z.infer<typeof RouteBranch>;
 
 export const RouteObject = z.union([RouteLeaf, RouteBranch]);

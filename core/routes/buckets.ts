@@ -13,8 +13,8 @@ function hashOf(tenantId: string): number {
 /** The route bucket that holds a tenant's routes. */
 export const bucketOf = (tenantId: string): number => hashOf(tenantId) % bucketCount;
 
-/** The way to a tenant's leaf in the tree of its bucket: one digit of two bits for each branch. */
+/** The way to a tenant's leaf in the tree of its bucket: one hexadecimal digit for each branch. */
 export const digitsOf = (tenantId: string): string =>
-  [...(hashOf(tenantId) >>> bucketBits).toString(4).padStart(digits, "0")].reverse().slice(0, digits).join("");
+  [...(hashOf(tenantId) >>> bucketBits).toString(16).padStart(digits, "0")].reverse().slice(0, digits).join("");
 
 export const everyBucket = Array.from({ length: bucketCount }, (_, bucket) => bucket);
