@@ -1,7 +1,7 @@
 /** `landfall name`: who has a name and who has names around it, and what an operator decides about it. */
 import pc from "picocolors";
-import { baseOf } from "../core/names/claims.ts";
-import { accountIn, type Decided, type Decision, grantTo, heldInWords, release } from "../core/names/decisions.ts";
+import { accountIn, baseOf } from "../core/names/claims.ts";
+import { type Decided, type Decision, grantTo, heldInWords, release } from "../core/names/decisions.ts";
 import { ancestorsOf, nameFault } from "../core/names/ownership.ts";
 import { type Grant, type Hold, holdsOf, type Point } from "../core/names/points.ts";
 import { Hostname, TenantId, Wildcard } from "../schemas/tenant.ts";

@@ -92,7 +92,7 @@ export const rolloutLimits = {
 export const publishLimits = {
   /** How long a publisher that died or hangs delays the next one: one that gets on extends its lease. */
   leaseMs: 15_000,
-  /** No commit begins with less time left in the function. One of 20,000 new tenants and its copies took 30 s on a laptop. */
+  /** No commit begins with less time left in the function. One of 5,000 new tenants took up to 35 s on two shared cores. */
   reserveMs: 90_000,
   /** Batches of one commit. AWS: a transaction takes 100 items; each batch takes two, the commit and the lease one each. */
   batchesPerCommitMax: 45,

@@ -7,7 +7,7 @@ import { type Bucket, putObject, type StoredManifest } from "../../aws/snapshots
 import { LeaseHeldError } from "../../core/errors.ts";
 import { publishLimits } from "../../schemas/limits.ts";
 import type { SignedManifest } from "../../schemas/snapshot.ts";
-import { bucketsOf, homeOf } from "./regions.ts";
+import { bucketsOf, homeFirst, homeOf } from "./regions.ts";
 import { type ReadObject, readFrom } from "./trees.ts";
 
 export interface Publisher {
@@ -32,7 +32,7 @@ export interface Publisher {
 export function newPublisher(cell: string, settings: Settings, lease: Lease, now: number): Publisher {
   const buckets = bucketsOf(settings.fleet);
   const home = homeOf(settings.fleet, buckets);
-  const read = readFrom([home, ...buckets.filter((bucket) => bucket !== home)]);
+  const read = readFrom(homeFirst(settings.fleet));
   const empty = { placing: new Map(), stored: new Map(), signed: new Map() };
   return { cell, settings, buckets, home, lease, heldAt: now, read, ...empty };
 }

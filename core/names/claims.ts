@@ -12,6 +12,10 @@ export type ClaimKind = "name" | "wildcard" | "below";
 export const ownerOf = ({ tenantId, account }: Pick<TenantRecord, "tenantId" | "account">): string =>
   account === undefined ? `tenant:${tenantId}` : `account:${account}`;
 
+/** The account of an owner; undefined if it is a tenant alone. */
+export const accountIn = (owner: string, tenantId: string): string | undefined =>
+  owner === ownerOf({ tenantId }) ? undefined : owner.slice(owner.indexOf(":") + 1);
+
 /** The name itself, or the parent of a wildcard. */
 export const baseOf = (name: string) => (name.startsWith("*.") ? name.slice(2) : name);
 

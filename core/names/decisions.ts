@@ -1,5 +1,4 @@
 /** What an operator decides about a name: who alone may have it, and that what was given up need not cool off. Pure. */
-import { ownerOf } from "./claims.ts";
 import { type Grant, holdsOf, type Point } from "./points.ts";
 
 /** A decision as it is kept, beside the name. Times in milliseconds since 1970. */
@@ -67,7 +66,3 @@ export function release(name: string, point: Point | undefined, at: number): Dec
 }
 
 const isReleased = ({ releasedAt }: { releasedAt?: number }) => releasedAt !== undefined;
-
-/** The account of an owner; undefined if it is a tenant alone. */
-export const accountIn = (owner: string, tenantId: string): string | undefined =>
-  owner === ownerOf({ tenantId }) ? undefined : owner.slice(owner.indexOf(":") + 1);

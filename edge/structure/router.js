@@ -1,4 +1,4 @@
-// From server name or port to a backend, at connect. Works on njs 0.7.9 and later; paths are relative to nginx's working
+// From server name or port to a backend, at connect. Written for njs 0.7.9; paths are relative to nginx's working
 // directory, the routes' folder, which is 2 µs cheaper than absolute ones. An empty answer closes the connection.
 //
 // A route file: its slot, tenant and options; the backends to choose from, one a line; after an empty line the others,

@@ -23,7 +23,7 @@ const compiled = new Map<string, Compiled>();
 /** The maximum steps of one expression. AWS has a limit too, but does not document it. */
 const stepsMax = 500_000;
 const stepsAtOnce = 5000;
-/** The maximum depth of one expression's recursion. 500,000 steps deep hold 500 MB, 5,000 hold 5. */
+/** The maximum depth of one expression's recursion. One that ran to the maximum of steps held 500 MB. */
 const depthMax = 5000;
 const rangeMax = 10_000;
 const compiledMax = 2000;
