@@ -36,13 +36,15 @@ module_hotfixes=true
 
 /**
  * Outgoing ports don't overlap slot ports. nginx sets no keepalive times for connections to backends, so these apply:
- * they are shorter than the idle time-outs of load balancers and gateways on the path.
+ * they are shorter than the idle time-outs of load balancers and gateways on the path. Keepalives wait while data waits for
+ * an answer: after eight tries, about 100 s, a peer that is silent has gone as well.
  */
 const sysctl = `net.ipv4.ip_local_port_range = 32768 60999
 net.core.somaxconn = 4096
 net.ipv4.tcp_keepalive_time = 60
 net.ipv4.tcp_keepalive_intvl = 30
 net.ipv4.tcp_keepalive_probes = 4
+net.ipv4.tcp_retries2 = 8
 `;
 
 /** cloud-init runs a command only once, so commands that need the network retry until they succeed. */

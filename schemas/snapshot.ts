@@ -84,6 +84,8 @@ export const Structure = z.object({
     /** A leaving edge waits for `quietSeconds` without a new connection, then closes sessions over `closeSeconds`. */
     quietSeconds: z.number().min(0),
     closeSeconds: z.number().min(0),
+    /** A client that does not answer for so long has gone. At least 6. */
+    goneSeconds: z.number().min(6).default(90),
   }),
 });
 export type Structure = z.infer<typeof Structure>;

@@ -158,7 +158,10 @@ export class Agent {
     const ports = this.#ports();
     if (structure === undefined || ports === undefined || this.#applied === undefined) return;
     const asked = this.#leaving() || existsSync(path.join(this.#settings.stateDir, "drain"));
-    await this.#guard("tend", () => this.sessions.tend(ports, structure.sessions, asked, now));
+    await this.#guard("tend", async () => {
+      for (const backend of await this.sessions.tend(ports, structure.sessions, asked, now))
+        this.backends.doubt(backend, clock());
+    });
   }
 
   /** Many times a second: starts the backend checks that are due. */

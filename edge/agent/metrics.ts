@@ -40,6 +40,7 @@ export class Metrics {
       tenantBytes: counter("tenant_bytes_total", "Bytes from clients and to them", ["tenant", "direction"]),
       refused: counter("connections_refused_total", "Connections that led nowhere, by reason", ["reason"]),
       closed: counter("sessions_closed_total", "Sessions that the edge ended", ["reason"]),
+      orphans: gauge("sessions_orphaned", "Sessions whose client has gone, and that their backend keeps open"),
       backends: gauge("backends", "Backends that routes name, by health", ["health"]),
       backendDown: gauge("backend_down", "1 for each backend that is down", ["backend"]),
       checks: counter("backend_checks_total", "Checks of backends, by result", ["result"]),
@@ -76,6 +77,8 @@ export class Metrics {
     for (const [reason, count] of Object.entries(sessions.refusals.counts)) m.refused.inc({ reason }, count);
     m.closed.inc({ reason: "removed" }, sessions.closedBy.removed);
     m.closed.inc({ reason: "drain" }, sessions.closedBy.drain);
+    m.closed.inc({ reason: "orphaned" }, sessions.closedBy.orphaned);
+    m.orphans.set(sessions.orphans);
     const { down } = backends;
     m.backends.set({ health: "up" }, backends.count - down.length);
     m.backends.set({ health: "down" }, down.length);

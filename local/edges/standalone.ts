@@ -22,7 +22,7 @@ export const structureOn = (parts: Pick<Structure, "edgeTlsPort" | "portBase" | 
   sharedNames: [],
   sessionLimits: { open: 1_000_000, newPerSecond: 1_000_000 },
   routeFormat: 1,
-  sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 1 },
+  sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 1, goneSeconds: 90 },
   ...parts,
 });
 

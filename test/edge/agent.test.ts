@@ -21,7 +21,7 @@ const slotPort = (slot: number) => 10_000 + slot;
 const structure = {
   ...structureOn({ edgeTlsPort: tls, portBase: 10_000, portCount: 20 }),
   healthPort: 8080,
-  sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 2 },
+  sessions: { graceSeconds: 1, quietSeconds: 1, closeSeconds: 2, goneSeconds: 90 },
 };
 
 let dir: string;

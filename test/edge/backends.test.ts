@@ -4,6 +4,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Backends } from "../../edge/agent/backends/backends.ts";
+import type { BackendCheck } from "../../edge/agent/backends/connect.ts";
 import {
   type Backend,
   checkEveryMs,
@@ -118,6 +119,23 @@ describe("a backend's health", () => {
   });
 });
 
+describe("a backend that takes connections and says nothing", () => {
+  it("is down at once, and knows why until it is up again", () => {
+    const mute = shown([["mute", 0]]);
+    expect(mute).toMatchObject({ up: false, isMute: true });
+    expect(
+      shown(
+        [
+          ["connected", 2000],
+          ["connected", 3000],
+        ],
+        mute,
+      ),
+    ).toMatchObject({ up: true, isMute: undefined });
+    expect(shown([["refused", 0]]).isMute).toBeUndefined();
+  });
+});
+
 describe("a route's file", () => {
   const groups = [["near1", "near2"], ["far1"]];
   const owner = { slot: 20000, tenantId: "acme" };
@@ -160,11 +178,14 @@ describe("Backends", () => {
   let changes: string[][];
   let troubles: unknown[];
   let answers: Map<string, "connected" | "refused" | "silent">;
-  const make = (budget = 500) =>
+  let checks: (BackendCheck | undefined)[];
+  const make = (budget = 500, check?: BackendCheck) =>
     new Backends({
       file: path.join(dir, "backends.json"),
-      look: async (backend) => {
+      checkOf: () => check,
+      look: async (backend, check) => {
         looks.push(backend);
+        checks.push(check);
         return answers.get(backend) ?? "connected";
       },
       onChange: (changed) => changes.push(changed),
@@ -179,7 +200,7 @@ describe("Backends", () => {
 
   beforeEach(() => {
     dir = mkdtempSync(path.join(os.tmpdir(), "landfall-backends-"));
-    [looks, changes, troubles, answers] = [[], [], [], new Map()];
+    [looks, checks, changes, troubles, answers] = [[], [], [], [], new Map()];
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
@@ -223,6 +244,54 @@ describe("Backends", () => {
     expect(changes.map((changed) => changed.toSorted())).toEqual([["a", "b"]]);
     expect(backends.down).toEqual(["a", "b"]);
     expect([make().isUp("a"), make().isUp("c"), make().isUp("unknown")]).toEqual([false, true, true]);
+  });
+
+  it("that a user got nothing from is asked for a word: one that is silent is down, over a restart too, until it speaks", async () => {
+    const check = { type: "http", path: "/readyz", port: 9, name: "a.example.com", proxyProtocol: "v2" } as const;
+    const backends = make(500, check);
+    backends.watch(["a"], start);
+    answers.set("a", "silent");
+    backends.doubt("a", Date.now());
+    await settle();
+    expect(checks).toEqual([{ type: "word", name: "a.example.com", proxyProtocol: "v2" }]);
+    expect([backends.isUp("a"), changes]).toEqual([false, [["a"]]]);
+    const next = make(500, check);
+    next.watch(["a"], start);
+    answers.set("a", "connected");
+    const later = Date.now() + 60_000;
+    for (const second of [1, 3, 5, 7]) {
+      next.tick(later + second * 1000 - 500);
+      next.tick(later + second * 1000);
+      await settle();
+    }
+    expect(checks.slice(1, 3).map((check) => check?.type)).toEqual(["word", "word"]);
+  });
+
+  it.each([
+    ["connected", "answers"],
+    ["refused", "is checked otherwise"],
+  ] as const)(
+    "that a user got nothing from stays up when it %s (%s), and is not asked at once again",
+    async (sign, _) => {
+      const backends = make();
+      backends.watch(["a"], start);
+      answers.set("a", sign);
+      for (const ms of [0, 4999, 5000]) backends.doubt("a", start + ms);
+      await settle();
+      expect([backends.isUp("a"), looks.length]).toEqual([true, 2]);
+    },
+  );
+
+  it("is not asked for a word when it must not be checked, is not of a route, or is down", async () => {
+    const never = make(500, { type: "none" });
+    never.watch(["a"], start);
+    never.doubt("a", start);
+    const backends = make();
+    backends.watch(["a"], start);
+    backends.failed("a", start);
+    for (const backend of ["a", "b"]) backends.doubt(backend, start);
+    await settle();
+    expect(looks).toEqual([]);
   });
 
   it.each(["", "null", '[["a",{"up":fal', '[["a"]]'])("starts without knowledge when its file contains %j", (text) => {

@@ -118,6 +118,24 @@ describe("a check by request", () => {
   });
 });
 
+describe("a check for a word", () => {
+  const says = (text: string) => net.createServer((socket) => quiet(socket).once("data", () => socket.write(text)));
+
+  it("takes whatever comes back for a sign of life, even an end", async () => {
+    expect(await look(await listen(tls.createServer(identity, quiet)), { type: "word" })).toBe("connected");
+    expect(await look(await listen(says("E")), { type: "word" })).toBe("connected");
+    const ends = net.createServer((socket) => quiet(socket).once("data", () => socket.end()));
+    expect(await look(await listen(ends), { type: "word" })).toBe("connected");
+    const resets = net.createServer((socket) => quiet(socket).once("data", () => socket.resetAndDestroy()));
+    expect(await look(await listen(resets), { type: "word" })).toBe("connected");
+  });
+
+  it("takes a server that hangs for silent, and one that is not there for refused", async () => {
+    expect(await look(await mute(), { type: "word" })).toBe("silent");
+    expect(await look(`127.0.0.1:${await freePort()}`, { type: "word" })).toBe("refused");
+  });
+});
+
 describe("a check of a backend that expects the PROXY protocol", () => {
   const v1 = Buffer.from("PROXY UNKNOWN\r\n");
   const v2 = Buffer.from("0d0a0d0a000d0a515549540a20000000", "hex");

@@ -89,11 +89,12 @@ describe("the table of sessions", () => {
     expect(table.useOf("acme", now)?.open).toBe(0);
   });
 
-  it("counts sessions of an earlier run, and forgets those that the kernel does not list", () => {
+  it("counts sessions of an earlier run, and those whose clients have gone until they end", () => {
     const table = new SessionTable();
-    table.restore([opened(1, "10.9.0.1", 5), opened(2, "10.9.0.1", 6)]);
+    table.restore([opened(1, "10.9.0.1", 5), opened(2, "10.9.0.1", 6)], now);
     expect(table.useOf("acme", now)).toMatchObject({ open: 2, lately: 0 });
-    for (let i = 0; i < 3; i++) table.compare([{ key: "10.9.0.1 6 443", received: 0, sent: 0 }]);
+    expect(table.unseen(1000, now + 5000)).toEqual(new Map([["10.0.0.1:1", ["10.9.0.1 5 443", "10.9.0.1 6 443"]]]));
+    table.forget(["10.9.0.1 5 443"]);
     expect(table.useOf("acme", now)?.open).toBe(1);
   });
 });

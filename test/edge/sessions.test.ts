@@ -7,9 +7,12 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { planClosing } from "../../edge/agent/sessions/closing.ts";
 import { advanceDrain, type Drain } from "../../edge/agent/sessions/drain.ts";
-import { Sockets, sessionKey } from "../../edge/agent/sessions/sockets.ts";
+import { type OrphanFacts, planOrphans } from "../../edge/agent/sessions/orphans.ts";
+import { type Live, Sockets, sessionKey, type Upstream } from "../../edge/agent/sessions/sockets.ts";
 import { SessionTable } from "../../edge/agent/sessions/table.ts";
 import { Tail } from "../../edge/agent/sessions/tail.ts";
+
+const quiet: Live = { key: "", received: 0, unread: 0, sent: 0, unsent: 0, isHalfClosed: false };
 
 describe("planClosing", () => {
   const plan = (before: Map<string, number>, open: string[], served: string[], now: number) =>
@@ -143,7 +146,7 @@ describe("SessionTable", () => {
     const table = new SessionTable();
     open(table, acme);
     const next = new SessionTable();
-    next.restore([...table.lines(), globex]);
+    next.restore([...table.lines(), globex], 5);
     expect(owners(next)).toEqual([
       ["1 globex", 1],
       ["20000 acme", 1],
@@ -155,14 +158,123 @@ describe("SessionTable", () => {
     expect(next.openedAt).toBe(0);
   });
 
-  it("forgets a session that the kernel did not list in three checks in a row", () => {
+  const client = (key: string, sent = 0) => ({ ...quiet, key, sent });
+  const ofAcme = "1.2.3.4 5000 8443";
+
+  it("knows which sessions' clients the kernel has not listed for a while, by backend, also after a restart", () => {
+    const table = new SessionTable();
+    open(table, acme, globex);
+    table.compare([client(ofAcme)], 1000);
+    expect(table.unseen(1000, 1005)).toEqual(new Map([["10.0.0.6:22", ["1.2.3.4 5000 10001"]]]));
+    expect(table.unseen(1000, 2000).get("10.0.0.5:3080")).toEqual([ofAcme]);
+    const next = new SessionTable();
+    next.restore(table.lines(), 3000);
+    expect(next.unseen(1000, 3999).size).toBe(0);
+    expect(next.unseen(1000, 4000).get("10.0.0.5:3080")).toEqual([ofAcme]);
+    next.forget([ofAcme]);
+    expect(owners(next)).toEqual([["1 globex", 1]]);
+  });
+
+  it("names the backend of a session that got nothing back within a while, once", () => {
+    const table = new SessionTable();
+    open(table, acme, globex, "7 hooli 10.0.0.7:3080 23 1.2.3.4 5001 8443");
+    table.compare([client(ofAcme), client("1.2.3.4 5000 10001"), client("1.2.3.4 5001 8443", 1)], 100);
+    expect(table.takeMute(8443, 3000, 3004)).toEqual(new Set());
+    expect(table.takeMute(8443, 3000, 3005)).toEqual(new Set(["10.0.0.5:3080"]));
+    expect(table.takeMute(8443, 3000, 9000)).toEqual(new Set());
+  });
+
+  it.each([
+    ["200 500 0 1.5", true, "after a second, with nothing back"],
+    ["200 500 0 0.9", false, "at once: its client may not have waited"],
+    ["200 500 1 1.5", false, "with a byte back"],
+    ["502 0 0 1.5", false, "since no backend took it: that is known already"],
+  ])("of sessions that ended (%s), names the backend: %s (%s)", (end, isNamed) => {
     const table = new SessionTable();
     open(table, acme);
-    const live = { key: "1.2.3.4 5000 8443", received: 0, sent: 0 };
-    for (const seen of [[], [], [live], [], []]) table.compare(seen);
-    expect(owners(table)).toEqual([["20000 acme", 1]]);
-    table.compare([]);
-    expect(owners(table)).toEqual([]);
+    table.ended([`20000 acme 17 ${ofAcme} ${end}`]);
+    expect(table.takeMute(8443, 3000, 6)).toEqual(new Set(isNamed ? ["10.0.0.5:3080"] : []));
+  });
+});
+
+describe("a connection to a backend", () => {
+  const backend = "10.0.0.5:3080";
+  const upstream = (changes: Partial<Upstream> = {}): Upstream => {
+    const seen = { received: 5000, written: 700, quietMs: 60_000, state: "closed" as const };
+    return { local: "10.0.0.1:4000", backend, ...seen, ...changes };
+  };
+  const client = (changes: Partial<Live> = {}): Live => ({ ...quiet, received: 700, sent: 5000, ...changes });
+  const times = { suspects: new Map([["10.0.0.1:4000", 0]]), quietMs: 60_000, suspectMs: 10_000, now: 10_000 };
+  const isEnded = (upstreams: Upstream[], clients: Live[], changes: Partial<OrphanFacts> = {}) =>
+    planOrphans({ ...times, upstreams, clients, ...changes }).ended.length > 0;
+
+  it.each([
+    [{ state: "closed" as const }, "that is told that its client sends no more"],
+    [{ state: "stalled" as const }, "whose backend does not read"],
+  ])("%o ends when no client can be its other end, %s", (changes, _) => {
+    expect(isEnded([upstream(changes)], [])).toBe(true);
+  });
+
+  it.each([
+    [upstream({ state: "open" }), [], "that is open: nothing says that its client has gone"],
+    [upstream({ quietMs: 59_999 }), [], "that carried something within the minute"],
+    [upstream(), [client({ isHalfClosed: true })], "whose client waits for the backend's answer"],
+    [upstream(), [client({ isHalfClosed: true, sent: 100, unsent: 0 })], "whose client has not got all yet"],
+    [upstream({ state: "stalled" }), [client({ received: 70_000, unread: 30_000 })], "that waits with its client"],
+    [upstream({ state: "stalled", written: 728 }), [client()], "that began with a header of ours"],
+  ])("%# goes on: %o %o %s", (one, clients) => {
+    expect(isEnded([one], clients)).toBe(false);
+  });
+
+  it("ends although other clients of its backend live, when none of them can be its other end", () => {
+    const others = [
+      client(),
+      client({ isHalfClosed: true, sent: 6000 }),
+      client({ isHalfClosed: true, sent: 0, received: 9 }),
+    ];
+    expect(isEnded([upstream({ received: 200_000 })], others)).toBe(true);
+    expect(isEnded([upstream({ received: 5000 })], [client()])).toBe(true); // which is not half closed
+  });
+
+  it("is suspected first, for as long as the kernel's lists may differ", () => {
+    const first = planOrphans({ ...times, suspects: new Map(), upstreams: [upstream()], clients: [] });
+    expect(first).toEqual({ ended: [], suspects: new Map([["10.0.0.1:4000", 10_000]]) });
+    const later = { ...times, suspects: first.suspects, upstreams: [upstream()], clients: [] };
+    expect(planOrphans({ ...later, now: 19_999 }).ended).toEqual([]);
+    expect(planOrphans({ ...later, now: 20_000 }).ended).toHaveLength(1);
+    const back = planOrphans({ ...later, now: 20_000, clients: [client({ isHalfClosed: true })] });
+    expect(back).toEqual({ ended: [], suspects: new Map() });
+  });
+
+  it("never ends while its own client is there, whatever else is", () => {
+    const end = fc.record({
+      received: fc.nat(300_000),
+      sent: fc.nat(300_000),
+      unread: fc.nat(3000),
+      unsent: fc.nat(3000),
+    });
+    fc.assert(
+      fc.property(fc.array(end, { minLength: 1 }), fc.array(fc.nat(300_000)), fc.boolean(), (ends, gone, isClosed) => {
+        const state = isClosed ? ("closed" as const) : ("stalled" as const);
+        const clients = ends.map((one) =>
+          client({ ...one, unread: Math.min(one.unread, one.received), isHalfClosed: isClosed }),
+        );
+        const theirs = clients.map((one, index) =>
+          upstream({
+            local: `10.0.0.1:${index}`,
+            state,
+            received: one.sent + one.unsent + (index % 3) * 16_384, // some of it waits in nginx
+            written: Math.max(0, one.received - one.unread - (index % 2) * 16_384),
+          }),
+        );
+        const orphans = gone.map((bytes, index) =>
+          upstream({ local: `10.0.0.1:${5000 + index}`, state, received: bytes, written: bytes }),
+        );
+        const suspects = new Map([...theirs, ...orphans].map(({ local }) => [local, 0]));
+        const { ended } = planOrphans({ ...times, suspects, clients, upstreams: [...theirs, ...orphans] });
+        for (const one of theirs) expect(ended).not.toContain(one);
+      }),
+    );
   });
 });
 

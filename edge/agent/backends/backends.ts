@@ -19,11 +19,24 @@ export interface BackendsOptions {
 }
 
 const Down = z.array(
-  z.tuple([z.string(), z.object({ up: z.boolean(), against: z.number(), fellAt: z.number(), falls: z.number() })]),
+  z.tuple([
+    z.string(),
+    z.object({
+      up: z.boolean(),
+      against: z.number(),
+      fellAt: z.number(),
+      falls: z.number(),
+      isMute: z.boolean().optional(),
+    }),
+  ]),
 );
 
 /** A tenth of the budget is reserved for idle backends, even if many are hot. */
 const idleShare = 0.1;
+
+/** A backend that answered is not asked for a word again for so long, and so many are asked side by side. */
+const wordEveryMs = 5000;
+const wordsMax = 50;
 
 export class Backends {
   readonly #options: Required<BackendsOptions>;
@@ -34,7 +47,10 @@ export class Backends {
   readonly #seldom = new Map<string, number>();
   readonly #changed = new Set<string>();
   #lastTick: number | undefined;
-  readonly checks: Record<Exclude<Sign, "failed">, number> = { connected: 0, refused: 0, silent: 0 };
+  readonly checks: Record<Exclude<Sign, "failed" | "mute">, number> = { connected: 0, refused: 0, silent: 0 };
+  /** When backends were asked for a word. */
+  readonly #askedAt = new Map<string, number>();
+  #asking = 0;
 
   constructor(options: BackendsOptions) {
     this.#options = { budget: 500, checkOf: () => undefined, ...options };
@@ -59,7 +75,8 @@ export class Backends {
     for (const queue of [this.#often, this.#seldom])
       for (const backend of queue.keys()) if (!wanted.has(backend)) queue.delete(backend);
     for (const backend of this.#known.keys()) if (!wanted.has(backend)) this.#known.delete(backend);
-    for (const backend of this.#usedAt.keys()) if (!wanted.has(backend)) this.#usedAt.delete(backend);
+    for (const times of [this.#usedAt, this.#askedAt])
+      for (const backend of times.keys()) if (!wanted.has(backend)) times.delete(backend);
   }
 
   /** A user was sent to this backend. */
@@ -72,6 +89,31 @@ export class Backends {
   /** nginx could not connect a user to this backend. */
   failed(backend: string, now: number): void {
     if (this.#often.has(backend) || this.#seldom.has(backend)) this.#note(backend, "failed", now);
+  }
+
+  /**
+   * A client of TLS got nothing back from this backend. It may be the client's fault, so the backend is asked for a word; one
+   * that accepts connections and says nothing is down.
+   */
+  doubt(backend: string, now: number): void {
+    const isWatched = this.#often.has(backend) || this.#seldom.has(backend);
+    const check = this.#options.checkOf(backend);
+    if (!isWatched || !this.isUp(backend) || check?.type === "none" || this.#asking >= wordsMax) return;
+    if (now - (this.#askedAt.get(backend) ?? 0) < wordEveryMs) return;
+    this.#askedAt.set(backend, now);
+    this.#asking++;
+    void this.#options.look(backend, wordOf(check)).then((sign) => {
+      this.#asking--;
+      if (sign === undefined) return;
+      this.checks[sign]++;
+      if (sign === "silent") this.#note(backend, "mute", clock());
+    });
+  }
+
+  /** How a backend is checked now. */
+  #checkOf(backend: string): BackendCheck | undefined {
+    const check = this.#options.checkOf(backend);
+    return this.#known.get(backend)?.isMute ? wordOf(check) : check;
   }
 
   /** Starts the checks that are due. Call it many times a second. */
@@ -89,7 +131,7 @@ export class Backends {
     for (const [backend, due] of queue) {
       if (due > now || begun >= most) break;
       this.#enqueue(backend, now);
-      const check = this.#options.checkOf(backend);
+      const check = this.#checkOf(backend);
       if (check?.type === "none" && this.isUp(backend)) continue;
       begun++;
       void this.#options.look(backend, check).then((sign) => {
@@ -129,6 +171,16 @@ export class Backends {
       this.#options.onTrouble(error); // the next run must check again
     }
   }
+}
+
+/** Asks for a word in the way in which this check would ask. */
+function wordOf(check: BackendCheck | undefined): BackendCheck {
+  const { name, proxyProtocol } = check ?? {};
+  return {
+    type: "word",
+    ...(name === undefined ? {} : { name }),
+    ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+  };
 }
 
 function dueIn(queue: Map<string, number>, now: number): number {

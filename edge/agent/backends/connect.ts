@@ -5,9 +5,12 @@ import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import type { Sign } from "./damping.ts";
 
-/** How a backend is checked. `none`: only while it is down, since users' failed connections tell the rest. */
+/**
+ * How a backend is checked. `none`: only while it is down, since users' failed connections tell the rest. `word`: a ClientHello
+ * gets anything back, even an end; for backends that take connections and say nothing.
+ */
 export type BackendCheck = (
-  | { type: "tcp" | "tls" | "none" }
+  | { type: "tcp" | "tls" | "none" | "word" }
   | { type: "http" | "https"; path: string; port?: number | undefined }
 ) & {
   /** A server name for it, and the version of the PROXY protocol that it expects. */
@@ -20,7 +23,7 @@ const connectMs = 1000;
 const answerMs = 3000;
 
 /** Resolves to undefined if the failure was not the backend's fault. Never rejects. */
-export type Look = (backend: string, check?: BackendCheck) => Promise<Exclude<Sign, "failed"> | undefined>;
+export type Look = (backend: string, check?: BackendCheck) => Promise<Exclude<Sign, "failed" | "mute"> | undefined>;
 
 /** Errors of this edge itself: it lacks files, ports, memory, a network or a permission. */
 const ours = new Set([
@@ -53,10 +56,18 @@ export const lookFrom =
         socket.destroy();
         resolve(sign);
       };
+      let isOpen = false;
+      socket.once("connect", () => {
+        isOpen = true;
+      });
       const isOnlyConnect = check.type === "tcp" || check.type === "none";
-      const late = setTimeout(() => end("silent"), isOnlyConnect ? connectMs : answerMs);
+      const late = setTimeout(
+        () => end(check.type === "word" && socket.bytesRead > 0 ? "connected" : "silent"),
+        isOnlyConnect ? connectMs : answerMs,
+      );
       const failed = ({ code = "" }: NodeJS.ErrnoException) => {
         if (ours.has(code)) end(undefined);
+        else if (check.type === "word" && isOpen) end("connected");
         // An alert is an answer: the server may ask for a certificate of the client.
         else if (/^ERR_SSL_.*ALERT/.test(code)) end("connected");
         else end(code === "ETIMEDOUT" ? "silent" : "refused");
@@ -65,9 +76,9 @@ export const lookFrom =
       if (isOnlyConnect) return void socket.once("connect", () => end("connected"));
       if (check.proxyProtocol !== undefined && port === own) socket.write(headers[check.proxyProtocol]);
       const servername = check.name === undefined ? {} : { servername: check.name };
-      const isTls = check.type === "tls" || check.type === "https";
+      const isTls = check.type === "tls" || check.type === "https" || check.type === "word";
       const stream: Duplex = isTls ? tls.connect({ socket, rejectUnauthorized: false, ...servername }) : socket;
-      stream.on("error", failed).once("close", () => end("refused"));
+      stream.on("error", failed).once("close", () => end(check.type === "word" && isOpen ? "connected" : "refused"));
       if (!("path" in check)) return void stream.once("secureConnect", () => end("connected"));
       http
         .get({ path: check.path, headers: { host: check.name ?? host }, createConnection: () => stream })

@@ -10,10 +10,12 @@ export interface Backend {
   /** When it last fell, and the number of falls without a long good time between them. 0: never. */
   fellAt: number;
   falls: number;
+  /** It accepted connections and said nothing: it comes up only when it answers. */
+  isMute?: boolean | undefined;
 }
 
-/** The result of a connection to it. `failed`: nginx could not connect a user. */
-export type Sign = "connected" | "refused" | "silent" | "failed";
+/** The result of a connection to it. `failed`: nginx could not connect a user. `mute`: neither a user nor a check got a word. */
+export type Sign = "connected" | "refused" | "silent" | "failed" | "mute";
 
 export const unknownBackend: Backend = { up: true, against: 0, fellAt: 0, falls: 0 };
 
@@ -30,7 +32,8 @@ export function observe(backend: Backend, sign: Sign, now: number): Backend {
   if (sign === "connected") return backend.up ? { ...backend, against: 0 } : recovering(backend, now);
   if (!backend.up) return { ...backend, against: 0 };
   const against = backend.against + 1;
-  return sign === "silent" && against < silentChecks ? { ...backend, against } : fallen(backend, now);
+  if (sign === "silent" && against < silentChecks) return { ...backend, against };
+  return { ...fallen(backend, now), ...(sign === "mute" ? { isMute: true } : {}) };
 }
 
 function fallen(backend: Backend, now: number): Backend {
@@ -42,7 +45,7 @@ function recovering(backend: Backend, now: number): Backend {
   const against = backend.against + 1;
   const hold = Math.min(holdMax, holdMs * 2 ** (backend.falls - 1));
   const up = against >= goodChecks && now - backend.fellAt >= hold;
-  return up ? { ...backend, up, against: 0 } : { ...backend, against };
+  return up ? { ...backend, up, against: 0, isMute: undefined } : { ...backend, against };
 }
 
 /** A backend is hot when users were sent to it lately. */

@@ -14,7 +14,10 @@ export interface RenderFacts {
 }
 
 const placeholder = /\{\{([a-zA-Z]+)\}\}/g;
-const keepalive = "so_keepalive=60s:30s:4";
+
+/** A third of the time without a word, then four questions. */
+const keepalive = (goneSeconds: number) =>
+  `so_keepalive=${Math.floor(goneSeconds / 3)}s:${Math.floor(goneSeconds / 6)}s:4`;
 
 /** As the router has it: `["kube.", "name", ""]`. */
 function templateFor(template: string): string[] {
@@ -28,7 +31,7 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
   const ports = `${structure.portBase}-${structure.portBase + structure.portCount - 1}`;
   const listen = (port: number | string) =>
     (address === undefined ? [`${port}`, `[::]:${port}`] : [`${address}:${port}`])
-      .map((where) => `listen ${where} ${keepalive};`)
+      .map((where) => `listen ${where} ${keepalive(structure.sessions.goneSeconds)};`)
       .join("\n    ");
   const { modules, user, workers, connections } = settings.nginx;
   const events = address ?? "127.0.0.1";

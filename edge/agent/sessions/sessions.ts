@@ -2,11 +2,13 @@
 import { linkSync, mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { EdgeReport } from "../../../schemas/report.ts";
+import { clock } from "../clock.ts";
 import { readIfThere, writeAtomically, writeShared } from "../files.ts";
 import { type Closing, planClosing } from "./closing.ts";
 import { advanceDrain, type Drain } from "./drain.ts";
+import { planOrphans } from "./orphans.ts";
 import { Refusals } from "./refusals.ts";
-import type { Ports, Sockets } from "./sockets.ts";
+import { isBackend, type Live, type Ports, type Sockets, type Upstream } from "./sockets.ts";
 import { ownerOf, SessionTable } from "./table.ts";
 import { Tail } from "./tail.ts";
 
@@ -20,11 +22,18 @@ export interface SessionTimes {
   graceSeconds: number;
   quietSeconds: number;
   closeSeconds: number;
+  goneSeconds: number;
 }
 
 const openedMax = 1024 * 1024;
 const endedMax = 4 * 1024 * 1024;
-const compareEveryMs = 10_000;
+/** Share of a core that looks at the kernel's lists may take: with very many sessions they are farther apart. */
+const lookShare = 0.02;
+const lookEveryMs = 2500;
+/** At most this part of the time after which a client has gone. */
+const lookShareOfGone = 9;
+/** A client of TLS that got no byte back for so long makes its backend suspect. */
+const muteMs = 3000;
 /** How long a closed tenant stays in the report. */
 const showMs = 60_000;
 /** What nginx writes instead of a session's line when a source has too many connections (edge/structure/nginx.conf). */
@@ -43,13 +52,17 @@ export class Sessions {
   readonly #opened: Tail;
   readonly #ended: Tail;
   #restored = false;
-  #comparedAt = 0;
+  #lookAt = 0;
+  /** Connections to backends that seem to have lost their client, by nginx's end, and since when. */
+  #suspects: ReadonlyMap<string, number> = new Map();
+  /** Sessions whose client has gone, and which nginx still holds. */
+  orphans = 0;
   #closing: Closing = new Map();
   readonly #closed = new Map<string, { at: number; sessions: number; left: number }>();
   #drain: Drain = { phase: "none" };
   /** Open client connections at the last count during a drain. */
   #open = 0;
-  readonly closedBy = { removed: 0, drain: 0 };
+  readonly closedBy = { removed: 0, drain: 0, orphaned: 0 };
 
   constructor(runDir: string, sockets: Sockets, routes: RouteOwners, reopenLogs: () => void) {
     this.#dir = path.join(runDir, "sessions");
@@ -75,7 +88,7 @@ export class Sessions {
    * @returns the backends that users were sent to
    */
   read(now: number): Set<string> {
-    if (!this.#restored) this.#restore();
+    if (!this.#restored) this.#restore(now);
     const ended = this.#ended.read(); // read first, so that the opening of each ended session is read too
     const backends = this.table.opened(this.#opened.read(), now);
     this.table.ended(ended);
@@ -91,10 +104,10 @@ export class Sessions {
   }
 
   /** Restores the sessions that an earlier run knew, and those that it had not read yet. */
-  #restore(): void {
+  #restore(now: number): void {
     this.#restored = true;
     const lines = (name: string) => (readIfThere(this.#file(name)) ?? "").split("\n");
-    for (const known of [lines("known"), lines("opened.1"), this.#opened.read()]) this.table.restore(known);
+    for (const known of [lines("known"), lines("opened.1"), this.#opened.read()]) this.table.restore(known, now);
     this.#save(); // opened.1 may be deleted before the next save
   }
 
@@ -118,17 +131,68 @@ export class Sessions {
     this.#save();
   }
 
-  /** Once a second: closes sessions that must end. */
-  async tend(ports: Ports, times: SessionTimes, drainAsked: boolean, now: number): Promise<void> {
+  /**
+   * Once a second: closes sessions that must end.
+   * @returns backends from which a client of TLS got nothing back
+   */
+  async tend(ports: Ports, times: SessionTimes, drainAsked: boolean, now: number): Promise<Set<string>> {
     await this.#tendDrain(ports, times, drainAsked, now);
-    await this.#closeGone(ports, times.graceSeconds * 1000, now);
-    if (now - this.#comparedAt < compareEveryMs) return;
-    this.table.compare(await this.#sockets.live(ports));
+    await this.#closeRemoved(ports, times.graceSeconds * 1000, now);
+    if (now < this.#lookAt) return new Set();
+    const started = clock();
+    const live = await this.#sockets.live(ports, { bytes: true });
+    this.table.compare(live, now);
+    await this.#endOrphans(live, times.goneSeconds * 1000, now);
     this.table.prune(this.#routes.tenants());
-    this.#comparedAt = now;
+    const pause = Math.max(lookEveryMs, (clock() - started) / lookShare);
+    this.#lookAt = now + Math.min(pause, (times.goneSeconds * 1000) / lookShareOfGone);
+    return this.table.takeMute(ports.tls, muteMs, now);
   }
 
-  async #closeGone(ports: Ports, graceMs: number, now: number): Promise<void> {
+  /** Ends the sessions that nginx holds though their client has gone. */
+  async #endOrphans(live: Live[], goneMs: number, now: number): Promise<void> {
+    const aLookMs = goneMs / lookShareOfGone;
+    const unseen = this.table.unseen(aLookMs, now);
+    for (const [backend, keys] of unseen) if (!isBackend(backend)) this.table.forget(keys); // of an older agent
+    for (const backend of unseen.keys()) if (!isBackend(backend)) unseen.delete(backend);
+    this.orphans = 0;
+    if (unseen.size === 0) {
+      this.#suspects = new Map();
+      return;
+    }
+    const clients = Map.groupBy(live, ({ key }) => this.table.backendOf(key));
+    const backends = [...unseen.keys()];
+    const upstreams = Map.groupBy(await this.#sockets.upstreams(backends), ({ backend }) => backend);
+    const ended: Upstream[] = [];
+    const suspects = new Map<string, number>();
+    for (const [backend, keys] of unseen) {
+      const known = clients.get(backend) ?? [];
+      const its = upstreams.get(backend) ?? [];
+      if (its.length <= known.length) {
+        // No connection is without a client: these sessions ended, and their last lines may have been lost.
+        this.table.forget(keys.filter((key) => now - this.table.seenAt(key) >= goneMs / 3));
+        continue;
+      }
+      this.orphans += keys.length;
+      const plan = planOrphans({
+        clients: [...known, ...(clients.get(undefined) ?? [])],
+        upstreams: its,
+        suspects: this.#suspects,
+        quietMs: (goneMs * 2) / 3,
+        suspectMs: aLookMs,
+        now,
+      });
+      ended.push(...plan.ended);
+      for (const [local, since] of plan.suspects) suspects.set(local, since);
+    }
+    this.#suspects = suspects;
+    if (ended.length === 0) return;
+    await this.#sockets.endUpstreams(ended);
+    const left = new Set((await this.#sockets.upstreams(backends)).map(({ local }) => local));
+    this.closedBy.orphaned += ended.filter(({ local }) => !left.has(local)).length;
+  }
+
+  async #closeRemoved(ports: Ports, graceMs: number, now: number): Promise<void> {
     const serves = (key: string) => this.#routes.serves(ownerOf(key).slot, ownerOf(key).tenantId);
     const { closing, due } = planClosing(this.#closing, { open: this.table.counts().keys(), serves, graceMs, now });
     this.#closing = closing;

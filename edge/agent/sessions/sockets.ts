@@ -13,11 +13,31 @@ export interface Ports {
   last: number;
 }
 
+/** A client's connection. */
 export interface Live {
   key: string;
-  /** Bytes from the client and to it so far; 0 unless `bytes` is set. */
+  /** Bytes from the client so far, and those of them that nginx has not read yet. */
   received: number;
+  unread: number;
+  /** Bytes that the client acknowledged, and those that wait for it in the kernel. */
   sent: number;
+  unsent: number;
+  /** The client has said that it sends no more. */
+  isHalfClosed: boolean;
+}
+
+/** nginx's own connection to a backend. */
+export interface Upstream {
+  /** Both ends: `address:port`, as route files write them. */
+  local: string;
+  backend: string;
+  /** Bytes from the backend, and bytes that nginx wrote to it, some of which may wait in the kernel. */
+  received: number;
+  written: number;
+  /** How long no data has come or gone, ms. */
+  quietMs: number;
+  /** `closed`: nginx has said that it sends no more, and the backend has not. `stalled`: the backend does not read. */
+  state: "open" | "closed" | "stalled";
 }
 
 const askMs = 20_000;
@@ -37,21 +57,44 @@ export class Sockets {
     this.#command = command;
   }
 
-  /** Every client connection that nginx has open, including half-closed ones. */
+  #from = (filter: string) => (this.#address === undefined ? filter : `src ${this.#address} and ${filter}`);
+
+  /** Every client connection that nginx has open, including half-closed ones. Without `bytes` the counts are 0. */
   async live(ports: Ports, { bytes = false } = {}): Promise<Live[]> {
     const here = `( sport = :${ports.tls} or ( sport >= :${ports.first} and sport <= :${ports.last} ) )`;
-    const filter = this.#address === undefined ? here : `src ${this.#address} and ${here}`;
     const found: Live[] = [];
-    await this.#run([bytes ? "-HtneiO" : "-HtneO", filter], (line) => {
+    await this.#run([bytes ? "-HtneiO" : "-HtneO", this.#from(here)], (line) => {
       if (!/ ino:[1-9]/.test(line)) return; // nginx has closed it; only the kernel still waits for its last packets
-      const [state = "", , , local = "", peer = ""] = line.split(/\s+/, 5);
-      const at = peer.lastIndexOf(":");
-      const address = peer.slice(0, at).replace(/^\[|\]$/g, "");
-      const key = sessionKey(address, peer.slice(at + 1), local.slice(local.lastIndexOf(":") + 1));
-      const count = (name: string) => Number(new RegExp(`\\b${name}:(\\d+)`).exec(line)?.[1] ?? 0);
-      const received = count("bytes_received") - (finReceived.includes(state) ? 1 : 0);
-      const sent = count("bytes_acked") - (finAcked.includes(state) ? 1 : 0);
-      found.push({ key, received: bytes ? received : 0, sent: bytes ? sent : 0 });
+      const { state, queues, local, peer, count } = parse(line);
+      const [address, port] = split(peer);
+      const isHalfClosed = finReceived.includes(state);
+      found.push({
+        key: sessionKey(address, port, split(local)[1]),
+        received: bytes ? count("bytes_received") - (isHalfClosed ? 1 : 0) : 0,
+        sent: bytes ? count("bytes_acked") - (finAcked.includes(state) ? 1 : 0) : 0,
+        unread: queues[0],
+        unsent: queues[1],
+        isHalfClosed,
+      });
+    });
+    return found;
+  }
+
+  /** nginx's connections to these backends. */
+  async upstreams(backends: string[]): Promise<Upstream[]> {
+    const found: Upstream[] = [];
+    await this.#forEach(backends.map(toward), "-HtneiO", (line) => {
+      if (!/ ino:[1-9]/.test(line)) return;
+      const { state, queues, local, peer, count } = parse(line);
+      const isClosed = state === "FIN-WAIT-2";
+      found.push({
+        local,
+        backend: peer,
+        received: count("bytes_received"),
+        written: count("bytes_acked") + queues[1] - (isClosed ? 1 : 0),
+        quietMs: Math.min(count("lastsnd"), count("lastrcv")),
+        state: isClosed ? "closed" : line.includes("timer:(persist") ? "stalled" : "open",
+      });
     });
     return found;
   }
@@ -61,15 +104,22 @@ export class Sockets {
    * reports no error, so check afterwards whether they are gone.
    */
   async end(keys: string[]): Promise<void> {
-    for (let at = 0; at < keys.length; at += tuplesMax) {
-      const tuples = keys.slice(at, at + tuplesMax).map((key) => {
-        const [address = "", port = "", serverPort = ""] = key.split(" ");
-        const peer = address.includes(":") ? `[${address}]` : address;
-        return `( dst ${peer} and dport = :${port} and sport = :${serverPort} )`;
-      });
-      const any = `( ${tuples.join(" or ")} )`;
-      await this.#run(["-KHtn", this.#address === undefined ? any : `src ${this.#address} and ${any}`], () => {});
-    }
+    const tuples = keys.map((key) => {
+      const [address = "", port = "", serverPort = ""] = key.split(" ");
+      return `( ${toward(`${address.includes(":") ? `[${address}]` : address}:${port}`)} and sport = :${serverPort} )`;
+    });
+    await this.#forEach(tuples, "-KHtn", () => {});
+  }
+
+  /** Resets these connections to backends, likewise; nginx then closes their clients' side too. */
+  async endUpstreams(upstreams: Upstream[]): Promise<void> {
+    const tuples = upstreams.map(({ local, backend }) => `( ${toward(backend)} and sport = :${split(local)[1]} )`);
+    await this.#forEach(tuples, "-KHtn", () => {});
+  }
+
+  async #forEach(tuples: string[], flags: string, onLine: (line: string) => void): Promise<void> {
+    for (let at = 0; at < tuples.length; at += tuplesMax)
+      await this.#run([flags, this.#from(`( ${tuples.slice(at, at + tuplesMax).join(" or ")} )`)], onLine);
   }
 
   #run(args: string[], onLine: (line: string) => void): Promise<void> {
@@ -88,4 +138,24 @@ export class Sockets {
       );
     });
   }
+}
+
+/** Exactly what a filter of ss takes. */
+export const isBackend = (text: string) => /^(?:\[[0-9a-f:.]+\]|[0-9.]+):[0-9]{1,5}$/.test(text);
+
+/** `[::1]:80` → `::1` and `80`. */
+function split(end: string): [address: string, port: string] {
+  const at = end.lastIndexOf(":");
+  return [end.slice(0, at).replace(/^\[|\]$/g, ""), end.slice(at + 1)];
+}
+
+const toward = (end: string) => {
+  const at = end.lastIndexOf(":");
+  return `( dst ${end.slice(0, at)} and dport = ${end.slice(at)} )`;
+};
+
+function parse(line: string) {
+  const [state = "", unread = "", unsent = "", local = "", peer = ""] = line.split(/\s+/, 5);
+  const count = (name: string) => Number(new RegExp(`\\b${name}:(\\d+)`).exec(line)?.[1] ?? 0);
+  return { state, queues: [Number(unread), Number(unsent)] as const, local, peer, count };
 }

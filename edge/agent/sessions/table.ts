@@ -20,10 +20,14 @@ export interface Carried {
 interface Session {
   owner: string;
   source: string;
+  backend: string;
   /** nginx's connection number: a client may reuse its port before the last line of its former session is written. */
   connection: string;
-  /** Consecutive comparisons with the kernel's list that did not find it. */
-  missed: number;
+  openedAt: number;
+  /** When its client's connection was last seen in the kernel's list. */
+  seenAt: number;
+  /** The client got something back, or it is known that it got nothing for too long. */
+  isJudged: boolean;
 }
 
 /** A tenant's open sessions, by source too, and those that were opened since `since`, within a second. */
@@ -34,19 +38,21 @@ interface Use {
   sources: Map<string, number>;
 }
 
+/** A client that leaves earlier without an answer says nothing about the backend. */
+const patientSeconds = 1;
+
 export const ownerOf = (key: string): Owner => {
   const [slot = "", tenantId = ""] = key.split(" ");
   return { slot: Number(slot), tenantId };
 };
-
-/** Comparisons that a session may miss before it is forgotten: its last line is written up to a second late. */
-const missedMax = 2;
 
 export class SessionTable {
   readonly #sessions = new Map<string, Session>();
   readonly #carried = new Map<string, Carried>();
   readonly #uses = new Map<string, Use>();
   #touched = new Set<string>();
+  /** Sessions that ended with nothing back: `serverPort backend`. */
+  readonly #mute = new Set<string>();
   openedAt = 0;
 
   /**
@@ -59,7 +65,7 @@ export class SessionTable {
       const fields = line.split(" ");
       if (fields.length !== 7) continue;
       const [, tenantId, backend] = fields as [string, string, string];
-      this.#add(fields);
+      this.#add(fields, now);
       this.#of(tenantId).opened++;
       this.openedAt = now;
       const use = this.#uses.get(tenantId)!;
@@ -75,9 +81,14 @@ export class SessionTable {
     for (const line of lines) {
       const fields = line.split(" ");
       if (fields.length !== 10) continue;
-      const [, tenantId, connection, address, port, serverPort, status, received, sent] = fields as string[];
+      const [, tenantId, connection, address, port, serverPort, status, received, sent, seconds] = fields as string[];
       const key = sessionKey(address!, port!, serverPort!);
-      if (this.#sessions.get(key)?.connection === connection) this.#delete(key);
+      const session = this.#sessions.get(key);
+      if (session !== undefined && session.connection === connection) {
+        this.#delete(key);
+        const isMute = status !== "502" && sent === "0" && Number(seconds) >= patientSeconds && !session.isJudged;
+        if (isMute) this.#mute.add(`${serverPort} ${session.backend}`);
+      }
       const carried = this.#of(tenantId!);
       carried.ended++;
       if (status === "502") carried.failed++;
@@ -87,22 +98,59 @@ export class SessionTable {
   }
 
   /** Restores an earlier run's sessions from router lines, newest last. Does not count them as opened again. */
-  restore(lines: string[]): void {
+  restore(lines: string[], now: number): void {
     for (const line of lines) {
       const fields = line.split(" ");
       if (fields.length !== 7) continue;
-      this.#add(fields);
+      this.#add(fields, now);
       this.#of(fields[1]!);
     }
   }
 
-  /** Forgets sessions that the kernel has not listed for a while: their last line was lost. */
-  compare(live: Live[]): void {
-    const there = new Set(live.map(({ key }) => key));
-    for (const [key, session] of this.#sessions) {
-      session.missed = there.has(key) ? 0 : session.missed + 1;
-      if (session.missed > missedMax) this.#delete(key);
+  /** Notes which sessions' clients the kernel lists. */
+  compare(live: Live[], now: number): void {
+    for (const { key, sent } of live) {
+      const session = this.#sessions.get(key);
+      if (session === undefined) continue;
+      session.seenAt = now;
+      session.isJudged ||= sent > 0;
     }
+  }
+
+  /** Keys of the sessions whose clients the kernel has not listed for so long, by backend. */
+  unseen(forMs: number, now: number): Map<string, string[]> {
+    const keys = [...this.#sessions].flatMap(([key, { seenAt }]) => (now - seenAt >= forMs ? [key] : []));
+    return Map.groupBy(keys, (key) => this.#sessions.get(key)!.backend);
+  }
+
+  seenAt(key: string): number {
+    return this.#sessions.get(key)?.seenAt ?? 0;
+  }
+
+  /**
+   * Backends of sessions on this port that got no byte back within `afterMs`, or until they ended. Each session counts once. Only for a port whose
+   * clients are answered at once, as those of TLS are.
+   */
+  takeMute(serverPort: number, afterMs: number, now: number): Set<string> {
+    for (const [key, session] of this.#sessions) {
+      if (session.isJudged || now - session.openedAt < afterMs) continue;
+      session.isJudged = true;
+      this.#mute.add(`${key.slice(key.lastIndexOf(" ") + 1)} ${session.backend}`);
+    }
+    const taken = [...this.#mute].flatMap((one) => {
+      const [port, backend = ""] = one.split(" ");
+      return Number(port) === serverPort ? [backend] : [];
+    });
+    this.#mute.clear();
+    return new Set(taken);
+  }
+
+  backendOf(key: string): string | undefined {
+    return this.#sessions.get(key)?.backend;
+  }
+
+  forget(keys: string[]): void {
+    for (const key of keys) this.#delete(key);
   }
 
   /** Forgets the totals of tenants that are no longer served and have no session. */
@@ -151,15 +199,19 @@ export class SessionTable {
 
   /** A router line for each open session, from which a later run restores this table. */
   lines(): string[] {
-    return [...this.#sessions].map(([key, { owner, connection }]) => `${owner} - ${connection} ${key}`);
+    return [...this.#sessions].map(
+      ([key, { owner, backend, connection }]) => `${owner} ${backend} ${connection} ${key}`,
+    );
   }
 
-  #add(fields: string[]): void {
-    const [slot, tenantId, , connection = "", address = "", port = "", serverPort = ""] = fields;
+  #add(fields: string[], now: number): void {
+    const [slot, tenantId, backend = "", connection = "", address = "", port = "", serverPort = ""] = fields;
     const key = sessionKey(address, port, serverPort);
     this.#delete(key); // its last line was lost, or comes later
     const source = sourceOf(address);
-    this.#sessions.set(key, { owner: `${slot} ${tenantId}`, source, connection, missed: 0 });
+    const owner = `${slot} ${tenantId}`;
+    const times = { openedAt: now, seenAt: now };
+    this.#sessions.set(key, { owner, source, backend, connection, ...times, isJudged: false });
     this.#touched.add(tenantId!);
     const use = this.#uses.get(tenantId!) ?? { open: 0, lately: 0, since: 0, sources: new Map() };
     this.#uses.set(tenantId!, use);
