@@ -162,9 +162,13 @@ async function write(snapshot: Snapshot, found: Found): Promise<void> {
   const { rows, points } = await readLedger();
   const plan = planOf(snapshot, found, rows);
   say(plan, snapshot);
-  // A tenant without a row belonged to any cell: its name's cool-off is longer than an edge may lag.
+  // A tenant without a row or a route belonged to any cell: its name's cool-off is longer than an edge may lag.
   const { cell: first } = found.snapshots[0]!;
-  const cellOf = (tenantId: string) => rows.find((row) => row.tenantId === tenantId)?.cell ?? first.name;
+  const servedIn = new Map(
+    found.snapshots.flatMap(({ cell, routes }) => routes.map((one) => [one.tenantId, cell.name])),
+  );
+  const rowOf = new Map(rows.map((row) => [row.tenantId, row]));
+  const cellOf = (tenantId: string) => servedIn.get(tenantId) ?? rowOf.get(tenantId)?.cell ?? first.name;
   const names = planPoints({
     cell: cell.name,
     before: points,

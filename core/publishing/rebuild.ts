@@ -156,8 +156,9 @@ export function planPoints({ cell, before, claims, elsewhere, recent, isHere, no
     return { tenantId, owner, cell, since: since.get(idOf(claimed)) ?? now };
   };
   for (const claimed of claims) add(claimed.claim, holdOf(claimed));
-  for (const { claim, hold } of held) if (hold.cell !== cell && !isOver({ claim, ...hold })) add(claim, hold);
-  const planned = new Set(claims.map(idOf));
+  const planned = new Set(claims.map(idOf)); // its tenant may have been in another cell, or be kept there for a while
+  const others = held.filter(({ claim, hold }) => hold.cell !== cell && !planned.has(idOf({ claim, ...hold })));
+  for (const { claim, hold } of others) if (!isOver({ claim, ...hold })) add(claim, hold);
   const given = held.flatMap(({ claim, hold }) => (hold.cell === cell ? [{ claim, ...hold }] : []));
   for (const claimed of [...published, ...given])
     if (!planned.has(idOf(claimed)) && !isOver(claimed)) add(claimed.claim, { ...holdOf(claimed), releasedAt: now });

@@ -140,6 +140,15 @@ describe("planPoints", () => {
     expect(planPoints({ ...none, before, recent, isHere: (tenantId) => tenantId === "first" })).toEqual([]);
   });
 
+  it("takes over what its own tenant holds in another cell, where it was before, or was kept for a while", () => {
+    for (const releasedAt of [undefined, 7]) {
+      const elsewhere = { ...hold("acme", "c2"), ...(releasedAt === undefined ? {} : { releasedAt }) };
+      const before = [{ point: "acme.org", stamp: "1", name: elsewhere, below: new Map() }];
+      const [point] = planPoints({ ...none, before, claims: [claim("acme", "acme.org")] });
+      expect(point?.name).toEqual({ ...hold("acme"), cell: "c1" });
+    }
+  });
+
   it("leaves holds of other cells as they are, unless what is served excludes them", () => {
     const below = new Map([["beta", hold("beta", "c2")]]);
     const before = [{ point: "acme.org", stamp: "1", below }];
