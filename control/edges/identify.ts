@@ -4,7 +4,7 @@ import { readDetails, readStored, type StoredSummary } from "../../aws/ledger/ed
 import { logger } from "../../aws/logger.ts";
 import { inParallel } from "../../aws/parallel.ts";
 import { loadSettings } from "../../aws/settings.ts";
-import type { EdgeIdentity, WrittenReport } from "../../core/edges/edge.ts";
+import { type EdgeIdentity, isUnheard, type WrittenReport } from "../../core/edges/edge.ts";
 import { type Ignored, identityOf } from "../../core/edges/identity.ts";
 import { writerOf } from "../../schemas/report.ts";
 
@@ -32,7 +32,7 @@ export async function identify(reports: WrittenReport[]): Promise<(Identified | 
   const known = new Map((await inParallel([...here], readStored)).flatMap((stored) => [...stored]));
   const identified = await inParallel(reports, async (written) => {
     const stored = known.get(writerOf(written.writer));
-    return stored === undefined ? lookUp(written) : ofKnown(written, stored);
+    return isUnheard(stored?.summary) ? lookUp(written, stored) : ofKnown(written, stored!);
   });
   return identified.filter((found) => found !== undefined);
 }
@@ -43,14 +43,18 @@ function ofKnown(written: WrittenReport, known: StoredSummary): Identified | Uni
   return { written, identity: { edgeId, cell, region, address }, known };
 }
 
-async function lookUp(written: WrittenReport): Promise<Identified | Unidentified | undefined> {
+async function lookUp(
+  written: WrittenReport,
+  known: StoredSummary | undefined,
+): Promise<Identified | Unidentified | undefined> {
   const { region } = written.report;
   const edgeId = writerOf(written.writer);
+  if (known?.summary.terminated === true) return { written, ignored: "terminated instance" };
   const { fleet } = await loadSettings();
   if (!fleet.cells.some((cell) => cell.regions.includes(region))) return { written, ignored: "unknown region" };
   try {
     const identity = identityOf(edgeId, region, await describeInstance(region, edgeId), fleet);
-    return typeof identity === "string" ? { written, ignored: identity } : { written, identity, known: undefined };
+    return typeof identity === "string" ? { written, ignored: identity } : { written, identity, known };
   } catch (error) {
     logger.warn("can't look up the instance", { edgeId, region, error: error as Error });
     return undefined;

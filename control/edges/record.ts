@@ -19,6 +19,7 @@ import {
   isAnnounced,
   isBeat,
   isReady,
+  isUnheard,
   mergeBeat,
   mergeReport,
   partsOf,
@@ -63,8 +64,10 @@ interface Merged {
 
 async function mergeNews(cell: string, news: Identified[], details: Map<string, StoredDetail>, now: number) {
   const generationOf = ({ known }: Identified) => known?.summary.appliedGeneration ?? 0;
-  const isNewer = news.some((edge) => edge.written.report.appliedGeneration > generationOf(edge));
-  const live = isNewer ? ((await readCommit(cell))?.generation ?? 0) : 0;
+  const needsLive = news.some(
+    (edge) => isUnheard(edge.known?.summary) || edge.written.report.appliedGeneration > generationOf(edge),
+  );
+  const live = needsLive ? ((await readCommit(cell))?.generation ?? 0) : 0;
   const refused = news.flatMap(({ written }) => written.report.rejectedRoutes.map(({ tenantId }) => tenantId));
   const tenants = await readTenantRows([...new Set(refused)]);
   const doubts: Doubt[] = [];
@@ -74,7 +77,7 @@ async function mergeNews(cell: string, news: Identified[], details: Map<string, 
     const before = known && stored && { ...known.summary, ...stored.detail };
     const taken = credible(written.report, { live, known: generationOf(edge), isTenant: (id) => tenants.has(id) });
     for (const reason of taken.doubts) doubts.push([reason, written.writer]);
-    const joinsFrom = known === undefined ? live : before?.joinsFrom;
+    const joinsFrom = isUnheard(known?.summary) ? live : before?.joinsFrom;
     const after = mergeReport(before, identity, { ...written, report: taken.report }, now, joinsFrom);
     assertReport(after, before, identity.edgeId, cell);
     return { before, after, version: known?.version ?? 0, stored };

@@ -44,6 +44,9 @@ export interface EdgeSummary extends EdgeIdentity {
   givenUp?: true;
 }
 
+/** Whether an edge never reported. It may be known all the same, because the accelerator has it. */
+export const isUnheard = (known: EdgeSummary | undefined): boolean => known === undefined || known.edgeAt === 0;
+
 /** Which of the cell's items has the edge's summary. */
 export const summaryItemOf = (edgeId: string): number =>
   Number.parseInt(sha256(edgeId).slice(0, 8), 16) % edgeLimits.summaryItems;
