@@ -35,13 +35,15 @@ const namesOf = ({ hostnames, wildcards = [] }: Route) => [...hostnames, ...wild
 const baseOf = (name: string) => name.replace(/^\*\./, "");
 const isBelow = (name: string, other: string) => baseOf(name).endsWith(`.${baseOf(other)}`);
 
-/** Whose a tenant is: the account of the route that an edge serves of it with the highest generation. */
-function accountsIn(edges: SimulatedEdge[]): Map<string, string | undefined> {
+/** Whose a name is, by the route that edges serve with it: the one with the highest generation. */
+function ownersIn(edges: SimulatedEdge[]): Map<string, string> {
   const newest = new Map<string, Route>();
   for (const route of edges.flatMap(({ routes }) => routes))
-    if (route.protocol === "tls" && route.generation > (newest.get(route.tenantId)?.generation ?? 0))
-      newest.set(route.tenantId, route);
-  return new Map([...newest].map(([tenantId, { account }]) => [tenantId, account]));
+    for (const name of namesOf(route))
+      if (route.generation > (newest.get(name)?.generation ?? 0)) newest.set(name, route);
+  const ownerIn = ({ tenantId, account }: Route) =>
+    ownerOf({ tenantId, ...(account === undefined ? {} : { account }) });
+  return new Map([...newest].map(([name, route]) => [name, ownerIn(route)]));
 }
 
 /**
@@ -55,7 +57,7 @@ export function watchEdges(
 ): { slots: Owners; names: Owners } {
   const slots: Owners = new Map();
   const names: Owners = new Map();
-  const accounts = accountsIn(edges());
+  const owners = ownersIn(edges());
   for (const { edgeId, cell, routes } of edges())
     for (const route of routes) {
       const { tenantId } = route;
@@ -73,10 +75,7 @@ export function watchEdges(
     }
   const holderOf = (name: string, tenantId: string) => {
     const hold = holdOf(name);
-    const account = accounts.get(tenantId);
-    return hold?.tenantId === tenantId
-      ? hold.owner
-      : ownerOf({ tenantId, ...(account === undefined ? {} : { account }) });
+    return hold?.tenantId === tenantId ? hold.owner : owners.get(name);
   };
   for (const [name, { tenantId }] of names)
     for (const [other, { tenantId: second }] of names) {
