@@ -11,7 +11,8 @@ import { lookFrom } from "./backends/connect.ts";
 import { clock } from "./clock.ts";
 import { Nginx } from "./nginx/nginx.ts";
 import { Structures } from "./nginx/structures.ts";
-import { LooseLeaf, RoutesDir } from "./routes/routes-dir.ts";
+import { type LeafChange, LooseLeaf, sameSlots } from "./routes/plan.ts";
+import { RoutesDir } from "./routes/routes-dir.ts";
 import { limitedBy } from "./sessions/limits.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import { type Live, type Ports, Sockets } from "./sessions/sockets.ts";
@@ -32,6 +33,9 @@ import { verifyManifest } from "./snapshot/verify.ts";
 
 const { reportEveryMs, closingTenantsMax } = edgeLimits;
 const bootAgainMs = 15_000;
+/** The hash of no object. */
+const unknown = "";
+const noRoutes = (): LeafChange => ({ routes: [] });
 
 export interface AgentOptions {
   settings: EdgeSettings;
@@ -60,7 +64,7 @@ export class Agent {
   /** The trees of the applied manifest's buckets, and their leaves. */
   #trees: Trees = new Map();
   #leaves: Leaves = new Map();
-  /** The structure for which all routes on disk were rendered. */
+  /** The part of the structure for which all routes on disk were rendered. */
   #renderedFor: string | undefined;
   #bootedAt = 0;
   #appliedAt = 0;
@@ -216,25 +220,43 @@ export class Agent {
     );
     const fault = await this.#structures.moveTo(wanted, object);
     const { hash: structure, context } = this.#structures.current!;
-    const everything = structure !== this.#renderedFor; // its regions and ranges affect every route
+    const rendering = JSON.stringify(context);
+    const everything = rendering !== this.#renderedFor; // regions and ranges affect every route
     const trees = await readTrees(manifest.routes, this.#trees, object);
     const all = leavesOf(manifest.routes, trees);
     const { changed, gone } = leavesToApply(this.#leaves, all, everything);
-    const leaves = new Map<string, LooseLeaf>(gone.map((leaf) => [leaf, { routes: [] }]));
-    await inBatches(changed, async ({ leaf, hash }) => {
-      leaves.set(leaf, LooseLeaf.parse(JSON.parse(await object(hash))));
-    });
+    await inBatches(changed, async ({ hash }) => void (await object(hash)));
     // Saved before it is served and acknowledged: a restart must serve what was acknowledged.
-    this.#store.saveManifest(text, structure);
+    await this.#store.saveManifest(text, structure);
+    const leaves = [
+      ...gone.map((leaf) => [leaf, noRoutes] as const),
+      ...changed.map(({ leaf, hash }) => {
+        const last = everything ? unknown : (this.#leaves.get(leaf) ?? unknown);
+        return [leaf, () => this.#leafOf(hash, last)] as const;
+      }),
+    ];
+    // If this fails, nobody knows what these leaves' files say.
+    this.#leaves = new Map([...this.#leaves, ...leaves.map(([leaf]) => [leaf, unknown] as const)]);
     await this.routes.apply(leaves, context);
-    this.#renderedFor = structure;
-    this.backends.watch(this.routes.backends, clock());
+    this.#renderedFor = rendering;
+    const { began, ended } = this.routes.takeBackends();
+    this.backends.unwatch(ended);
+    this.backends.watch(began, clock());
     this.#applied = manifest;
     this.#trees = trees;
     this.#leaves = all;
     this.#appliedAt = clock();
     this.#log.info({ generation: manifest.generation, leaves: changed.length }, "applied");
     if (fault !== undefined) throw new StructureError(fault, manifest.generation);
+  }
+
+  /** A leaf on the disk, and which of its routes are as in the one that was applied last. */
+  #leafOf(hash: string, last: string): LeafChange {
+    const text = this.#store.object(hash);
+    if (text === undefined) throw new Error(`object ${hash} is not on the disk any more`);
+    const now = LooseLeaf.parse(JSON.parse(text));
+    const before = last === unknown ? undefined : this.#store.object(last);
+    return before === undefined ? now : { ...now, same: sameSlots(LooseLeaf.parse(JSON.parse(before)), now) };
   }
 
   /** The objects that a manifest names. Of buckets that are not applied yet, only what is on disk is known. */
@@ -273,10 +295,16 @@ export class Agent {
   }
 
   /** A write that fails, for example on a full disk, is tried again in the next round. */
-  #writeHealth(): void {
+  async #writeHealth(): Promise<void> {
     if (this.#unwritten.size === 0) return;
-    this.routes.refresh(this.#unwritten);
-    this.#unwritten.clear();
+    const changed = [...this.#unwritten];
+    this.#unwritten.clear(); // those that change meanwhile are written again
+    try {
+      await this.routes.refresh(changed);
+    } catch (error) {
+      for (const backend of changed) this.#unwritten.add(backend);
+      throw error;
+    }
   }
 
   async #checkNginx(): Promise<void> {

@@ -1,9 +1,11 @@
 import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
+import path from "node:path";
 
 /** Suffix of a file that is still being written. No hostname contains this character. */
 export const unfinished = "~";
 
-/** Writes a temporary file, then renames it to `file`. `durable` waits for the disk before the rename. */
+/** Writes a temporary file, then renames it to `file`. `durable` waits for the disk, also for the new name. */
 export function writeAtomically(file: string, text: string, { durable = false } = {}): void {
   const beside = `${file}${unfinished}`;
   try {
@@ -15,10 +17,41 @@ export function writeAtomically(file: string, text: string, { durable = false } 
       closeSync(fd);
     }
     renameSync(beside, file);
+    if (durable) syncNow(path.dirname(file));
   } catch (error) {
     rmSync(beside, { force: true });
     throw error;
   }
+}
+
+function syncNow(dir: string): void {
+  const fd = openSync(dir, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** As many at a time as the threads that wait for the disk. */
+const syncsMax = 4;
+
+/** Waits until these files and their folder are on the disk. Much faster than one after the other, and nothing else waits. */
+export async function sync(dir: string, names: Iterable<string>): Promise<void> {
+  const left = [...names];
+  const one = async (file: string) => {
+    const handle = await open(file, "r");
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  };
+  const workers = Array.from({ length: syncsMax }, async () => {
+    for (let name = left.pop(); name !== undefined; name = left.pop()) await one(path.join(dir, name));
+  });
+  await Promise.all(workers);
+  await one(dir);
 }
 
 /** Replaces a file by an empty one to which nginx's workers, which run as another user, may append. */

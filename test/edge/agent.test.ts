@@ -1,5 +1,5 @@
 /** A real agent and a real nginx on one address, with a region that the test controls. */
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import type net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -133,6 +133,25 @@ describe("an edge", () => {
     expect(await hello(`${ids[251]}.example.com`)).toBe("A");
     expect(region.asked).toHaveLength(3); // the manifest, the branch and the leaf
     expect(readdirSync(path.join(dir, "state/objects")).length).toBeLessThan(45); // of 500 tenants' leaves; older ones are gone
+  });
+
+  it("serves a snapshot that takes back what one before it wrote only in part", async () => {
+    const first = [tlsRoute(20000, "acme", "a.example.com", a.address), rawRoute(5, "globex", slotPort(5), a.address)];
+    region.publish(first);
+    await start();
+    await applied();
+    renameSync(path.join(dir, "run/routes/p"), path.join(dir, "away"));
+    region.publish([
+      tlsRoute(20000, "acme", "a.example.com", b.address),
+      rawRoute(5, "globex", slotPort(5), b.address),
+    ]);
+    await reported(({ nack }) => (nack?.generation === undefined ? false : nack.reason.includes("ENOENT")));
+    renameSync(path.join(dir, "away"), path.join(dir, "run/routes/p"));
+    region.publish(first);
+    await applied();
+    expect([await hello("a.example.com"), await visit(Buffer.from("x"), { port: slotPort(5), host: address })]).toEqual(
+      ["A", "A"],
+    );
   });
 
   it("accepts manifests signed by either key during a key rotation, and later by the new key alone", async () => {

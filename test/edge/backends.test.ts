@@ -328,7 +328,7 @@ describe("Backends", () => {
     backends.failed("stranger", Date.now());
     await settle();
     expect(changes).toEqual([["a"]]);
-    backends.watch([], start);
+    backends.unwatch(["a"]);
     expect([backends.down, backends.count]).toEqual([[], 0]);
   });
 });

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type LeafChange, sameSlots } from "../../edge/agent/routes/plan.ts";
 import { routeFiles } from "../../edge/agent/routes/route-files.ts";
 import { RoutesDir } from "../../edge/agent/routes/routes-dir.ts";
 import type { Route } from "../../schemas/snapshot.ts";
@@ -99,7 +100,14 @@ describe("RoutesDir", () => {
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
   const names = () => readdirSync(path.join(dir, "n")).sort();
-  const apply = (routes: RoutesDir, ...list: Route[]) => routes.apply(new Map([["0/", { routes: list }]]), context);
+  const raw = (slot: number, tenantId: string) =>
+    tlsRoute({ slot, tenantId, protocol: "ssh", port: 10000 + slot, hostnames: [] });
+  const applyLeaves = (routes: RoutesDir, leaves: Iterable<[string, LeafChange]>) =>
+    routes.apply(
+      [...leaves].map(([leaf, change]) => [leaf, () => change]),
+      context,
+    );
+  const apply = (routes: RoutesDir, ...list: Route[]) => applyLeaves(routes, [["0/", { routes: list }]]);
 
   it("writes new files, removes old ones, and leaves the rest untouched", async () => {
     const routes = new RoutesDir(dir);
@@ -172,6 +180,51 @@ describe("RoutesDir", () => {
     expect([...routes.limited.keys()]).toEqual([]);
   });
 
+  it("goes back to what it served, when a change failed in the middle and the next one takes it back", async () => {
+    const routes = new RoutesDir(dir);
+    const first = [tlsRoute(), raw(5, "globex")];
+    await apply(routes, ...first);
+    rmSync(path.join(dir, "p"), { recursive: true });
+    const moved = tlsRoute({
+      generation: 2,
+      backends: { "us-west-2": ["10.9.9.9:1"] },
+      hostnames: ["new.example.com"],
+    });
+    await expect(apply(routes, moved, { ...raw(5, "globex"), generation: 2, allow: ["10.0.0.0/8"] })).rejects.toThrow();
+    expect(names()).toEqual(["a.example.com", "new.example.com"]);
+    mkdirSync(path.join(dir, "p"));
+    await applyLeaves(routes, [["0/", { routes: first, same: new Set([100, 5]) }]]);
+    expect(names()).toEqual(["a.example.com"]);
+    expect([nameOf("n/a.example.com"), nameOf("p/10005")]).toEqual(["100 acme", "5 globex"]);
+  });
+
+  it("tells which backends its routes began and ceased to name", async () => {
+    const routes = new RoutesDir(dir);
+    const to = (...backends: string[]) => tlsRoute({ backends: { "us-west-2": backends } });
+    const other = tlsRoute({ slot: 101, hostnames: ["b.example.com"], backends: { "us-west-2": ["10.0.0.9:1"] } });
+    await apply(routes, to("10.0.0.1:1", "10.0.0.2:1"), other);
+    const began = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.9:1"];
+    expect(routes.takeBackends()).toEqual({ began: new Set(began), ended: new Set() });
+    await apply(routes, to("10.0.0.2:1", "10.0.0.3:1"), other);
+    expect(routes.takeBackends()).toEqual({ began: new Set(["10.0.0.3:1"]), ended: new Set(["10.0.0.1:1"]) });
+    await apply(routes);
+    await apply(routes, to("10.0.0.2:1"));
+    const ended = new Set(["10.0.0.3:1", "10.0.0.9:1"]);
+    expect(routes.takeBackends()).toEqual({ began: new Set(), ended });
+  });
+
+  it("writes only the routes of a leaf that are not the same as before", async () => {
+    const routes = new RoutesDir(dir);
+    const others = tlsRoute({ slot: 101, hostnames: ["b.example.com"] });
+    await apply(routes, tlsRoute(), others);
+    const [before, after] = [{ routes: [tlsRoute(), others] }, { routes: [tlsRoute({ generation: 2 }), others] }];
+    expect(sameSlots(before, after)).toEqual(new Set([101]));
+    for (const name of names()) writeFileSync(path.join(dir, "n", name), "by hand");
+    const changed = { routes: [tlsRoute({ generation: 2, affinity: "source" }), others], same: new Set([101]) };
+    await applyLeaves(routes, [["0/", changed]]);
+    expect([nameOf("n/a.example.com"), nameOf("n/b.example.com")]).toEqual(["100 acme source", "by hand"]);
+  });
+
   it("removes files of an earlier run, half-written ones at once", async () => {
     new RoutesDir(dir);
     writeFileSync(path.join(dir, "n/old.example.com"), "+10.0.0.1:1\n");
@@ -183,8 +236,6 @@ describe("RoutesDir", () => {
   });
 
   const refused = (route: Route): Route => ({ ...route, backends: { "us-west-2": ["8.8.8.8:53"] } });
-  const raw = (slot: number, tenantId: string) =>
-    tlsRoute({ slot, tenantId, protocol: "ssh", port: 10000 + slot, hostnames: [] });
 
   it("does not keep a slot's last good state for another tenant, even if that tenant's route is refused", async () => {
     const routes = new RoutesDir(dir);
@@ -205,15 +256,15 @@ describe("RoutesDir", () => {
     ]) {
       const routes = new RoutesDir(dir);
       const bucket = (...list: Route[]) => ({ routes: list });
-      await routes.apply(
+      await applyLeaves(
+        routes,
         new Map([
           ["0/", bucket(raw(5, "acme"))],
           ["1/", bucket()],
         ]),
-        context,
       );
       const next = [bucket(), bucket(raw(5, "globex"))];
-      await routes.apply(new Map(order.map((at) => [`${at}/`, next[at]!])), context);
+      await applyLeaves(routes, new Map(order.map((at) => [`${at}/`, next[at]!])));
       expect([nameOf("p/10005"), routes.serves(5, "globex"), routes.serves(5, "acme")]).toEqual([
         "5 globex",
         true,
@@ -226,14 +277,14 @@ describe("RoutesDir", () => {
     const routes = new RoutesDir(dir);
     const kept = tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["kept.example.com"] });
     const other = tlsRoute({ slot: 102, tenantId: "globex", hostnames: ["other.example.com"] });
-    await routes.apply(new Map([["0/", { routes: [kept, other] }]]), context);
+    await applyLeaves(routes, new Map([["0/", { routes: [kept, other] }]]));
     const divided = new Map<string, { routes: Route[] }>([
       ["0/", { routes: [] }],
       ["0/3", { routes: [refused(kept)] }],
       ["0/7", { routes: [other] }],
     ]);
     for (const leaves of [divided, new Map([...divided].reverse())]) {
-      await routes.apply(leaves, context);
+      await applyLeaves(routes, leaves);
       expect([nameOf("n/kept.example.com"), routes.rejected.map(({ slot }) => slot)]).toEqual(["101 acme", [101]]);
       expect([routes.serves(101, "acme"), routes.serves(102, "globex")]).toEqual([true, true]);
     }
@@ -242,7 +293,7 @@ describe("RoutesDir", () => {
       ["0/3", { routes: [] }],
       ["0/7", { routes: [] }],
     ]);
-    await routes.apply(whole, context);
+    await applyLeaves(routes, whole);
     expect([nameOf("n/kept.example.com"), nameOf("n/other.example.com")]).toEqual(["101 acme", "102 globex"]);
     expect(routes.rejected).toHaveLength(1);
   });
@@ -252,20 +303,20 @@ describe("RoutesDir", () => {
     await apply(routes, tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["x.example.com", "kept.example.com"] }));
     const globex = tlsRoute({ slot: 100, tenantId: "globex", hostnames: ["x.example.com"] });
     const acme = refused(tlsRoute({ slot: 101, tenantId: "acme", hostnames: ["kept.example.com"] }));
-    await routes.apply(
+    await applyLeaves(
+      routes,
       new Map([
         ["1/", { routes: [globex] }],
         ["0/", { routes: [acme] }],
       ]),
-      context,
     ); // tenants have buckets of their own
     expect([nameOf("n/x.example.com"), nameOf("n/kept.example.com")]).toEqual(["100 globex", "101 acme"]);
-    await routes.apply(
+    await applyLeaves(
+      routes,
       new Map([
         ["0/", { routes: [acme] }],
         ["1/", { routes: [globex] }],
       ]),
-      context,
     );
     expect(nameOf("n/x.example.com")).toBe("100 globex");
   });

@@ -41,6 +41,8 @@ const wordsMax = 50;
 export class Backends {
   readonly #options: Required<BackendsOptions>;
   readonly #known = new Map<string, Backend>();
+  /** What an earlier run knew of backends that are not watched yet. */
+  readonly #former: Map<string, Backend>;
   readonly #usedAt = new Map<string, number>();
   /** Due times. All entries of a queue have the same interval, so the front is always due first. */
   readonly #often = new Map<string, number>();
@@ -54,10 +56,10 @@ export class Backends {
 
   constructor(options: BackendsOptions) {
     this.#options = { budget: 500, checkOf: () => undefined, ...options };
-    for (const [backend, known] of readDown(options.file)) this.#known.set(backend, known);
+    this.#former = new Map(readDown(options.file));
   }
 
-  isUp = (backend: string): boolean => this.#known.get(backend)?.up ?? true;
+  isUp = (backend: string): boolean => (this.#known.get(backend) ?? this.#former.get(backend))?.up ?? true;
 
   get down(): string[] {
     return [...this.#known].flatMap(([backend, { up }]) => (up ? [] : [backend])).sort();
@@ -67,16 +69,21 @@ export class Backends {
     return this.#often.size + this.#seldom.size;
   }
 
-  /** Watches exactly these backends from now on. New ones are checked soon. */
+  /** Watches these backends too. They are checked soon. */
   watch(backends: Iterable<string>, now: number): void {
-    const wanted = new Set(backends);
-    for (const backend of wanted)
-      if (!this.#often.has(backend) && !this.#seldom.has(backend)) this.#often.set(backend, now);
-    for (const queue of [this.#often, this.#seldom])
-      for (const backend of queue.keys()) if (!wanted.has(backend)) queue.delete(backend);
-    for (const backend of this.#known.keys()) if (!wanted.has(backend)) this.#known.delete(backend);
-    for (const times of [this.#usedAt, this.#askedAt])
-      for (const backend of times.keys()) if (!wanted.has(backend)) times.delete(backend);
+    for (const backend of backends) {
+      if (this.#often.has(backend) || this.#seldom.has(backend)) continue;
+      this.#often.set(backend, now);
+      const former = this.#former.get(backend);
+      if (former !== undefined) this.#known.set(backend, former);
+      this.#former.delete(backend);
+    }
+  }
+
+  /** Forgets these. */
+  unwatch(backends: Iterable<string>): void {
+    for (const backend of backends)
+      for (const map of [this.#often, this.#seldom, this.#known, this.#usedAt, this.#askedAt]) map.delete(backend);
   }
 
   /** A user was sent to this backend. */

@@ -1,5 +1,5 @@
 /** Renders routes as the files that the router reads. Pure: writes nothing. */
-import ipaddr from "ipaddr.js";
+import net from "node:net";
 import { Route, type RouteTarget } from "../../../schemas/snapshot.ts";
 import {
   Alpn,
@@ -78,16 +78,29 @@ function groupsOf({ backends }: RouteTarget, nearest: string[]): string[][] {
     .flatMap(([, list]) => (list.length === 0 ? [] : [list]));
 }
 
+/** Each fleet has few lists of ranges, and each list is asked hundreds of thousands of times. */
+const blockLists = new Map<string, net.BlockList>();
+
+function listOf(ranges: string[]): net.BlockList {
+  const key = ranges.join();
+  const known = blockLists.get(key);
+  if (known !== undefined) return known;
+  const list = new net.BlockList();
+  for (const range of ranges) {
+    const [address = "", bits] = range.split("/");
+    list.addSubnet(address, Number(bits), address.includes(":") ? "ipv6" : "ipv4");
+  }
+  blockLists.set(key, list);
+  return list;
+}
+
 function isAllowed(backend: string, ranges: string[]): boolean {
   const match = backendPattern.exec(backend);
   const text = match?.[1] ?? match?.[2];
-  // Only the canonical form passes: one parser reads a leading zero as octal, another as decimal.
-  if (text === undefined || IpAddress.safeParse(text).data !== text || Number(match?.[3]) > 65535) return false;
-  const address = ipaddr.parse(text);
-  return ranges.some((range) => {
-    const [base, bits] = ipaddr.parseCIDR(range);
-    return base.kind() === address.kind() && address.match(base, bits);
-  });
+  if (text === undefined || Number(match?.[3]) > 65535) return false;
+  // Only the canonical form passes: one parser reads a leading zero as octal, another as decimal. Node takes no such zero.
+  if (net.isIPv4(text)) return listOf(ranges).check(text, "ipv4");
+  return IpAddress.safeParse(text).data === text && listOf(ranges).check(text, "ipv6");
 }
 
 /**

@@ -1,29 +1,17 @@
 /** The directory of route files that the router reads. Each file is replaced atomically. */
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
-import * as z from "zod";
-import { edgeLimits } from "../../../schemas/limits.ts";
 import type { SessionLimits } from "../../../schemas/tenant.ts";
 import type { BackendCheck } from "../backends/connect.ts";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
+import { pace } from "../pace.ts";
 import { readContent, routeContent } from "./content.ts";
-import { type RouteContext, routeFiles } from "./route-files.ts";
+import { MultiMap } from "./multi-map.ts";
+import { type LeafChange, type LooseLeaf, ownFiles, planLeaf, type Rejected, removals } from "./plan.ts";
+import type { RouteContext } from "./route-files.ts";
 import { backendsOf, type ServedRoute, type ServedTarget, targetOf } from "./served.ts";
 
-/** A leaf whose routes are only parsed loosely: each route is validated separately. */
-export const LooseLeaf = z.object({
-  routes: z.array(z.looseObject({ slot: z.number().int(), tenantId: z.string() })),
-});
-export type LooseLeaf = z.infer<typeof LooseLeaf>;
-
-export interface Rejected {
-  tenantId: string;
-  slot: number;
-  reason: string;
-}
-
 const kinds = ["n", "w", "p"];
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 export class RoutesDir {
   readonly #dir: string;
@@ -34,19 +22,20 @@ export class RoutesDir {
   readonly #served = new Map<number, ServedRoute>();
   /** The route that owns each file: a route that lost a name must not delete the new owner's file. */
   readonly #owners = new Map<string, ServedRoute>();
-  /** The routes that use each backend. */
-  readonly #users = new Map<string, Set<ServedRoute>>();
-  /** The routes of each tenant. */
-  readonly #ofTenant = new Map<string, Set<ServedRoute>>();
+  /** The routes that use each backend, and those of each tenant. */
+  readonly #users = new MultiMap<string, ServedRoute>();
+  readonly #ofTenant = new MultiMap<string, ServedRoute>();
   /** More options of a tenant's files: its limits are reached. */
   readonly #limited = new Map<string, string[]>();
-  /** The content of each file on disk. */
-  readonly #contents = new Map<string, string>();
+  /** Files of an earlier run that no route owns yet. */
+  readonly #left = new Set<string>();
   readonly #rejected = new Map<string, Rejected[]>();
-  /** True if no snapshot was applied yet, or the last one only in part: files may exist that belong to no route. */
+  /** True if no snapshot was applied yet, or the last one only in part: files may not be what the records say. */
   #torn = true;
   /** Backends whose health changed since the last `apply` began. */
   readonly #changed = new Set<string>();
+  /** Backends that routes name now, and those that none names any more, since the last `takeBackends`. */
+  #backends = { began: new Set<string>(), ended: new Set<string>() };
 
   /** Takes over the files of an earlier run, and deletes its half-written ones. */
   constructor(dir: string, isUp: (backend: string) => boolean = () => true) {
@@ -54,11 +43,9 @@ export class RoutesDir {
     this.#isUp = isUp;
     for (const kind of kinds) {
       mkdirSync(path.join(dir, kind), { recursive: true, mode: 0o755 });
-      for (const name of readdirSync(path.join(dir, kind))) {
-        const file = `${kind}/${name}`;
-        if (name.endsWith(unfinished)) rmSync(path.join(dir, file));
-        else this.#contents.set(file, readIfThere(path.join(dir, file)) ?? "");
-      }
+      for (const name of readdirSync(path.join(dir, kind)))
+        if (name.endsWith(unfinished)) rmSync(path.join(dir, kind, name));
+        else this.#left.add(`${kind}/${name}`);
     }
   }
 
@@ -67,19 +54,14 @@ export class RoutesDir {
   }
 
   get files(): number {
-    return this.#contents.size;
+    return this.#owners.size + this.#left.size;
   }
 
   /** How a backend is checked: as the first route that named it says. Undefined when a connection is enough. */
   checkOf(backend: string): BackendCheck | undefined {
-    const [route] = this.#users.get(backend) ?? [];
+    const route = this.#users.first(backend);
     const targets = route === undefined ? [] : [route.target, ...Object.values(route.byAlpn)];
     return targets.find(({ groups }) => groups.some((group) => group.includes(backend)))?.check;
-  }
-
-  /** Every backend of every route. */
-  get backends(): Iterable<string> {
-    return this.#users.keys();
   }
 
   /** Is this tenant served at this slot? */
@@ -87,14 +69,13 @@ export class RoutesDir {
     return this.#served.get(slot)?.tenantId === tenantId;
   }
 
-  tenants(): Set<string> {
-    return new Set(this.#ofTenant.keys());
+  servesTenant(tenantId: string): boolean {
+    return this.#ofTenant.has(tenantId);
   }
 
   /** A tenant's own limits of sessions. */
   sessionLimitsOf(tenantId: string): Partial<SessionLimits> {
-    const [route] = this.#ofTenant.get(tenantId) ?? [];
-    return route?.sessionLimits ?? {};
+    return this.#ofTenant.first(tenantId)?.sessionLimits ?? {};
   }
 
   /** The tenants whose limits are reached, with the options that say so. */
@@ -108,7 +89,7 @@ export class RoutesDir {
     if (before.join() === options.join()) return;
     this.#setLimited(tenantId, options);
     try {
-      for (const route of this.#ofTenant.get(tenantId) ?? []) this.#write(this.#ownOf(route), route);
+      for (const route of this.#ofTenant.get(tenantId)) this.#rewrite(route);
     } catch (error) {
       this.#setLimited(tenantId, before);
       throw error;
@@ -123,74 +104,75 @@ export class RoutesDir {
   /**
    * Serves these leaves from now on; one that is gone is given without routes. A refused route keeps its last good
    * state. Writes new files before it removes old ones, and updates its own records only after both: after a failure,
-   * the whole call is repeated. Yields to other tasks after each leaf, because tens of thousands of files take seconds.
+   * the whole call is repeated. Other work runs between its parts, because tens of thousands of files take seconds. Leaves are
+   * read one after the other, because all of them together fill the memory.
    */
-  async apply(leaves: Map<string, LooseLeaf>, context: RouteContext): Promise<void> {
+  async apply(leaves: Iterable<readonly [leaf: string, read: () => LeafChange]>, context: RouteContext): Promise<void> {
+    const breathe = pace();
     const torn = this.#torn;
     this.#torn = true;
     this.#changed.clear();
-    const made: { leaf: string; after: Map<number, ServedRoute>; rejected: Rejected[] }[] = [];
-    const stale: { owner: ServedRoute; file: string }[] = [];
-    const keptAnywhere = new Set<ServedRoute>(); // a refused route may be in another leaf now
-    for (const [leaf, { routes }] of leaves) {
-      const served = this.#servedOf(routes, context);
-      made.push({ leaf, ...served });
-      const { after, kept } = served;
-      for (const route of kept) keptAnywhere.add(route);
-      for (const route of after.values()) this.#write(kept.has(route) ? this.#ownOf(route) : route.files, route);
-      for (const [slot, owner] of this.#leaves.get(leaf) ?? [])
-        for (const file of owner.files) if (!after.get(slot)?.files.includes(file)) stale.push({ owner, file });
-      await turn();
+    const plans = new Map<string, ReturnType<typeof planLeaf>>();
+    for (const [leaf, read] of leaves) {
+      const plan = planLeaf(read(), context, this.#known(leaf, torn));
+      plans.set(leaf, plan);
+      for (const { route, files } of plan.writes) {
+        this.#write(files, route, torn);
+        await breathe();
+      }
     }
-    for (const { owner, file } of stale)
-      if (this.#owners.get(file) === owner && !keptAnywhere.has(owner)) this.#remove(file);
-    for (const { leaf } of made) for (const route of this.#leaves.get(leaf)?.values() ?? []) this.#index(route, false);
-    for (const { leaf, after, rejected } of made) {
-      for (const route of after.values()) this.#index(route, true);
+    for (const file of removals([...plans.values()], this.#ownerOf)) this.#remove(file);
+    const former: ServedRoute[] = [];
+    for (const [leaf, { after, rejected }] of plans) {
+      const before = this.#leaves.get(leaf);
+      for (const [slot, route] of before ?? []) if (after.get(slot) !== route) former.push(route);
+      for (const [slot, route] of after) if (before?.get(slot) !== route) this.#index(route);
       if (after.size > 0) this.#leaves.set(leaf, after);
       else this.#leaves.delete(leaf);
       if (rejected.length > 0) this.#rejected.set(leaf, rejected);
       else this.#rejected.delete(leaf);
+      await breathe();
     }
-    this.refresh(this.#changed);
+    const kept = new Set([...plans.values()].flatMap((plan) => plan.kept)); // perhaps in another leaf now
+    for (const route of former) {
+      if (!kept.has(route)) this.#forget(route);
+      await breathe();
+    }
+    await this.refresh(this.#changed);
     this.#torn = false;
-    if (torn) this.#sweep();
+    if (torn) await this.#sweep(breathe);
   }
 
-  /** Rewrites the routes of these backends, because their health changed. */
-  refresh(backends: Iterable<string>): void {
+  /** The backends that routes name, and name no more, since the last call. */
+  takeBackends(): { began: Set<string>; ended: Set<string> } {
+    const taken = this.#backends;
+    this.#backends = { began: new Set(), ended: new Set() };
+    return taken;
+  }
+
+  #known(leaf: string, torn: boolean) {
+    const refused = new Set((this.#rejected.get(leaf) ?? []).map(({ slot }) => slot));
+    return {
+      torn,
+      before: this.#leaves.get(leaf) ?? new Map<number, ServedRoute>(),
+      refused,
+      lastGood: (route: LooseLeaf["routes"][number]) => this.#served.get(route.slot) ?? this.#leftBy(route),
+      ownerOf: this.#ownerOf,
+    };
+  }
+
+  #ownerOf = (file: string) => this.#owners.get(file);
+
+  /** Rewrites the routes of these backends, because their health changed. Other work runs between its parts. */
+  async refresh(backends: Iterable<string>): Promise<void> {
+    const breathe = pace();
     const changed = [...backends];
     for (const backend of changed) this.#changed.add(backend);
-    const routes = new Set(changed.flatMap((backend) => [...(this.#users.get(backend) ?? [])]));
-    for (const route of routes) this.#write(this.#ownOf(route), route);
-  }
-
-  /** A route's files, except those that another route owns now: a refused route must not take a name back. */
-  #ownOf(route: ServedRoute): string[] {
-    return route.files.filter((file) => [undefined, route].includes(this.#owners.get(file)));
-  }
-
-  #servedOf(routes: LooseLeaf["routes"], context: RouteContext) {
-    const after = new Map<number, ServedRoute>();
-    const rejected: Rejected[] = [];
-    const kept = new Set<ServedRoute>();
+    const routes = new Set(changed.flatMap((backend) => [...this.#users.get(backend)]));
     for (const route of routes) {
-      const made = routeFiles(route, context);
-      if (made.ok) {
-        after.set(made.route.slot, made.route);
-        continue;
-      }
-      rejected.push({
-        tenantId: route.tenantId,
-        slot: made.slot,
-        reason: made.reason.slice(0, edgeLimits.reasonCharactersMax),
-      });
-      const last = this.#served.get(made.slot) ?? this.#leftBy(route);
-      if (last?.tenantId !== route.tenantId) continue; // the slot had another tenant
-      kept.add(last);
-      after.set(made.slot, last);
+      this.#rewrite(route);
+      await breathe();
     }
-    return { after, kept, rejected };
   }
 
   /** The last good state of a route that is refused now, from the files that an earlier run left. */
@@ -204,7 +186,7 @@ export class RoutesDir {
     const left = mains
       .flatMap((main) => [main, ...entries.map((entry) => `${main}@${entry}`)])
       .flatMap((file) => {
-        const content = this.#owners.has(file) ? undefined : readContent(this.#contents.get(file) ?? "");
+        const content = this.#left.has(file) ? readContent(readIfThere(path.join(this.#dir, file)) ?? "") : undefined;
         return content?.slot === slot ? [{ file, ...content }] : [];
       });
     const first = left.find(({ file }) => !file.includes("@"));
@@ -219,46 +201,60 @@ export class RoutesDir {
   }
 
   /** Removes files that belong to no route: left by an earlier run, or by a snapshot that was applied only in part. */
-  #sweep(): void {
-    const routes = [...this.#leaves.values()].flatMap((leaf) => [...leaf.values()]);
-    const owned = new Set(routes.flatMap(({ files }) => files));
-    for (const file of [...this.#contents.keys()]) if (!owned.has(file)) this.#remove(file);
-  }
-
-  #index(route: ServedRoute, serves: boolean): void {
-    if (serves) this.#served.set(route.slot, route);
-    else this.#served.delete(route.slot);
-    const own = this.#ofTenant.get(route.tenantId) ?? new Set();
-    if (serves) this.#ofTenant.set(route.tenantId, own.add(route));
-    else if (own.delete(route) && own.size === 0) this.#ofTenant.delete(route.tenantId);
-    for (const backend of backendsOf(route)) {
-      const users = this.#users.get(backend) ?? new Set();
-      if (serves) this.#users.set(backend, users.add(route));
-      else if (users.delete(route) && users.size === 0) this.#users.delete(backend);
+  async #sweep(breathe: () => Promise<void>): Promise<void> {
+    for (const file of [...this.#left]) {
+      this.#remove(file);
+      await breathe();
+    }
+    for (const [file, owner] of this.#owners) {
+      if (this.#served.get(owner.slot) !== owner) this.#remove(file);
+      await breathe();
     }
   }
 
-  #write(files: string[], owner: ServedRoute): void {
-    const contents = new Map<ServedTarget, string>();
+  #index(route: ServedRoute): void {
+    const { began, ended } = this.#backends;
+    this.#served.set(route.slot, route);
+    this.#ofTenant.add(route.tenantId, route);
+    for (const backend of backendsOf(route))
+      if (this.#users.add(backend, route) && !ended.delete(backend)) began.add(backend);
+  }
+
+  #forget(route: ServedRoute): void {
+    const { began, ended } = this.#backends;
+    if (this.#served.get(route.slot) === route) this.#served.delete(route.slot);
+    this.#ofTenant.delete(route.tenantId, route);
+    for (const backend of backendsOf(route))
+      if (this.#users.delete(backend, route) && !began.delete(backend)) ended.add(backend);
+  }
+
+  /** If `torn`, files may be there already, as after a restart: to read one is cheaper than to write it. */
+  #write(files: string[], owner: ServedRoute, torn: boolean): void {
     for (const file of files) {
-      const target = targetOf(owner, file);
-      const content = contents.get(target) ?? this.#contentOf(owner, target);
-      contents.set(target, content);
+      const content = this.#contentOf(owner, targetOf(owner, file));
+      const mayBeThere = torn && (this.#left.has(file) || this.#owners.has(file));
+      if (!mayBeThere || readIfThere(path.join(this.#dir, file)) !== content)
+        writeAtomically(path.join(this.#dir, file), content);
       this.#owners.set(file, owner);
-      if (this.#contents.get(file) === content) continue;
-      writeAtomically(path.join(this.#dir, file), content);
-      this.#contents.set(file, content);
+      this.#left.delete(file);
     }
+  }
+
+  /** Writes a route's own files as they must be now. */
+  #rewrite(route: ServedRoute): void {
+    for (const file of ownFiles(route, this.#ownerOf))
+      writeAtomically(path.join(this.#dir, file), this.#contentOf(route, targetOf(route, file)));
   }
 
   #contentOf({ slot, tenantId }: ServedRoute, target: ServedTarget): string {
-    const options = [...(this.#limited.get(tenantId) ?? []), ...target.options];
-    return routeContent({ slot, tenantId, target: { ...target, options } }, this.#isUp);
+    const limited = this.#limited.get(tenantId);
+    const now = limited === undefined ? target : { ...target, options: [...limited, ...target.options] };
+    return routeContent({ slot, tenantId, target: now }, this.#isUp);
   }
 
   #remove(file: string): void {
     rmSync(path.join(this.#dir, file), { force: true });
     this.#owners.delete(file);
-    this.#contents.delete(file);
+    this.#left.delete(file);
   }
 }

@@ -15,7 +15,7 @@ import { Tail } from "./tail.ts";
 /** What the sessions need to know about routes. */
 export interface RouteOwners {
   serves(slot: number, tenantId: string): boolean;
-  tenants(): Set<string>;
+  servesTenant(tenantId: string): boolean;
 }
 
 export interface SessionTimes {
@@ -143,7 +143,7 @@ export class Sessions {
     const live = await this.#sockets.live(ports, { bytes: true });
     this.table.compare(live, now);
     await this.#endOrphans(live, times.goneSeconds * 1000, now);
-    this.table.prune(this.#routes.tenants());
+    this.table.prune((tenantId) => this.#routes.servesTenant(tenantId));
     const pause = Math.max(lookEveryMs, (clock() - started) / lookShare);
     this.#lookAt = now + Math.min(pause, (times.goneSeconds * 1000) / lookShareOfGone);
     return this.table.takeMute(ports.tls, muteMs, now);

@@ -154,11 +154,12 @@ export class SessionTable {
   }
 
   /** Forgets the totals of tenants that are no longer served and have no session. */
-  prune(served: Set<string>): void {
-    const open = new Set([...this.counts().keys()].map((owner) => ownerOf(owner).tenantId));
+  prune(isServed: (tenantId: string) => boolean): void {
     for (const tenantId of this.#carried.keys())
-      if (!open.has(tenantId) && !served.has(tenantId)) this.#carried.delete(tenantId);
-    for (const [tenantId, use] of this.#uses) if (use.open === 0 && !served.has(tenantId)) this.#uses.delete(tenantId);
+      if ((this.#uses.get(tenantId)?.open ?? 0) === 0 && !isServed(tenantId)) {
+        this.#uses.delete(tenantId);
+        this.#carried.delete(tenantId);
+      }
   }
 
   ownerOf(key: string): Owner | undefined {

@@ -2,10 +2,12 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { sha256 } from "../../../schemas/signed.ts";
-import { readIfThere, unfinished, writeAtomically } from "../files.ts";
+import { readIfThere, sync, unfinished, writeAtomically } from "../files.ts";
 
 export class Store {
   readonly #dir: string;
+  /** Objects that may not be on the disk yet. */
+  readonly #unsynced = new Set<string>();
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -23,8 +25,10 @@ export class Store {
     return text !== undefined && sha256(text) === hash ? text : undefined;
   }
 
+  /** It is sure to be on the disk only with the next manifest. */
   saveObject(hash: string, text: string): void {
-    writeAtomically(path.join(this.#dir, "objects", hash), text, { durable: true });
+    writeAtomically(path.join(this.#dir, "objects", hash), text);
+    this.#unsynced.add(hash);
   }
 
   /** The last structure that served. The manifest may name a newer one that nginx could not use. */
@@ -35,7 +39,9 @@ export class Store {
   }
 
   /** Its objects must be saved first, so that a manifest on disk always has them. `structure` is the one in use. */
-  saveManifest(text: string, structure: string): void {
+  async saveManifest(text: string, structure: string): Promise<void> {
+    if (this.#unsynced.size > 0) await sync(path.join(this.#dir, "objects"), this.#unsynced);
+    this.#unsynced.clear();
     if (readIfThere(path.join(this.#dir, "structure")) !== structure)
       writeAtomically(path.join(this.#dir, "structure"), structure, { durable: true });
     writeAtomically(path.join(this.#dir, "manifest.json"), text, { durable: true });
@@ -45,7 +51,11 @@ export class Store {
   keepOnly(named: Set<string>): void {
     const structure = readIfThere(path.join(this.#dir, "structure"));
     for (const name of readdirSync(path.join(this.#dir, "objects")))
-      if ((!named.has(name) && name !== structure) || name.endsWith(unfinished))
-        rmSync(path.join(this.#dir, "objects", name));
+      if ((!named.has(name) && name !== structure) || name.endsWith(unfinished)) this.#remove(name);
+  }
+
+  #remove(name: string): void {
+    rmSync(path.join(this.#dir, "objects", name));
+    this.#unsynced.delete(name);
   }
 }
