@@ -9,6 +9,7 @@ import type { Manifest } from "../../schemas/snapshot.ts";
 import { Backends } from "./backends/backends.ts";
 import { lookFrom } from "./backends/connect.ts";
 import { clock } from "./clock.ts";
+import { Complaints } from "./complaints.ts";
 import { Nginx } from "./nginx/nginx.ts";
 import { Structures } from "./nginx/structures.ts";
 import { type LeafChange, LooseLeaf, sameSlots } from "./routes/plan.ts";
@@ -70,8 +71,10 @@ export class Agent {
   #appliedAt = 0;
   /** nginx accepts connections, its workers can read routes, and a snapshot is applied. */
   #accepts = false;
+  /** Probes of nginx in a row that had no answer. */
+  #missed = 0;
   #reported = { at: Number.NEGATIVE_INFINITY, told: 0, changedAt: 0, news: "", text: "" };
-  readonly #trouble = new Map<string, string>();
+  readonly #complaints: Complaints;
   /** Tenants that opened sessions, and whose limits are not looked at yet. */
   readonly #toLimit = new Set<string>();
   /** Backends whose health changed, but whose route files are not updated yet. */
@@ -81,6 +84,7 @@ export class Agent {
     this.#settings = settings;
     this.#identity = identity;
     this.#log = log;
+    this.#complaints = new Complaints(log);
     this.#leaving = leaving;
     this.#keys = parseKeys(settings.publicKeys);
     this.#cloud = new EdgeCloud(settings.region);
@@ -93,7 +97,7 @@ export class Agent {
       look: lookFrom(identity.listenAddress),
       checkOf: (backend) => this.routes.checkOf(backend),
       onChange: (changed) => this.#healthChanged(changed),
-      onTrouble: (error) => log.warn({ err: error }, "can't save the list of backends that are down"),
+      onTrouble: (error) => this.#complaints.wrong("can't save the list of backends that are down", error),
     });
     this.routes = new RoutesDir(path.join(settings.runDir, "routes"), this.backends.isUp);
     this.#sockets = new Sockets(identity.listenAddress, settings.sockets);
@@ -185,15 +189,12 @@ export class Agent {
     return { tls, first, last: first + portCount - 1 };
   }
 
-  /** Runs one step of the constant work. Logs its error only if it differs from the step's last error. */
+  /** Runs one step of the constant work. */
   async #guard(step: string, work: () => Promise<void> | void): Promise<void> {
     try {
       await work();
-      this.#trouble.delete(step);
     } catch (error) {
-      const trouble = String(error);
-      if (trouble !== this.#trouble.get(step)) this.#log.warn({ step, err: error }, "round failed");
-      this.#trouble.set(step, trouble);
+      this.#complaints.wrong(`${step} failed`, error);
     }
   }
 
@@ -313,7 +314,8 @@ export class Agent {
     this.#accepts = answer?.ready === "ready" && this.#applied !== undefined;
     if (answer?.ready === "unreadable")
       throw new Error("nginx's workers can't read the routes: check the folder's permissions");
-    if (answer === undefined) await this.nginx.restart();
+    this.#missed = answer === undefined ? this.#missed + 1 : 0;
+    if (answer === undefined) await this.nginx.restart(this.#missed);
     else if (this.nginx.pid() === undefined) throw new Error("nginx's master process is gone; its workers still serve");
     else if (!answer.notes) throw new Error("nginx's workers can't write sessions/opened: check its permissions");
   }

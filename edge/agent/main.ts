@@ -8,6 +8,7 @@ import { edgeLimits } from "../../schemas/limits.ts";
 import { Agent } from "./agent.ts";
 import { hearFailures } from "./backends/failures.ts";
 import { clock } from "./clock.ts";
+import { Complaints } from "./complaints.ts";
 import { InstanceMetadata } from "./metadata.ts";
 import { Metrics } from "./metrics.ts";
 import { edgeServer } from "./server.ts";
@@ -19,6 +20,7 @@ const checkMs = 100;
 const lifecycleMs = 5000;
 
 const log = pino({ name: "landfall-agent" });
+const complaints = new Complaints(log);
 const settings = readSettings();
 const metadata = new InstanceMetadata();
 const identity = await readIdentity(metadata);
@@ -43,7 +45,7 @@ process.on("disconnect", stop);
 
 const metrics = new Metrics(agent, { edge: edgeId, region: settings.region, cell: settings.cell });
 const healthy = () => agent.serving && !stopping.signal.aborted;
-const server = edgeServer({ healthy, metrics, refusals: agent.sessions.refusals }, log);
+const server = edgeServer({ healthy, metrics, refusals: agent.sessions.refusals }, complaints);
 
 /** Repeats `work` every `everyMs`, measured from start to start, until the agent stops. */
 async function repeat(everyMs: number, spreadMs: number, work: (now: number) => Promise<void> | void): Promise<void> {
@@ -68,7 +70,7 @@ function listen(): void {
   }
   if (!server.listening) server.listen(port, listenAddress);
   const failed = (error: Error) => {
-    log.error({ err: error }, "can't receive reports of failed connections");
+    complaints.wrong("can't receive reports of failed connections", error);
     deaf?.();
     deaf = undefined; // the next round tries again
   };
@@ -80,7 +82,7 @@ async function watchLifecycle(): Promise<void> {
   try {
     terminating = (await metadata.get("autoscaling/target-lifecycle-state")) === "Terminated";
   } catch (error) {
-    log.warn({ err: error }, "the instance metadata does not answer");
+    complaints.wrong("the instance metadata does not answer", error);
   }
 }
 

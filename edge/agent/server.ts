@@ -3,7 +3,7 @@
  * who ask why a connection led nowhere.
  */
 import http from "node:http";
-import type { Logger } from "pino";
+import type { Complaints } from "./complaints.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Refusals } from "./sessions/refusals.ts";
 
@@ -13,7 +13,7 @@ export interface EdgeState {
   refusals: Refusals;
 }
 
-export function edgeServer({ healthy, metrics, refusals }: EdgeState, log: Logger): http.Server {
+export function edgeServer({ healthy, metrics, refusals }: EdgeState, complaints: Complaints): http.Server {
   const text = (response: http.ServerResponse, status: number, body: string, type = "text/plain") =>
     response.writeHead(status, { "content-type": type, connection: "close" }).end(body);
   const server = http.createServer((request, response) => {
@@ -25,7 +25,7 @@ export function edgeServer({ healthy, metrics, refusals }: EdgeState, log: Logge
       metrics.scrape().then(
         (body) => text(response, 200, body, metrics.contentType),
         (error) => {
-          log.warn({ err: error }, "metrics could not be read");
+          complaints.wrong("metrics could not be read", error);
           text(response, 500, "metrics could not be read: see the agent's log\n");
         },
       );
@@ -34,6 +34,6 @@ export function edgeServer({ healthy, metrics, refusals }: EdgeState, log: Logge
       text(response, 200, `${body}\n`, "application/json");
     } else text(response, 404, "not found: use /healthz, /metrics or /refused\n");
   });
-  server.on("error", (error) => log.error({ err: error }, "can't listen on the health port"));
+  server.on("error", (error) => complaints.wrong("can't listen on the health port", error));
   return server;
 }

@@ -1,5 +1,5 @@
 /** A real agent and a real nginx on one address, with a region that the test controls. */
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import type net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -200,6 +200,51 @@ describe("an edge", () => {
       (answer) => answer === "A",
     );
     expect(edge.pid).not.toBe(master);
+  });
+
+  it("leaves workers alone that lost their master and are only slow: their sessions live on", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    const session = await open(clientHello({ name: "a.example.com" }));
+    const worker = Number(workers());
+    kill(edge.pid!);
+    process.kill(worker, "SIGSTOP");
+    await sleep(2500); // two probes
+    process.kill(worker, "SIGCONT");
+    expect(await hello("a.example.com")).toBe("A");
+    expect(await echoes(session)).toBe(true);
+    expect([edge.pid, readFileSync(`/proc/${worker}/comm`, "utf8")]).toEqual([undefined, "nginx\n"]);
+  });
+
+  it("replaces workers without a master that answer no probe, and lets their sessions go on if they can", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start();
+    await applied();
+    const session = await open(clientHello({ name: "a.example.com" }));
+    const master = edge.pid!;
+    kill(master);
+    unlinkSync(path.join(dir, "run/probe.sock"));
+    await eventually(
+      () => edge.pid,
+      (now) => now !== undefined && now !== master,
+    );
+    await eventually(
+      () => hello("a.example.com").catch(() => ""),
+      (answer) => answer === "A",
+    );
+    expect(await echoes(session)).toBe(true);
+    const second = edge.pid!;
+    const stuck = Number(workers());
+    kill(second);
+    process.kill(stuck, "SIGSTOP");
+    await eventually(
+      () => hello("a.example.com").catch(() => ""),
+      (answer) => answer === "A",
+      20_000,
+    );
+    expect(edge.pid).not.toBe(second);
+    expect(await echoes(session)).toBe(true);
   });
 
   it("does not reload nginx for a new agent, and leaves no worker behind", async () => {

@@ -69,6 +69,12 @@ describe("advanceDrain", () => {
     });
   });
 
+  it("closes them all the same when a client keeps coming, once it has waited for as long as closing takes", () => {
+    const leaving: Drain = { phase: "leaving", since: 0 };
+    const at = (now: number) => step(leaving, { now, openedAt: now }).state.phase;
+    expect([at(159_999), at(160_000)]).toEqual(["leaving", "closing"]);
+  });
+
   it("closes sessions at an even pace, and all that remain at the end", () => {
     const closing: Drain = { phase: "closing", since: 0, sessions: 100 };
     const closed = (now: number, sessions: number) => step(closing, { now, sessions }).close;

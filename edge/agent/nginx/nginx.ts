@@ -1,6 +1,6 @@
 /** Runs the edge's nginx: starts it once, reloads it only for a new structure, and probes whether its workers serve. */
 import { execFile, spawn } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,6 +11,8 @@ const run = promisify(execFile);
 const probeMs = 1000;
 const reloadMs = 10_000;
 const stopMs = 2000;
+/** Probes that workers without a master may miss: they may only be busy, and carry sessions. */
+const missedMax = 5;
 
 export class Nginx {
   readonly #dir: string;
@@ -36,16 +38,20 @@ export class Nginx {
   pid(): number | undefined {
     const pid = Number(readIfThere(path.join(this.#dir, "nginx.pid"))?.trim() || Number.NaN);
     if (!Number.isInteger(pid) || pid <= 1) return undefined;
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(this.#dir) ? pid : undefined; // not a reused pid
-    } catch {
-      return undefined; // no such process
-    }
+    return commandOf(pid).includes(this.#dir) ? pid : undefined; // not a reused pid
   }
 
-  /** Ends workers that outlived their master: they hold its ports. */
-  #endOrphans(): void {
-    for (const pid of nginxIn(this.#dir)) if (!isNginx(parentOf(pid))) process.kill(pid, "SIGKILL");
+  /** Workers that outlived their master. */
+  #orphans = () => nginxIn(this.#dir).filter((pid) => !isNginx(parentOf(pid)));
+
+  /** Makes them free their master's ports. Their sessions go on, unless they don't react. */
+  async #retireOrphans(): Promise<void> {
+    const orphans = this.#orphans();
+    for (const pid of orphans) signal(pid, "SIGQUIT");
+    let left = orphans;
+    for (const until = Date.now() + stopMs; left.length > 0 && Date.now() < until; await sleep(20))
+      left = left.filter((pid) => isNginx(pid) && !commandOf(pid).includes("shutting down"));
+    for (const pid of left) signal(pid, "SIGKILL");
   }
 
   /** A worker's answer: its structure, what it reads in the routes folder, and whether it can write session notes. */
@@ -96,9 +102,13 @@ export class Nginx {
       if (name.startsWith("router-") && name !== `router-${id}.js`) rmSync(file(name));
   }
 
-  /** Restarts a dead nginx with its current structure, but not while `use` changes the structure. */
-  async restart(): Promise<void> {
+  /**
+   * Restarts a dead nginx with its current structure, but not while `use` changes the structure. `missed` probes in a row
+   * had no answer.
+   */
+  async restart(missed: number): Promise<void> {
     if (this.#busy || this.#structure === undefined || this.pid() !== undefined) return;
+    if (missed < missedMax && this.#orphans().length > 0) return;
     await this.#startOrReload(this.#structure);
   }
 
@@ -111,12 +121,12 @@ export class Nginx {
   async stop(): Promise<void> {
     if (this.signal("SIGTERM"))
       for (const until = Date.now() + stopMs; Date.now() < until && this.pid() !== undefined; ) await sleep(10);
-    this.#endOrphans();
+    for (const pid of this.#orphans()) signal(pid, "SIGKILL");
   }
 
   async #startOrReload(id: string): Promise<void> {
     if (this.pid() === undefined) {
-      this.#endOrphans();
+      await this.#retireOrphans();
       for (const left of ["probe.sock", "asked.sock"]) rmSync(path.join(this.#dir, left), { force: true }); // or it can't bind
       this.#start();
     } else this.signal("SIGHUP");
@@ -165,6 +175,18 @@ function startedIn(pid: number): string | undefined {
     return readlinkSync(`/proc/${pid}/cwd`);
   } catch {
     return undefined; // the process ended, or belongs to another user
+  }
+}
+
+/** Its command line as /proc shows it; empty if it has ended. */
+const commandOf = (pid: number): string => readIfThere(`/proc/${pid}/cmdline`) ?? "";
+
+/** It may have ended meanwhile. */
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
 }
 

@@ -1,5 +1,6 @@
 /**
- * How an edge drains: it fails its health check, but accepts connections until no new ones arrive. Then it closes the
+ * How an edge drains: it fails its health check, but accepts connections until no new ones arrive, or for as
+ * long as it may take. Then it closes the
  * remaining sessions at an even pace. State in, state out; times in milliseconds. Pure.
  */
 
@@ -30,7 +31,8 @@ export function advanceDrain(state: Drain, facts: DrainFacts): { state: Drain; c
   if (state.phase === "none") return { state: { phase: "leaving", since: now }, close: 0 };
   if (state.phase === "leaving") {
     const quiet = now - Math.max(openedAt, state.since) >= quietMs;
-    return { state: quiet ? { phase: "closing", since: now, sessions } : state, close: 0 };
+    const late = now - state.since >= quietMs + closeMs; // a client that keeps coming holds up nobody
+    return { state: quiet || late ? { phase: "closing", since: now, sessions } : state, close: 0 };
   }
   if (sessions === 0) return { state: state.phase === "drained" ? state : { phase: "drained", since: now }, close: 0 };
   if (state.phase === "drained") return { state, close: sessions };

@@ -1,9 +1,13 @@
 /** The two AWS calls of an edge, signed without the SDK: its clients would cost the agent fifty megabytes. */
 import { fromInstanceMetadata } from "@smithy/credential-provider-imds";
 import { AwsClient } from "aws4fetch";
+import { clock } from "../clock.ts";
 
 const requestMs = 5000;
+/** Credentials are renewed so long before their end, at the latest at this age, and at most so often. */
 const renewMs = 5 * 60_000;
+const oldMs = 30 * 60_000;
+const renewEveryMs = 10_000;
 
 interface Credentials {
   accessKeyId: string;
@@ -15,11 +19,20 @@ interface Credentials {
 export class EdgeCloud {
   readonly #region: string;
   readonly #endpoint: string | undefined;
+  readonly #provider: () => Promise<Credentials>;
   #credentials: Credentials | undefined;
+  /** By a clock that only goes forward: the machine's may jump. */
+  #renewedAt = 0;
+  #renewAt = 0;
 
-  constructor(region: string, endpoint = process.env.AWS_ENDPOINT_URL) {
+  constructor(
+    region: string,
+    endpoint = process.env.AWS_ENDPOINT_URL,
+    provider: () => Promise<Credentials> = fromInstanceMetadata({ timeout: 2000, maxRetries: 2 }),
+  ) {
     this.#region = region;
     this.#endpoint = endpoint;
+    this.#provider = provider;
   }
 
   /** Returns `notModified` if the object still has `etag`, undefined if none exists. Reads at most `limit` bytes. */
@@ -51,7 +64,11 @@ export class EdgeCloud {
   /** Signs first: a time-out that is passed to `new Request` is lost at the next garbage collection. */
   async #send(service: string, url: string, init: RequestInit, region = this.#region): Promise<Response> {
     const request = await (await this.#client(service, region)).sign(url, init);
-    return fetch(request, { signal: AbortSignal.timeout(requestMs) });
+    const answer = await fetch(request, { signal: AbortSignal.timeout(requestMs) });
+    // They may have ended: the machine's clock, which said when they end, may be wrong.
+    if ([400, 401, 403].includes(answer.status))
+      this.#renewAt = Math.min(this.#renewAt, this.#renewedAt + renewEveryMs);
+    return answer;
   }
 
   async #client(service: string, region: string): Promise<AwsClient> {
@@ -68,12 +85,16 @@ export class EdgeCloud {
   async #currentCredentials(): Promise<Credentials> {
     const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = process.env;
     if (accessKeyId !== undefined && secretAccessKey !== undefined) return { accessKeyId, secretAccessKey };
-    const expires = this.#credentials?.expiration?.getTime() ?? 0;
-    if (this.#credentials !== undefined && expires - Date.now() > renewMs) return this.#credentials;
+    if (this.#credentials !== undefined && clock() < this.#renewAt) return this.#credentials;
     try {
-      this.#credentials = await fromInstanceMetadata({ timeout: 2000, maxRetries: 2 })();
+      const renewed = await this.#provider();
+      const left = (renewed.expiration?.getTime() ?? Number.POSITIVE_INFINITY) - Date.now();
+      this.#credentials = renewed;
+      this.#renewedAt = clock();
+      this.#renewAt = clock() + Math.max(renewEveryMs, Math.min(oldMs, left - renewMs));
     } catch (error) {
-      if (this.#credentials === undefined || expires < Date.now()) throw error; // else the old ones are still valid
+      if (this.#credentials === undefined) throw error;
+      this.#renewAt = clock() + renewEveryMs; // AWS may still take the old ones
     }
     return this.#credentials;
   }

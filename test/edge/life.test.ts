@@ -1,0 +1,154 @@
+/** What an agent does by itself over months: credentials, clocks that jump, logs. */
+import http from "node:http";
+import type net from "node:net";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Complaints } from "../../edge/agent/complaints.ts";
+import { InstanceMetadata } from "../../edge/agent/metadata.ts";
+import { EdgeCloud } from "../../edge/agent/snapshot/aws.ts";
+
+const minute = 60_000;
+const start = Date.UTC(2026, 0, 1);
+/** Time passes, by both clocks. */
+const pass = (ms: number) => vi.advanceTimersByTime(ms);
+/** Somebody sets the machine's clock. */
+const jump = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["Date", "performance"], now: start });
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+describe("an edge's credentials", () => {
+  let server: http.Server;
+  let status = 200;
+  let renewals = 0;
+  let cloud: EdgeCloud;
+  beforeEach(async () => {
+    [status, renewals] = [200, 0];
+    server = http.createServer((_, response) => response.writeHead(status).end("x"));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const provider = async () => {
+      renewals++;
+      return { accessKeyId: "a", secretAccessKey: "s", expiration: new Date(Date.now() + 60 * minute) };
+    };
+    cloud = new EdgeCloud("us-west-2", `http://127.0.0.1:${(server.address() as net.AddressInfo).port}`, provider);
+  });
+  afterEach(() => server.close());
+  const ask = () => cloud.getObject("b", "k", 10).catch((error: Error) => error.message);
+
+  it("are used until half an hour has passed, and then renewed", async () => {
+    await ask();
+    pass(30 * minute - 1);
+    await ask();
+    expect(renewals).toBe(1);
+    pass(1);
+    await ask();
+    expect(renewals).toBe(2);
+  });
+
+  it.each([[-24 * 60], [24 * 60]])("are renewed in time though the clock jumps by %i minutes", async (minutes) => {
+    await ask();
+    jump(minutes * minute);
+    pass(30 * minute);
+    await ask();
+    expect(renewals).toBe(2);
+    pass(30 * minute);
+    await ask();
+    expect(renewals).toBeGreaterThan(2);
+  });
+
+  it("are renewed early when AWS does not take them any more, but not with every request", async () => {
+    await ask();
+    status = 403;
+    pass(9_000);
+    for (let i = 0; i < 5; i++) await ask();
+    expect(renewals).toBe(1);
+    pass(1_000);
+    for (let i = 0; i < 5; i++) await ask();
+    expect(renewals).toBe(2);
+  });
+
+  it("that can't be renewed are used on", async () => {
+    let isBroken = false;
+    let failures = 0;
+    const provider = async () => {
+      if (isBroken) throw new Error(`no metadata ${++failures}`);
+      return { accessKeyId: "a", secretAccessKey: "s" };
+    };
+    const { port } = server.address() as net.AddressInfo;
+    const other = new EdgeCloud("us-west-2", `http://127.0.0.1:${port}`, provider);
+    await other.getObject("b", "k", 10);
+    isBroken = true;
+    pass(60 * minute);
+    for (let i = 0; i < 3; i++) expect(await other.getObject("b", "k", 10)).toMatchObject({ text: "x" });
+    expect(failures).toBe(1);
+    const none = new EdgeCloud("us-west-2", `http://127.0.0.1:${port}`, provider);
+    await expect(none.getObject("b", "k", 10)).rejects.toThrow("no metadata");
+  });
+});
+
+describe("the instance's metadata", () => {
+  /** A metadata service whose tokens end by its own clock, as EC2's do. */
+  const serve = (values: Record<string, string>) => {
+    let issued = 0;
+    const service = { tokens: new Set<string>(), asked: 0 };
+    vi.stubGlobal("fetch", async (url: string, { method = "GET", headers = {} }: RequestInit) => {
+      if (method === "PUT") {
+        const token = `token-${++issued}`;
+        service.tokens.add(token);
+        return new Response(token);
+      }
+      service.asked++;
+      const token = (headers as Record<string, string>)["x-aws-ec2-metadata-token"]!;
+      if (!service.tokens.has(token)) return new Response("", { status: 401 });
+      const value = values[url.slice(url.indexOf("/meta-data/") + 11)];
+      return value === undefined ? new Response("", { status: 404 }) : new Response(value);
+    });
+    return service;
+  };
+
+  it("says that the instance will be terminated though the clock was set back and the token ended", async () => {
+    const values: Record<string, string> = { "autoscaling/target-lifecycle-state": "InService" };
+    const service = serve(values);
+    const metadata = new InstanceMetadata();
+    expect(await metadata.get("autoscaling/target-lifecycle-state")).toBe("InService");
+    jump(-24 * 60 * minute);
+    pass(5 * minute);
+    service.tokens.clear();
+    values["autoscaling/target-lifecycle-state"] = "Terminated";
+    expect(await metadata.get("autoscaling/target-lifecycle-state")).toBe("Terminated");
+    service.tokens.clear(); // before its time
+    expect(await metadata.get("autoscaling/target-lifecycle-state")).toBe("Terminated");
+    expect(service.asked).toBe(4);
+    expect(await metadata.get("spot/instance-action")).toBeUndefined();
+  });
+});
+
+describe("a complaint", () => {
+  it("is logged at once, and again after pauses that grow to ten minutes, with how often it came", () => {
+    const said: { at: number; times: number }[] = [];
+    const warn = ({ times }: { times: number }) => void said.push({ at: Date.now() - start, times });
+    const complaints = new Complaints({ warn } as never);
+    for (let i = 0; i < 4 * 60 * 60; i++) {
+      complaints.wrong("pull failed", new Error(`another text ${i}`));
+      pass(1000);
+    }
+    expect(said.slice(0, 4)).toEqual([
+      { at: 0, times: 1 },
+      { at: 1000, times: 1 },
+      { at: 3000, times: 2 },
+      { at: 7000, times: 4 },
+    ]);
+    expect(said.length).toBeLessThan(35);
+    expect(said.at(-1)!.times).toBe(600);
+    const before = said.length;
+    complaints.wrong("report failed", new Error("x"));
+    pass(5 * minute);
+    complaints.wrong("report failed", new Error("x"));
+    complaints.wrong("report failed", new Error("x"));
+    expect(said.slice(before).map(({ times }) => times)).toEqual([1, 1]);
+  });
+});
