@@ -179,7 +179,7 @@ export class Agent {
 
   /** nginx reported that it could not connect a user to this backend. */
   failed(backend: string): void {
-    this.backends.failed(backend, clock());
+    void this.backends.failed(backend, clock());
   }
 
   #ports(): Ports | undefined {

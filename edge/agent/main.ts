@@ -9,6 +9,7 @@ import { Agent } from "./agent.ts";
 import { hearFailures } from "./backends/failures.ts";
 import { clock } from "./clock.ts";
 import { Complaints } from "./complaints.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import { InstanceMetadata } from "./metadata.ts";
 import { Metrics } from "./metrics.ts";
 import { edgeServer } from "./server.ts";
@@ -26,12 +27,12 @@ const metadata = new InstanceMetadata();
 const identity = await readIdentity(metadata);
 const { edgeId, listenAddress } = identity;
 const onInstance = listenAddress === undefined;
-let terminating = false;
+const lifecycle = new Lifecycle(metadata, complaints);
 const agent = new Agent({
   settings,
   identity,
   log: log.child({ edge: edgeId, region: settings.region }),
-  leaving: () => terminating,
+  leaving: () => lifecycle.isLeaving,
 });
 
 const stopping = new AbortController();
@@ -77,16 +78,7 @@ function listen(): void {
   deaf ??= hearFailures({ address: listenAddress ?? "127.0.0.1", port }, (backend) => agent.failed(backend), failed);
 }
 
-/** Auto Scaling's target state for the instance is in the instance metadata: no AWS call is needed. */
-async function watchLifecycle(): Promise<void> {
-  try {
-    terminating = (await metadata.get("autoscaling/target-lifecycle-state")) === "Terminated";
-  } catch (error) {
-    complaints.wrong("the instance metadata does not answer", error);
-  }
-}
-
-if (onInstance) await watchLifecycle(); // an instance that will be terminated accepts no users from the start
+if (onInstance) await lifecycle.look(); // an instance that will be terminated accepts no users from the start
 await agent.boot();
 await Promise.all([
   repeat(roundMs, jitterMs, async (now) => {
@@ -96,7 +88,7 @@ await Promise.all([
   repeat(roundMs, jitterMs, () => agent.look()),
   repeat(tendMs, jitterMs, (now) => agent.tend(now)),
   repeat(checkMs, 0, (now) => agent.check(now)),
-  ...(onInstance ? [repeat(lifecycleMs, jitterMs, watchLifecycle)] : []),
+  ...(onInstance ? [repeat(lifecycleMs, jitterMs, () => lifecycle.look())] : []),
 ]);
 server.close();
 deaf?.();

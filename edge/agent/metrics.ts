@@ -44,6 +44,10 @@ export class Metrics {
       backends: gauge("backends", "Backends that routes name, by health", ["health"]),
       backendDown: gauge("backend_down", "1 for each backend that is down", ["backend"]),
       checks: counter("backend_checks_total", "Checks of backends, by result", ["result"]),
+      ownFaults: counter(
+        "backend_own_faults_total",
+        "Failed connections because this edge had no port or descriptor left",
+      ),
       uptime: gauge("agent_uptime_seconds", "Seconds since the agent started"),
       memory: gauge("agent_resident_bytes", "The agent's resident memory"),
     };
@@ -84,6 +88,7 @@ export class Metrics {
     m.backends.set({ health: "down" }, down.length);
     for (const backend of down) m.backendDown.set({ backend }, 1);
     for (const [result, count] of Object.entries(backends.checks)) m.checks.inc({ result }, count);
+    m.ownFaults.inc(backends.ownFaults);
     m.uptime.set((now - this.#began) / 1000);
     m.memory.set(process.memoryUsage.rss());
     await this.#tenants();

@@ -135,19 +135,35 @@ describe("an edge", () => {
     expect(readdirSync(path.join(dir, "state/objects")).length).toBeLessThan(45); // of 500 tenants' leaves; older ones are gone
   });
 
+  it("writes a backend's health as soon as it can, when it could not at first", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address, b.address)]);
+    await start();
+    await applied();
+    const names = path.join(dir, "run/routes/n");
+    const route = () => readFileSync(path.join(dir, "run/routes/n/a.example.com"), "utf8");
+    for (let i = 0; i < 20; i++) await hello("a.example.com"); // both are checked every second from now on
+    renameSync(names, path.join(dir, "away"));
+    a.close();
+    const down = () => metrics().then((text) => value(text, "landfall_backends", 'health="down"'));
+    await eventually(down, (count) => count === 1);
+    renameSync(path.join(dir, "away"), names);
+    await eventually(route, (text) => text.includes(`-${a.address}`));
+  });
+
   it("serves a snapshot that takes back what one before it wrote only in part", async () => {
-    const first = [tlsRoute(20000, "acme", "a.example.com", a.address), rawRoute(5, "globex", slotPort(5), a.address)];
-    region.publish(first);
+    const [early, late] = ["acme", "globex"].sort((x, y) => bucketOf(x) - bucketOf(y)) as [string, string];
+    const to = ({ address: backend }: Backend) => [
+      tlsRoute(20000, early, "a.example.com", backend),
+      rawRoute(5, late, slotPort(5), backend),
+    ];
+    region.publish(to(a));
     await start();
     await applied();
     renameSync(path.join(dir, "run/routes/p"), path.join(dir, "away"));
-    region.publish([
-      tlsRoute(20000, "acme", "a.example.com", b.address),
-      rawRoute(5, "globex", slotPort(5), b.address),
-    ]);
+    region.publish(to(b));
     await reported(({ nack }) => (nack?.generation === undefined ? false : nack.reason.includes("ENOENT")));
+    region.publish(to(a));
     renameSync(path.join(dir, "away"), path.join(dir, "run/routes/p"));
-    region.publish(first);
     await applied();
     expect([await hello("a.example.com"), await visit(Buffer.from("x"), { port: slotPort(5), host: address })]).toEqual(
       ["A", "A"],

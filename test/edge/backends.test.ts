@@ -177,7 +177,7 @@ describe("Backends", () => {
   let looks: string[];
   let changes: string[][];
   let troubles: unknown[];
-  let answers: Map<string, "connected" | "refused" | "silent">;
+  let answers: Map<string, "connected" | "refused" | "silent" | "own fault">;
   let checks: (BackendCheck | undefined)[];
   const make = (budget = 500, check?: BackendCheck) =>
     new Backends({
@@ -186,7 +186,8 @@ describe("Backends", () => {
       look: async (backend, check) => {
         looks.push(backend);
         checks.push(check);
-        return answers.get(backend) ?? "connected";
+        const answer = answers.get(backend) ?? "connected";
+        return answer === "own fault" ? undefined : answer;
       },
       onChange: (changed) => changes.push(changed),
       onTrouble: (error) => troubles.push(error),
@@ -246,6 +247,19 @@ describe("Backends", () => {
     expect([make().isUp("a"), make().isUp("c"), make().isUp("unknown")]).toEqual([false, true, true]);
   });
 
+  it("stays up when a user could not be connected because this edge has no port left, and else is down at once", async () => {
+    const backends = make();
+    backends.watch(["a", "b"], start);
+    answers.set("a", "own fault");
+    for (let i = 0; i < 5; i++) for (const backend of ["a", "b"]) void backends.failed(backend, Date.now());
+    await settle();
+    expect([backends.isUp("a"), backends.isUp("b"), backends.ownFaults]).toEqual([true, false, 1]);
+    expect(looks).toEqual(["a", "b"]);
+    run(backends, 2);
+    await settle();
+    expect(backends.isUp("a")).toBe(true);
+  });
+
   it("that a user got nothing from is asked for a word: one that is silent is down, over a restart too, until it speaks", async () => {
     const check = { type: "http", path: "/readyz", port: 9, name: "a.example.com", proxyProtocol: "v2" } as const;
     const backends = make(500, check);
@@ -288,10 +302,10 @@ describe("Backends", () => {
     never.doubt("a", start);
     const backends = make();
     backends.watch(["a"], start);
-    backends.failed("a", start);
+    await backends.failed("a", start);
     for (const backend of ["a", "b"]) backends.doubt(backend, start);
     await settle();
-    expect(looks).toEqual([]);
+    expect(checks).toEqual([{ type: "tcp" }]); // of the failure
   });
 
   it.each(["", "null", '[["a",{"up":fal', '[["a"]]'])("starts without knowledge when its file contains %j", (text) => {
@@ -303,7 +317,7 @@ describe("Backends", () => {
     const backends = make();
     backends.watch(["a"], start);
     rmSync(dir, { recursive: true });
-    backends.failed("a", start);
+    await backends.failed("a", start);
     await settle();
     expect([backends.isUp("a"), changes, troubles.length]).toEqual([false, [["a"]], 1]);
   });
@@ -324,8 +338,8 @@ describe("Backends", () => {
   it("marks a backend down at once after a failed connection, and forgets one that no route names", async () => {
     const backends = make();
     backends.watch(["a"], start);
-    backends.failed("a", Date.now());
-    backends.failed("stranger", Date.now());
+    await backends.failed("a", Date.now());
+    await backends.failed("stranger", Date.now());
     await settle();
     expect(changes).toEqual([["a"]]);
     backends.unwatch(["a"]);

@@ -178,7 +178,8 @@ describe("a backend without checks", () => {
       backends.tick(now + ms);
     }
     expect(looks).toEqual([]);
-    backends.failed("db", Date.now());
+    await backends.failed("db", Date.now());
+    looks.length = 0;
     await new Promise((resolve) => setTimeout(resolve, 5));
     expect([backends.isUp("db"), changes]).toEqual([false, [["db"]]]);
     const later = now + 10 * 60_000;

@@ -1,10 +1,20 @@
 /** What an agent does by itself over months: credentials, clocks that jump, logs. */
+import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import http from "node:http";
+import { syncBuiltinESMExports } from "node:module";
 import type net from "node:net";
+import os from "node:os";
+import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Complaints } from "../../edge/agent/complaints.ts";
+import { Lifecycle } from "../../edge/agent/lifecycle.ts";
 import { InstanceMetadata } from "../../edge/agent/metadata.ts";
+import { Nginx } from "../../edge/agent/nginx/nginx.ts";
 import { EdgeCloud } from "../../edge/agent/snapshot/aws.ts";
+import { SnapshotSource } from "../../edge/agent/snapshot/source.ts";
+import { Store } from "../../edge/agent/snapshot/store.ts";
+import { sha256 } from "../../schemas/signed.ts";
 
 const minute = 60_000;
 const start = Date.UTC(2026, 0, 1);
@@ -124,6 +134,98 @@ describe("the instance's metadata", () => {
     expect(await metadata.get("autoscaling/target-lifecycle-state")).toBe("Terminated");
     expect(service.asked).toBe(4);
     expect(await metadata.get("spot/instance-action")).toBeUndefined();
+  });
+});
+
+describe("an instance's end", () => {
+  it.each([
+    ["Terminated", true],
+    ["InService", false],
+    ["Standby", false],
+    ["terminated", false],
+    [undefined, false],
+  ])("is near when Auto Scaling says %s: %s", async (state, isLeaving) => {
+    const lifecycle = new Lifecycle({ get: async () => state }, new Complaints({ warn: () => {} } as never));
+    await lifecycle.look();
+    expect(lifecycle.isLeaving).toBe(isLeaving);
+  });
+
+  it("stays near while the metadata does not answer", async () => {
+    const answers = ["Terminated", undefined];
+    const get = async () => answers.shift() ?? Promise.reject(new Error("no answer"));
+    const lifecycle = new Lifecycle({ get }, new Complaints({ warn: () => {} } as never));
+    for (let i = 0; i < 2; i++) await lifecycle.look();
+    expect(lifecycle.isLeaving).toBe(true);
+  });
+});
+
+describe("a pid file", () => {
+  it("counts only while its process is this edge's nginx: another one may have its number now", () => {
+    const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-pid-"));
+    const nginx = new Nginx(dir, ["nginx"]);
+    for (const text of [String(process.pid), "1", "0", "-1", "x", "", "4194304"]) {
+      writeFileSync(path.join(dir, "nginx.pid"), `${text}\n`);
+      expect(nginx.pid()).toBeUndefined();
+    }
+    rmSync(dir, { recursive: true });
+  });
+});
+
+describe("an object", () => {
+  const text = '{"routes":[]}';
+  const hash = sha256(text);
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(path.join(os.tmpdir(), "landfall-objects-"));
+  });
+  afterEach(() => rmSync(dir, { recursive: true }));
+  const sourceOf = (answer: string) => {
+    const cloud = { getObject: async () => ({ text: answer, etag: "1" }) } as unknown as EdgeCloud;
+    return new SnapshotSource(cloud, new Store(dir), { bucket: "b", cell: "c1" });
+  };
+
+  it("from the bucket is used and kept only if its bytes match its name", async () => {
+    await expect(sourceOf('{"routes":[1]}').object(hash)).rejects.toThrow("does not match its hash");
+    expect(readdirSync(path.join(dir, "objects"))).toEqual([]);
+    expect(await sourceOf(text).object(hash)).toBe(text);
+    expect(readdirSync(path.join(dir, "objects"))).toEqual([hash]);
+  });
+
+  it("on the disk is used only if its bytes match its name, and else read again", async () => {
+    await sourceOf(text).object(hash);
+    writeFileSync(path.join(dir, "objects", hash), "{}");
+    expect(new Store(dir).object(hash)).toBeUndefined();
+    expect(await sourceOf(text).object(hash)).toBe(text);
+  });
+});
+
+describe("a snapshot on the disk", () => {
+  it("is there after a power failure: objects before the manifest that names them, and their names too", async () => {
+    const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-power-"));
+    const store = new Store(dir);
+    const [handle, real] = [await open(dir), fs.fsyncSync];
+    const events: string[] = [];
+    const sync = vi.spyOn(Object.getPrototypeOf(handle) as typeof handle, "sync").mockImplementation(async () => {
+      events.push(
+        `sync, ${readdirSync(dir).includes("manifest.json") ? "the manifest is there" : "before the manifest"}`,
+      );
+    });
+    fs.fsyncSync = () => void events.push("sync now");
+    syncBuiltinESMExports();
+    try {
+      for (const text of ["a", "b"]) store.saveObject(sha256(text), text);
+      await store.saveManifest("{}", sha256("a"));
+    } finally {
+      fs.fsyncSync = real;
+      syncBuiltinESMExports();
+      sync.mockRestore();
+      await handle.close();
+    }
+    const before = "sync, before the manifest"; // two objects and their folder
+    expect(events).toEqual([before, before, before, "sync now", "sync now", "sync now", "sync now"]);
+    await store.saveManifest("{} ", sha256("a"));
+    expect(readFileSync(path.join(dir, "manifest.json"), "utf8")).toBe("{} ");
+    rmSync(dir, { recursive: true });
   });
 });
 

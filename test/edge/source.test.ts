@@ -47,6 +47,21 @@ describe("SnapshotSource", () => {
     expect(await pass(30_000)).toBe(30_000 / pollMs);
   });
 
+  it("tries what it could not apply again after pauses that grow to ten seconds, and another manifest at once", async () => {
+    const tries: number[] = [];
+    const failing = async () => {
+      tries.push(now);
+      throw new Error("full disk");
+    };
+    await pass(120_000, failing);
+    const pauses = tries.slice(1).map((at, index) => at - tries[index]!);
+    expect(pauses.slice(0, 4)).toEqual([250, 500, 1000, 2000]);
+    expect(pauses.slice(-3)).toEqual([10_000, 10_000, 10_000]);
+    etag = "two";
+    await pass(pollMs);
+    expect(applied).toEqual(["two"]);
+  });
+
   it("goes on asking four times a second for a manifest that it could not apply", async () => {
     await pass(2 * quietAfterMs);
     etag = "two";

@@ -1,4 +1,5 @@
 /** The health of every backend that a route names, from checks within a budget and from users' failed connections. */
+import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod";
 import { clock } from "../clock.ts";
 import { readIfThere, writeAtomically } from "../files.ts";
@@ -34,6 +35,9 @@ const Down = z.array(
 /** A tenth of the budget is reserved for idle backends, even if many are hot. */
 const idleShare = 0.1;
 
+/** A connection that lacks something of this edge fails within this time. */
+const ownFaultMs = 50;
+
 /** A backend that answered is not asked for a word again for so long, and so many are asked side by side. */
 const wordEveryMs = 5000;
 const wordsMax = 50;
@@ -50,6 +54,9 @@ export class Backends {
   readonly #changed = new Set<string>();
   #lastTick: number | undefined;
   readonly checks: Record<Exclude<Sign, "failed" | "mute">, number> = { connected: 0, refused: 0, silent: 0 };
+  /** Users' failed connections that were this edge's own fault. */
+  ownFaults = 0;
+  readonly #failing = new Set<string>();
   /** When backends were asked for a word. */
   readonly #askedAt = new Map<string, number>();
   #asking = 0;
@@ -93,9 +100,18 @@ export class Backends {
     if (this.#seldom.delete(backend)) this.#often.set(backend, now);
   }
 
-  /** nginx could not connect a user to this backend. */
-  failed(backend: string, now: number): void {
-    if (this.#often.has(backend) || this.#seldom.has(backend)) this.#note(backend, "failed", now);
+  /**
+   * nginx could not connect a user to this backend. That may be this edge's own fault, if it has no port or descriptor left:
+   * then a connection of the agent fails at once for the same reason.
+   */
+  async failed(backend: string, now: number): Promise<void> {
+    if (!this.isUp(backend) || this.#failing.has(backend)) return;
+    if (!this.#often.has(backend) && !this.#seldom.has(backend)) return;
+    this.#failing.add(backend);
+    const sign = await Promise.race([this.#options.look(backend, { type: "tcp" }), sleep(ownFaultMs, "none" as const)]);
+    this.#failing.delete(backend);
+    if (sign === undefined) this.ownFaults++;
+    else this.#note(backend, "failed", now);
   }
 
   /**
