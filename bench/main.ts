@@ -14,6 +14,7 @@ import { neighbour } from "./neighbour.ts";
 import { onboarding } from "./onboarding.ts";
 import { propagation } from "./propagation.ts";
 import { publish } from "./publish.ts";
+import { routes } from "./routes.ts";
 import { scale } from "./scale.ts";
 
 const benches = {
@@ -26,6 +27,7 @@ const benches = {
   datapath: ({ profile, peer }: Options) => datapath(new Figures("datapath", profile), peer),
   churn: ({ profile, seconds, peer }: Options) => churn(new Figures("churn", profile), seconds, peer),
   apply: ({ profile }: Options) => apply(new Figures("apply", profile)),
+  routes: ({ profile }: Options) => routes(new Figures("routes", profile)),
 };
 type BenchName = keyof typeof benches;
 

@@ -69,6 +69,7 @@ export class Agent {
   #renderedFor: string | undefined;
   #bootedAt = 0;
   #appliedAt = 0;
+  #applyMs = 0;
   /** nginx accepts connections, its workers can read routes, and a snapshot is applied. */
   #accepts = false;
   /** Probes of nginx in a row that had no answer. */
@@ -117,9 +118,12 @@ export class Agent {
     return this.#applied?.generation ?? 0;
   }
 
-  /** When a snapshot was last applied, and when the bucket last answered a poll, in milliseconds since 1970. */
+  /**
+   * When a snapshot was last applied, and when the bucket last answered a poll, in milliseconds since 1970, and how long it
+   * took to fetch and apply the snapshot.
+   */
   get times() {
-    return { appliedAt: this.#appliedAt, heardAt: this.#source.heardAt };
+    return { appliedAt: this.#appliedAt, heardAt: this.#source.heardAt, applyMs: this.#applyMs };
   }
 
   /** Clients' connections with their byte counts so far; undefined if the kernel's list can't be read. */
@@ -209,6 +213,7 @@ export class Agent {
       generation: this.generation,
       incarnation: this.#applied?.incarnation,
     });
+    const startedAt = clock();
     const object = async (hash: string) => {
       const found = await objectOf(hash);
       if (found === undefined) throw new Error(`object ${hash} of generation ${manifest.generation} is missing`);
@@ -247,6 +252,7 @@ export class Agent {
     this.#trees = trees;
     this.#leaves = all;
     this.#appliedAt = clock();
+    this.#applyMs = this.#appliedAt - startedAt;
     this.#log.info({ generation: manifest.generation, leaves: changed.length }, "applied");
     if (fault !== undefined) throw new StructureError(fault, manifest.generation);
   }

@@ -1,4 +1,5 @@
 /** The edge's metrics for Prometheus. Other modules count; a scrape only reads their numbers. */
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Registry } from "prom-client";
 import type { Agent } from "./agent.ts";
 import { clock } from "./clock.ts";
@@ -8,6 +9,7 @@ export class Metrics {
   readonly #agent: Agent;
   readonly #registry = new Registry();
   readonly #began = clock();
+  readonly #stalls = monitorEventLoopDelay({ resolution: 10 });
   /** Byte counters never decrease, although a session's final count may arrive a moment after its end. */
   readonly #most = new Map<string, { received: number; sent: number }>();
   readonly #metrics;
@@ -16,6 +18,7 @@ export class Metrics {
   constructor(agent: Agent, labels: { edge: string; region: string; cell: string }) {
     this.#agent = agent;
     this.#registry.setDefaultLabels(labels);
+    this.#stalls.enable();
     const registers = [this.#registry];
     const gauge = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
       new Gauge({ name: `landfall_${name}`, help, labelNames, registers });
@@ -27,6 +30,7 @@ export class Metrics {
       generation: gauge("config_generation", "Generation of the snapshot that is served"),
       configAge: gauge("config_age_seconds", "Seconds since the bucket last answered which manifest is the newest"),
       appliedAge: gauge("config_applied_seconds", "Seconds since a snapshot was last applied"),
+      applyTime: gauge("config_apply_seconds", "Seconds that the last snapshot took to fetch and apply"),
       routes: gauge("route_files", "Names, wildcards and ports that are served"),
       rejected: gauge("routes_rejected", "Routes that this edge refuses"),
       connections: gauge("connections", "Open client connections"),
@@ -49,6 +53,10 @@ export class Metrics {
         "Failed connections because this edge had no port or descriptor left",
       ),
       uptime: gauge("agent_uptime_seconds", "Seconds since the agent started"),
+      stall: gauge(
+        "agent_stall_seconds",
+        "The longest time since the last scrape in which the agent did one thing only",
+      ),
       memory: gauge("agent_resident_bytes", "The agent's resident memory"),
     };
   }
@@ -75,6 +83,7 @@ export class Metrics {
     m.generation.set(generation);
     if (times.heardAt > 0) m.configAge.set((now - times.heardAt) / 1000);
     if (times.appliedAt > 0) m.appliedAge.set((now - times.appliedAt) / 1000);
+    m.applyTime.set(times.applyMs / 1000);
     m.routes.set(routes.files);
     m.rejected.set(routes.rejected.length);
     for (const tenant of routes.limited.keys()) m.tenantLimited.set({ tenant }, 1);
@@ -90,6 +99,8 @@ export class Metrics {
     for (const [result, count] of Object.entries(backends.checks)) m.checks.inc({ result }, count);
     m.ownFaults.inc(backends.ownFaults);
     m.uptime.set((now - this.#began) / 1000);
+    m.stall.set(this.#stalls.max / 1e9);
+    this.#stalls.reset();
     m.memory.set(process.memoryUsage.rss());
     await this.#tenants();
     return this.#registry.metrics();

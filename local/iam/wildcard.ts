@@ -5,17 +5,19 @@ const cachedMax = 5000;
 export function wildcardMatches(
   pattern: string,
   text: string,
-  isLiteral: (index: number) => boolean = () => false,
+  isLiteral?: (index: number) => boolean,
   ignoreCase = false,
 ): boolean {
-  const marks = [...pattern].map((character, index) => (isLiteral(index) ? "." : character)).join("");
-  const key = `${ignoreCase} ${pattern} ${marks}`;
+  if (!/[*?]/.test(pattern)) return ignoreCase ? pattern.toLowerCase() === text.toLowerCase() : pattern === text;
+  const isMarked = (index: number) => isLiteral?.(index) ?? false;
+  const marks = isLiteral && [...pattern].map((character, index) => (isLiteral(index) ? "." : character)).join("");
+  const key = `${ignoreCase} ${pattern} ${marks ?? ""}`;
   let regexp = cache.get(key);
   if (regexp === undefined) {
     const source = [...pattern]
       .map((character, index) => {
-        if (!isLiteral(index) && character === "*") return ".*";
-        if (!isLiteral(index) && character === "?") return ".";
+        if (!isMarked(index) && character === "*") return ".*";
+        if (!isMarked(index) && character === "?") return ".";
         return character.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
       })
       .join("");
