@@ -137,7 +137,7 @@ describe("a backend that takes connections and says nothing", () => {
 });
 
 describe("a route's file", () => {
-  const groups = [["near1", "near2"], ["far1"]];
+  const groups = ["near1 near2", "far1"];
   const owner = { slot: 20000, tenantId: "acme" };
   const target = { groups, options: [] };
   const content = (...down: string[]) => routeContent({ ...owner, target }, (backend) => !down.includes(backend));
@@ -159,11 +159,13 @@ describe("a route's file", () => {
     fc.assert(
       fc.property(some, fc.func(fc.boolean()), fc.nat(), (backends, isUp, cut) => {
         const at = cut % backends.length;
-        const made = [backends.slice(0, at), backends.slice(at)].filter((group) => group.length > 0);
+        const groups = [backends.slice(0, at), backends.slice(at)].filter((group) => group.length > 0);
         const options = ["v2", "allow=7f000001-7f000001"];
-        const read = readContent(routeContent({ ...owner, target: { groups: made, options } }, isUp))!;
-        const { groups, ...others } = read.target;
-        expect({ ...read, target: { ...others, groups: groups.flat().sort() } }).toEqual({
+        const read = readContent(
+          routeContent({ ...owner, target: { groups: groups.map((group) => group.join(" ")), options } }, isUp),
+        )!;
+        const named = read.target.groups.flatMap((group) => group.split(" ")).sort();
+        expect({ ...read, target: { options: read.target.options, groups: named } }).toEqual({
           ...owner,
           target: { options, groups: backends.toSorted() },
         });
@@ -234,6 +236,23 @@ describe("Backends", () => {
     expect(looks.length).toBeLessThanOrEqual(100 * 60);
     expect(looks.filter((one) => one.startsWith("idle")).length).toBeGreaterThanOrEqual(200);
     expect(new Set(looks).size).toBe(700);
+  });
+
+  it("checks those in use on time, though a snapshot brings very many new ones", () => {
+    const backends = make(100);
+    backends.watch(["hot"], start);
+    run(backends, 1);
+    backends.watch(
+      Array.from({ length: 5000 }, (_, index) => `new${index}`),
+      start + 1000,
+    );
+    looks = [];
+    for (let ms = 0; ms < 20_000; ms += 100) {
+      backends.used("hot", start + 1000 + ms);
+      backends.tick(start + 1000 + ms);
+    }
+    expect(looks.filter((one) => one === "hot").length).toBeGreaterThanOrEqual(19);
+    expect(looks.length).toBeGreaterThan(1500);
   });
 
   it("reports each change once, in batches, and remembers over a restart which backends are down", async () => {

@@ -101,7 +101,7 @@ describe("the table of sessions", () => {
 
 describe("a route file", () => {
   it("that an earlier run left says what the route is, not how many sessions there were", () => {
-    const target = { groups: [["10.0.0.1:1"]], options: ["full", "block=a-b", "v2"] };
+    const target = { groups: ["10.0.0.1:1"], options: ["full", "block=a-b", "v2"] };
     expect(readContent(routeContent({ slot: 7, tenantId: "acme", target }, () => true))?.target.options).toEqual([
       "v2",
     ]);

@@ -32,7 +32,7 @@ describe("routeFiles", () => {
         slot: 100,
         tenantId: "acme",
         files: ["n/a.example.com", "w/acme.com"],
-        target: { groups: [["10.1.0.1:3080", "[fd00::1]:3080"], ["10.0.0.1:3080"]], options: [] },
+        target: { groups: ["10.1.0.1:3080 [fd00::1]:3080", "10.0.0.1:3080"], options: [] },
         byAlpn: {},
       },
     });
@@ -56,7 +56,7 @@ describe("routeFiles", () => {
     const six = `20010db8${"0".repeat(24)}-20010db8${"0".repeat(23)}1`;
     const allow = `allow=0a010000-0a01ffff,0a020000-0a02ffff,${six}`;
     expect(target.options).toEqual(["v2", "source", "alpn", allow]);
-    expect(byAlpn).toEqual({ postgresql: { groups: [["10.0.0.1:5432"]], options: ["v1", allow] } });
+    expect(byAlpn).toEqual({ postgresql: { groups: ["10.0.0.1:5432"], options: ["v1", allow] } });
   });
 
   it("names a raw slot's file by its port", () => {

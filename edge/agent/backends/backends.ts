@@ -4,7 +4,7 @@ import * as z from "zod";
 import { clock } from "../clock.ts";
 import { readIfThere, writeAtomically } from "../files.ts";
 import type { BackendCheck, Look } from "./connect.ts";
-import { type Backend, checkEveryMs, hotEveryMs, observe, type Sign, unknownBackend } from "./damping.ts";
+import { type Backend, checkEveryMs, hotEveryMs, isUnknown, observe, type Sign, unknownBackend } from "./damping.ts";
 
 export interface BackendsOptions {
   /** Keeps the backends that are down for the next run, so that a restart sends no users to them. */
@@ -51,6 +51,8 @@ export class Backends {
   /** Due times. All entries of a queue have the same interval, so the front is always due first. */
   readonly #often = new Map<string, number>();
   readonly #seldom = new Map<string, number>();
+  /** Backends that were never checked. They wait for those in use: a snapshot may bring a hundred thousand at once. */
+  readonly #fresh = new Map<string, number>();
   readonly #changed = new Set<string>();
   #lastTick: number | undefined;
   readonly checks: Record<Exclude<Sign, "failed" | "mute">, number> = { connected: 0, refused: 0, silent: 0 };
@@ -73,14 +75,14 @@ export class Backends {
   }
 
   get count(): number {
-    return this.#often.size + this.#seldom.size;
+    return this.#often.size + this.#seldom.size + this.#fresh.size;
   }
 
   /** Watches these backends too. They are checked soon. */
   watch(backends: Iterable<string>, now: number): void {
     for (const backend of backends) {
-      if (this.#often.has(backend) || this.#seldom.has(backend)) continue;
-      this.#often.set(backend, now);
+      if (this.#isWatched(backend)) continue;
+      this.#fresh.set(backend, now);
       const former = this.#former.get(backend);
       if (former !== undefined) this.#known.set(backend, former);
       this.#former.delete(backend);
@@ -90,15 +92,18 @@ export class Backends {
   /** Forgets these. */
   unwatch(backends: Iterable<string>): void {
     for (const backend of backends)
-      for (const map of [this.#often, this.#seldom, this.#known, this.#usedAt, this.#askedAt]) map.delete(backend);
+      for (const map of [this.#often, this.#seldom, this.#fresh, this.#known, this.#usedAt, this.#askedAt])
+        map.delete(backend);
   }
 
   /** A user was sent to this backend. */
   used(backend: string, now: number): void {
-    if (!this.#often.has(backend) && !this.#seldom.has(backend)) return;
+    if (!this.#isWatched(backend)) return;
     this.#usedAt.set(backend, now);
-    if (this.#seldom.delete(backend)) this.#often.set(backend, now);
+    if (this.#seldom.delete(backend) || this.#fresh.delete(backend)) this.#often.set(backend, now);
   }
+
+  #isWatched = (backend: string) => this.#often.has(backend) || this.#seldom.has(backend) || this.#fresh.has(backend);
 
   /**
    * nginx could not connect a user to this backend. That may be this edge's own fault, if it has no port or descriptor left:
@@ -106,7 +111,7 @@ export class Backends {
    */
   async failed(backend: string, now: number): Promise<void> {
     if (!this.isUp(backend) || this.#failing.has(backend)) return;
-    if (!this.#often.has(backend) && !this.#seldom.has(backend)) return;
+    if (!this.#isWatched(backend)) return;
     this.#failing.add(backend);
     const sign = await Promise.race([this.#options.look(backend, { type: "tcp" }), sleep(ownFaultMs, "none" as const)]);
     this.#failing.delete(backend);
@@ -119,9 +124,8 @@ export class Backends {
    * that accepts connections and says nothing is down.
    */
   doubt(backend: string, now: number): void {
-    const isWatched = this.#often.has(backend) || this.#seldom.has(backend);
     const check = this.#options.checkOf(backend);
-    if (!isWatched || !this.isUp(backend) || check?.type === "none" || this.#asking >= wordsMax) return;
+    if (!this.#isWatched(backend) || !this.isUp(backend) || check?.type === "none" || this.#asking >= wordsMax) return;
     if (now - (this.#askedAt.get(backend) ?? 0) < wordEveryMs) return;
     this.#askedAt.set(backend, now);
     this.#asking++;
@@ -144,8 +148,10 @@ export class Backends {
     const elapsed = Math.min(1000, now - (this.#lastTick ?? now));
     this.#lastTick = now;
     const budget = (this.#options.budget * elapsed) / 1000;
-    const reserved = Math.min(dueIn(this.#seldom, now), Math.ceil(budget * idleShare));
-    const begun = this.#begin(this.#often, now, Math.floor(budget) - reserved);
+    const share = Math.ceil(budget * idleShare);
+    const reserved = Math.min(share, this.#fresh.size + dueIn(this.#seldom, now, share));
+    let begun = this.#begin(this.#often, now, Math.floor(budget) - reserved);
+    begun += this.#begin(this.#fresh, now, Math.floor(budget) - begun);
     this.#begin(this.#seldom, now, Math.floor(budget) - begun);
   }
 
@@ -167,18 +173,19 @@ export class Backends {
   }
 
   #enqueue(backend: string, now: number): void {
-    this.#often.delete(backend);
-    this.#seldom.delete(backend);
+    for (const queue of [this.#often, this.#seldom, this.#fresh]) queue.delete(backend);
     const every = checkEveryMs(this.#known.get(backend) ?? unknownBackend, this.#usedAt.get(backend) ?? 0, now);
     (every === hotEveryMs ? this.#often : this.#seldom).set(backend, now + every);
   }
 
   #note(backend: string, sign: Sign, now: number): void {
-    if (!this.#often.has(backend) && !this.#seldom.has(backend)) return; // not watched any more
+    if (!this.#isWatched(backend)) return; // not any more
     const before = this.#known.get(backend) ?? unknownBackend;
     const after = observe(before, sign, now);
-    this.#known.set(backend, after);
-    if (this.#seldom.has(backend) && (after.against > 0 || !after.up)) this.#enqueue(backend, now);
+    if (isUnknown(after))
+      this.#known.delete(backend); // most are: of them there is nothing to remember
+    else this.#known.set(backend, after);
+    if (!this.#often.has(backend) && (after.against > 0 || !after.up)) this.#enqueue(backend, now);
     if (after.up === before.up) return;
     if (this.#changed.size === 0) setImmediate(() => this.#tell()); // a failed region changes many at once
     this.#changed.add(backend);
@@ -206,10 +213,11 @@ function wordOf(check: BackendCheck | undefined): BackendCheck {
   };
 }
 
-function dueIn(queue: Map<string, number>, now: number): number {
+/** How many are due, counted to `most`. */
+function dueIn(queue: Map<string, number>, now: number, most: number): number {
   let due = 0;
   for (const at of queue.values()) {
-    if (at > now) break;
+    if (at > now || due >= most) break;
     due++;
   }
   return due;

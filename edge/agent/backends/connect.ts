@@ -51,15 +51,18 @@ export const lookFrom =
       const own = Number(backend.slice(at + 1));
       const port = "path" in check ? (check.port ?? own) : own;
       const socket = net.connect({ host, port, ...(localAddress === undefined ? {} : { localAddress }) });
-      const end = (sign: Awaited<ReturnType<Look>>) => {
-        clearTimeout(late);
-        socket.destroy();
-        resolve(sign);
-      };
       let isOpen = false;
       socket.once("connect", () => {
         isOpen = true;
       });
+      const end = (sign: Awaited<ReturnType<Look>>) => {
+        clearTimeout(late);
+        // With an address of its own, each closed connection would hold a port for a minute, and the search for a free one
+        // would take most of the agent's time. A reset holds none.
+        if (localAddress !== undefined && isOpen) socket.resetAndDestroy();
+        else socket.destroy();
+        resolve(sign);
+      };
       const isOnlyConnect = check.type === "tcp" || check.type === "none";
       const late = setTimeout(
         () => end(check.type === "word" && socket.bytesRead > 0 ? "connected" : "silent"),

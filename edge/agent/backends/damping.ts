@@ -19,6 +19,9 @@ export type Sign = "connected" | "refused" | "silent" | "failed" | "mute";
 
 export const unknownBackend: Backend = { up: true, against: 0, fellAt: 0, falls: 0 };
 
+/** Whether nothing but good is known of it. */
+export const isUnknown = ({ up, against, falls }: Backend): boolean => up && against === 0 && falls === 0;
+
 /** One lost packet is no outage. A refusal, or a user's failed connection, is a sure sign. */
 const silentChecks = 2;
 const goodChecks = 2;

@@ -1,6 +1,6 @@
 /** Writes and parses the text of a route file. The router defines the format (edge/structure/router.js). Pure. */
 import ipaddr from "ipaddr.js";
-import type { ServedTarget } from "./served.ts";
+import { backendsIn, type ServedTarget } from "./served.ts";
 
 export interface Content {
   slot: number;
@@ -13,7 +13,8 @@ export interface Content {
  * If no backend is healthy, the nearest group comes first: missing health is no reason to reject users.
  */
 export function routeContent({ slot, tenantId, target }: Content, isUp: (backend: string) => boolean): string {
-  const { groups, options } = target;
+  const { options } = target;
+  const groups = target.groups.map((group) => backendsIn(group));
   const nearest = groups.find((group) => group.some(isUp)) ?? groups[0]!;
   const healthy = nearest.filter(isUp);
   const first = healthy.length > 0 ? healthy : nearest;
@@ -35,7 +36,7 @@ export function readContent(content: string): Content | undefined {
   const backends = content.split("\n").flatMap((line) => (/^[+-]./.test(line) ? [line.slice(1)] : []));
   if (slot === undefined || tenantId === undefined || backends.length === 0) return undefined;
   const target = {
-    groups: [backends],
+    groups: [backends.join(" ")],
     options: options.split(" ").filter((option) => option !== "" && !isPassing(option)),
   };
   return { slot: Number(slot), tenantId, target };

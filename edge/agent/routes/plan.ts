@@ -91,7 +91,7 @@ export const ownFiles = (route: ServedRoute, ownerOf: Known["ownerOf"]): string[
   route.files.filter((file) => [undefined, route].includes(ownerOf(file)));
 
 /** The stale files that are still their former routes' once all plans are written. */
-export function removals(plans: LeafPlan[], ownerOf: Known["ownerOf"]): string[] {
+export function removals(plans: Pick<LeafPlan, "kept" | "stale">[], ownerOf: Known["ownerOf"]): string[] {
   const kept = new Set(plans.flatMap((plan) => plan.kept)); // a refused route may be in another leaf now
   return plans.flatMap(({ stale }) =>
     stale.flatMap(({ owner, file }) => (ownerOf(file) === owner && !kept.has(owner) ? [file] : [])),

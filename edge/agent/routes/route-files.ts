@@ -12,7 +12,7 @@ import {
 } from "../../../schemas/tenant.ts";
 import type { BackendCheck } from "../backends/connect.ts";
 import { allowOption } from "./content.ts";
-import type { ServedRoute, ServedTarget } from "./served.ts";
+import { backendsIn, type ServedRoute, type ServedTarget } from "./served.ts";
 
 export interface RouteContext {
   /** Regions by distance from here, nearest first. */
@@ -23,6 +23,10 @@ export interface RouteContext {
 }
 
 export type RouteFiles = { ok: true; route: ServedRoute } | { ok: false; slot: number; reason: string };
+
+/** Most routes have none: they share these. */
+const noOptions: string[] = [];
+const noAlpn: ServedRoute["byAlpn"] = {};
 
 const backendPattern = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):([1-9][0-9]{0,4})$/;
 
@@ -38,15 +42,20 @@ export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
   if (allow?.some((range) => ClientRange.safeParse(range).data !== range))
     return { ok: false, slot, reason: "a range of client addresses is not valid" };
   const common = allow === undefined ? [] : [allowOption(allow)];
-  const served = (target: RouteTarget, more: string[]): ServedTarget => ({
-    groups: groupsOf(target, context.nearest),
-    options: [...optionsOf(target), ...more, ...common],
-    ...checkOf(target, route.hostnames[0]),
-  });
+  const served = (target: RouteTarget, more: string[]): ServedTarget => {
+    const options = [...optionsOf(target), ...more, ...common];
+    return {
+      groups: groupsOf(target, context.nearest),
+      options: options.length === 0 ? noOptions : options,
+      ...checkOf(target, route.hostnames[0]),
+    };
+  };
   const target = served(route, Object.keys(alpn).length === 0 ? [] : ["alpn"]);
-  const byAlpn = Object.fromEntries(Object.entries(alpn).map(([entry, other]) => [entry, served(other, [])]));
+  const entries = Object.entries(alpn);
+  const byAlpn =
+    entries.length === 0 ? noAlpn : Object.fromEntries(entries.map(([entry, other]) => [entry, served(other, [])]));
   for (const { groups } of [target, ...Object.values(byAlpn)]) {
-    const outside = groups.flat().find((backend) => !isAllowed(backend, context.backendRanges));
+    const outside = backendsIn(...groups).find((backend) => !isAllowed(backend, context.backendRanges));
     if (outside !== undefined) return { ok: false, slot, reason: `backend ${outside} is outside the allowed ranges` };
     if (groups.length === 0) return { ok: false, slot, reason: "the route has no backend" };
   }
@@ -71,11 +80,12 @@ const optionsOf = ({ proxyProtocol, affinity }: RouteTarget): string[] =>
   [proxyProtocol, affinity].flatMap((option) => option ?? []);
 
 /** Nearest region first; regions that are not in `nearest` come last, by name. */
-function groupsOf({ backends }: RouteTarget, nearest: string[]): string[][] {
+function groupsOf({ backends }: RouteTarget, nearest: string[]): string[] {
   const rank = (region: string) => (nearest.includes(region) ? nearest.indexOf(region) : nearest.length);
-  return Object.entries(backends)
-    .sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1))
-    .flatMap(([, list]) => (list.length === 0 ? [] : [list]));
+  return Object.keys(backends)
+    .filter((region) => backends[region]!.length > 0)
+    .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
+    .map((region) => backends[region]!.join(" "));
 }
 
 /** Each fleet has few lists of ranges, and each list is asked hundreds of thousands of times. */
@@ -118,5 +128,6 @@ function filesOf(route: Route, { portBase, portCount }: RouteContext): string[] 
   const entries = Object.keys(alpn);
   if (!exact || !wild || entries.some((entry) => !Alpn.safeParse(entry).success)) return undefined;
   const names = [...hostnames.map((name) => `n/${name}`), ...wildcards.map((wildcard) => `w/${wildcard.slice(2)}`)];
+  if (entries.length === 0) return names;
   return names.flatMap((file) => [file, ...entries.map((entry) => `${file}@${entry}`)]);
 }

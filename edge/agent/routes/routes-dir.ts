@@ -7,9 +7,9 @@ import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { pace } from "../pace.ts";
 import { readContent, routeContent } from "./content.ts";
 import { MultiMap } from "./multi-map.ts";
-import { type LeafChange, type LooseLeaf, ownFiles, planLeaf, type Rejected, removals } from "./plan.ts";
+import { type LeafChange, type LeafPlan, type LooseLeaf, ownFiles, planLeaf, type Rejected, removals } from "./plan.ts";
 import type { RouteContext } from "./route-files.ts";
-import { backendsOf, type ServedRoute, type ServedTarget, targetOf } from "./served.ts";
+import { backendsIn, backendsOf, type ServedRoute, type ServedTarget, targetOf } from "./served.ts";
 
 const kinds = ["n", "w", "p"];
 
@@ -61,7 +61,7 @@ export class RoutesDir {
   checkOf(backend: string): BackendCheck | undefined {
     const route = this.#users.first(backend);
     const targets = route === undefined ? [] : [route.target, ...Object.values(route.byAlpn)];
-    return targets.find(({ groups }) => groups.some((group) => group.includes(backend)))?.check;
+    return targets.find(({ groups }) => backendsIn(...groups).includes(backend))?.check;
   }
 
   /** Is this tenant served at this slot? */
@@ -103,37 +103,29 @@ export class RoutesDir {
 
   /**
    * Serves these leaves from now on; one that is gone is given without routes. A refused route keeps its last good
-   * state. Writes new files before it removes old ones, and updates its own records only after both: after a failure,
-   * the whole call is repeated. Other work runs between its parts, because tens of thousands of files take seconds. Leaves are
-   * read one after the other, because all of them together fill the memory.
+   * state. Writes all new files before it removes old ones. After a failure, the whole call is repeated. Other work runs
+   * between its parts, because tens of thousands of files take seconds. Leaves are read and adopted one after the other,
+   * because all of them together fill the memory twice.
    */
   async apply(leaves: Iterable<readonly [leaf: string, read: () => LeafChange]>, context: RouteContext): Promise<void> {
     const breathe = pace();
     const torn = this.#torn;
     this.#torn = true;
     this.#changed.clear();
-    const plans = new Map<string, ReturnType<typeof planLeaf>>();
+    const plans: Pick<LeafPlan, "kept" | "stale">[] = [];
+    const former: ServedRoute[] = [];
     for (const [leaf, read] of leaves) {
       const plan = planLeaf(read(), context, this.#known(leaf, torn));
-      plans.set(leaf, plan);
       for (const { route, files } of plan.writes) {
         this.#write(files, route, torn);
         await breathe();
       }
-    }
-    for (const file of removals([...plans.values()], this.#ownerOf)) this.#remove(file);
-    const former: ServedRoute[] = [];
-    for (const [leaf, { after, rejected }] of plans) {
-      const before = this.#leaves.get(leaf);
-      for (const [slot, route] of before ?? []) if (after.get(slot) !== route) former.push(route);
-      for (const [slot, route] of after) if (before?.get(slot) !== route) this.#index(route);
-      if (after.size > 0) this.#leaves.set(leaf, after);
-      else this.#leaves.delete(leaf);
-      if (rejected.length > 0) this.#rejected.set(leaf, rejected);
-      else this.#rejected.delete(leaf);
+      former.push(...this.#adopt(leaf, plan));
+      plans.push({ kept: plan.kept, stale: plan.stale });
       await breathe();
     }
-    const kept = new Set([...plans.values()].flatMap((plan) => plan.kept)); // perhaps in another leaf now
+    for (const file of removals(plans, this.#ownerOf)) this.#remove(file);
+    const kept = new Set(plans.flatMap((plan) => plan.kept)); // perhaps in another leaf now
     for (const route of former) {
       if (!kept.has(route)) this.#forget(route);
       await breathe();
@@ -141,6 +133,21 @@ export class RoutesDir {
     await this.refresh(this.#changed);
     this.#torn = false;
     if (torn) await this.#sweep(breathe);
+  }
+
+  /** Takes over a leaf's routes. Returns those whose slots are not its own any more: another leaf may still keep them. */
+  #adopt(leaf: string, { after, rejected }: LeafPlan): ServedRoute[] {
+    const before = this.#leaves.get(leaf) ?? new Map<number, ServedRoute>();
+    for (const [slot, route] of after) if (before.get(slot) !== route) this.#index(route);
+    const gone: ServedRoute[] = [];
+    for (const [slot, route] of before)
+      if (!after.has(slot)) gone.push(route);
+      else if (after.get(slot) !== route) this.#forget(route);
+    if (after.size > 0) this.#leaves.set(leaf, after);
+    else this.#leaves.delete(leaf);
+    if (rejected.length > 0) this.#rejected.set(leaf, rejected);
+    else this.#rejected.delete(leaf);
+    return gone;
   }
 
   /** The backends that routes name, and name no more, since the last call. */

@@ -2,9 +2,12 @@
 import type { SessionLimits } from "../../../schemas/tenant.ts";
 import type { BackendCheck } from "../backends/connect.ts";
 
-/** Where a route's connections go: its backends by region, nearest first, and the router's options. */
+/**
+ * Where a route's connections go: the backends of each region, nearest first, and the router's options. An edge holds a
+ * hundred thousand of these: a group is one text, its backends with spaces between.
+ */
 export interface ServedTarget {
-  groups: string[][];
+  groups: string[];
   options: string[];
   /** How its backends are checked; by a connection when absent. */
   check?: BackendCheck;
@@ -22,6 +25,9 @@ export interface ServedRoute {
   sessionLimits?: Partial<SessionLimits>;
 }
 
+/** The backends of a group, or of several. */
+export const backendsIn = (...groups: string[]): string[] => groups.flatMap((group) => group.split(" "));
+
 /** Where a file of a route leads. */
 export function targetOf({ target, byAlpn }: ServedRoute, file: string): ServedTarget {
   const at = file.indexOf("@");
@@ -30,4 +36,4 @@ export function targetOf({ target, byAlpn }: ServedRoute, file: string): ServedT
 
 /** All backends of a route. */
 export const backendsOf = ({ target, byAlpn }: ServedRoute): Set<string> =>
-  new Set([target, ...Object.values(byAlpn)].flatMap(({ groups }) => groups.flat()));
+  new Set([target, ...Object.values(byAlpn)].flatMap(({ groups }) => backendsIn(...groups)));
