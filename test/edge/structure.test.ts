@@ -30,6 +30,27 @@ describe("the structure", () => {
     expect(router).toContain('["mesh.example"].indexOf(name)');
   });
 
+  it("counts an IPv6 network of 64 bits as one source, and an IPv4 address as one", () => {
+    const [, block = ""] = /map \$remote_addr \$source_net \{([\s\S]*?)\n {2}\}/.exec(structure.nginxConf) ?? [];
+    const patterns = [...block.matchAll(/"~(.*)" "?\$\{?([a-z_]+)\}?([^";]*)"?;/g)].map(
+      ([, regexp, group, more]) => [new RegExp(regexp!), group!, more!] as const,
+    );
+    expect(patterns).toHaveLength(2);
+    const sourceOf = (address: string) => {
+      for (const [regexp, group, more] of patterns) {
+        const found = regexp.exec(address);
+        if (found) return `${found.groups![group]}${more}`;
+      }
+      return address;
+    };
+    expect(sourceOf("203.0.113.7")).toBe("203.0.113.7");
+    expect(sourceOf("2001:db8:1:2:3:4:5:6")).toBe("2001:db8:1:2");
+    expect(sourceOf("2001:db8:1:2::9")).toBe("2001:db8:1:2");
+    expect(sourceOf("2001:db8:1:3::9")).toBe("2001:db8:1:3");
+    for (const zeros of ["2001:db8::9", "2001:db8::1:2:3:4"]) expect(sourceOf(zeros)).toBe("2001:db8::");
+    expect([sourceOf("::1"), sourceOf("fd00::1")]).toEqual(["::", "fd00::"]);
+  });
+
   it("refuses derived names that are no templates", () => {
     const odd = { ...structure, derivedNames: ["kube.name"] };
     expect(() => renderNginx({ structure: odd, id, settings, address: undefined })).toThrow("kube.name");
