@@ -1,5 +1,6 @@
 /** Hostile input to an edge must not leave the routes' folder, fill a log, or stop other users. */
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import type net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -131,6 +132,60 @@ describe("a first message", () => {
     );
     expect(good.received[before]).toEqual(bytes);
     socket.destroy();
+  });
+
+  it("with a ticket that has a client certificate of 17 KB in it is understood (OpenSSL: New, then Reused)", async () => {
+    const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-tickets-"));
+    const file = (name: string) => path.join(dir, name);
+    const names = Array.from({ length: 300 }, (_, at) => `DNS:${"n".repeat(50)}${at}.example.com`).join();
+    for (const [name, ...more] of [["server"], ["client", "-addext", `subjectAltName=${names}`]] as [
+      string,
+      ...string[],
+    ][]) {
+      const files = ["-keyout", file(`${name}.key`), "-out", file(`${name}.crt`), "-subj", `/CN=${name}`];
+      execFileSync(
+        "openssl",
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", ...files, ...more],
+        { stdio: "pipe" },
+      );
+    }
+    const backend = await freePort();
+    const own = ["-cert", file("server.crt"), "-key", file("server.key"), "-CAfile", file("client.crt")];
+    const server = spawn("openssl", [
+      "s_server",
+      "-accept",
+      `127.0.0.1:${backend}`,
+      "-tls1_3",
+      "-Verify",
+      "2",
+      "-rev",
+      ...own,
+    ]);
+    edge.write("n/tickets.example.com", `7 acme\n+127.0.0.1:${backend}\n`);
+    const visitWith = (...session: string[]) =>
+      new Promise<string>((resolve) => {
+        const where = ["-connect", `127.0.0.1:${port}`, "-servername", "tickets.example.com", "-tls1_3"];
+        const identity = ["-cert", file("client.crt"), "-key", file("client.key")];
+        const client = spawn("openssl", ["s_client", ...where, ...identity, ...session]);
+        let said = "";
+        client.stdout.on("data", (chunk) => {
+          said += chunk;
+          if (said.includes("olleh")) client.stdin.end(); // the ticket came before the answer
+        });
+        client.stdin.write("hello\n");
+        client.on("close", () => resolve(/(New|Reused), TLSv1.3/.exec(said)?.[1] ?? said));
+      });
+    try {
+      await eventually(
+        () => visitWith("-sess_out", file("session")),
+        (said) => said === "New",
+      );
+      expect(statSync(file("session")).size).toBeGreaterThan(17_000);
+      expect(await visitWith("-sess_in", file("session"))).toBe("Reused");
+    } finally {
+      server.kill();
+      rmSync(dir, { recursive: true });
+    }
   });
 
   it("that takes eight seconds is understood", async () => {
