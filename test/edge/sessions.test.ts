@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { planClosing } from "../../edge/agent/sessions/closing.ts";
 import { advanceDrain, type Drain } from "../../edge/agent/sessions/drain.ts";
+import { endedFields, openedFields, openedLine, parseOpened } from "../../edge/agent/sessions/lines.ts";
 import { type OrphanFacts, planOrphans } from "../../edge/agent/sessions/orphans.ts";
 import { type Live, Sockets, sessionKey, type Upstream } from "../../edge/agent/sessions/sockets.ts";
 import { SessionTable } from "../../edge/agent/sessions/table.ts";
@@ -281,6 +282,47 @@ describe("a connection to a backend", () => {
         for (const one of theirs) expect(ended).not.toContain(one);
       }),
     );
+  });
+});
+
+describe("a session's lines", () => {
+  const structure = (file: string) =>
+    readFileSync(path.join(import.meta.dirname, "../../edge/structure", file), "utf8");
+
+  it("have the fields that the router writes", () => {
+    const [, written = ""] = /"\.\.\/sessions\/opened",\s*([^;]*?),?\s*\);/.exec(structure("router.js")) ?? [];
+    const names: Record<string, string[]> = {
+      owner: ["slot", "tenantId"],
+      backend: ["backend"],
+      "v.connection": ["connection"],
+      "v.remote_addr": ["address"],
+      "v.remote_port": ["port"],
+      "v.edge_port": ["serverPort"],
+      '"\\n"': [],
+    };
+    const parts = written.split(" + ").filter((part) => part !== '" "');
+    expect(parts.flatMap((part) => names[part] ?? [`unknown: ${part}`])).toEqual(openedFields);
+  });
+
+  it("have the fields that nginx writes", () => {
+    const [, format = ""] = /log_format ended '(.*)';/.exec(structure("nginx.conf")) ?? [];
+    const names: Record<string, string[]> = {
+      $owner: ["slot", "tenantId"],
+      $connection: ["connection"],
+      $remote_addr: ["address"],
+      $remote_port: ["port"],
+      $edge_port: ["serverPort"],
+      $status: ["status"],
+      $upstream_bytes_sent: ["received"],
+      $bytes_sent: ["sent"],
+      $session_time: ["seconds"],
+    };
+    expect(format.split(" ").flatMap((variable) => names[variable] ?? [`unknown: ${variable}`])).toEqual(endedFields);
+  });
+
+  it("come back as they were written", () => {
+    const line = "20000 acme 10.0.0.5:3080 17 1.2.3.4 5000 8443";
+    expect(openedLine(parseOpened(line)!)).toBe(line);
   });
 });
 

@@ -1,5 +1,6 @@
 /** The owner of each session, and the byte counts of each tenant, from the lines that the router and nginx write. */
 import { sourceOf, type TenantUse } from "./limits.ts";
+import { type OpenedLine, openedLine, parseEnded, parseOpened } from "./lines.ts";
 import { type Live, sessionKey } from "./sockets.ts";
 
 export interface Owner {
@@ -56,16 +57,16 @@ export class SessionTable {
   openedAt = 0;
 
   /**
-   * The router's lines: `slot tenant backend connection address port serverPort`.
+   * The router's lines.
    * @returns the backends that were chosen
    */
   opened(lines: string[], now: number): Set<string> {
     const backends = new Set<string>();
     for (const line of lines) {
-      const fields = line.split(" ");
-      if (fields.length !== 7) continue;
-      const [, tenantId, backend] = fields as [string, string, string];
-      this.#add(fields, now);
+      const opened = parseOpened(line);
+      if (opened === undefined) continue;
+      const { tenantId, backend } = opened;
+      this.#add(opened, now);
       this.#of(tenantId).opened++;
       this.openedAt = now;
       const use = this.#uses.get(tenantId)!;
@@ -76,20 +77,20 @@ export class SessionTable {
     return backends;
   }
 
-  /** nginx's lines: `slot tenant connection address port serverPort status received sent seconds`. */
+  /** nginx's lines. */
   ended(lines: string[]): void {
     for (const line of lines) {
-      const fields = line.split(" ");
-      if (fields.length !== 10) continue;
-      const [, tenantId, connection, address, port, serverPort, status, received, sent, seconds] = fields as string[];
-      const key = sessionKey(address!, port!, serverPort!);
+      const ended = parseEnded(line);
+      if (ended === undefined) continue;
+      const { tenantId, connection, serverPort, status, received, sent, seconds } = ended;
+      const key = sessionKey(ended.address, ended.port, serverPort);
       const session = this.#sessions.get(key);
       if (session !== undefined && session.connection === connection) {
         this.#delete(key);
         const isMute = status !== "502" && sent === "0" && Number(seconds) >= patientSeconds && !session.isJudged;
         if (isMute) this.#mute.add(`${serverPort} ${session.backend}`);
       }
-      const carried = this.#of(tenantId!);
+      const carried = this.#of(tenantId);
       carried.ended++;
       if (status === "502") carried.failed++;
       carried.received += Number(received);
@@ -100,10 +101,10 @@ export class SessionTable {
   /** Restores an earlier run's sessions from router lines, newest last. Does not count them as opened again. */
   restore(lines: string[], now: number): void {
     for (const line of lines) {
-      const fields = line.split(" ");
-      if (fields.length !== 7) continue;
-      this.#add(fields, now);
-      this.#of(fields[1]!);
+      const opened = parseOpened(line);
+      if (opened === undefined) continue;
+      this.#add(opened, now);
+      this.#of(opened.tenantId);
     }
   }
 
@@ -200,22 +201,23 @@ export class SessionTable {
 
   /** A router line for each open session, from which a later run restores this table. */
   lines(): string[] {
-    return [...this.#sessions].map(
-      ([key, { owner, backend, connection }]) => `${owner} ${backend} ${connection} ${key}`,
-    );
+    return [...this.#sessions].map(([key, { owner, backend, connection }]) => {
+      const { slot, tenantId } = ownerOf(owner);
+      const [address = "", port = "", serverPort = ""] = key.split(" ");
+      return openedLine({ slot: String(slot), tenantId, backend, connection, address, port, serverPort });
+    });
   }
 
-  #add(fields: string[], now: number): void {
-    const [slot, tenantId, backend = "", connection = "", address = "", port = "", serverPort = ""] = fields;
+  #add({ slot, tenantId, backend, connection, address, port, serverPort }: OpenedLine, now: number): void {
     const key = sessionKey(address, port, serverPort);
     this.#delete(key); // its last line was lost, or comes later
     const source = sourceOf(address);
     const owner = `${slot} ${tenantId}`;
     const times = { openedAt: now, seenAt: now };
     this.#sessions.set(key, { owner, source, backend, connection, ...times, isJudged: false });
-    this.#touched.add(tenantId!);
-    const use = this.#uses.get(tenantId!) ?? { open: 0, lately: 0, since: 0, sources: new Map() };
-    this.#uses.set(tenantId!, use);
+    this.#touched.add(tenantId);
+    const use = this.#uses.get(tenantId) ?? { open: 0, lately: 0, since: 0, sources: new Map() };
+    this.#uses.set(tenantId, use);
     use.open++;
     use.sources.set(source, (use.sources.get(source) ?? 0) + 1);
   }
