@@ -27,11 +27,13 @@ export interface SessionTimes {
 
 const openedMax = 1024 * 1024;
 const endedMax = 4 * 1024 * 1024;
-/** Share of a core that looks at the kernel's lists may take: with very many sessions they are farther apart. */
-const lookShare = 0.02;
+/**
+ * Pause between looks at the kernel's lists: with very many sessions it grows, so that they take this share of the time, but
+ * there are always so many looks until a client counts as gone.
+ */
 const lookEveryMs = 2500;
-/** At most this part of the time after which a client has gone. */
-const lookShareOfGone = 9;
+const lookShare = 0.02;
+const looksUntilGone = 9;
 /** A client of TLS that got no byte back for so long makes its backend suspect. */
 const muteMs = 3000;
 /** How long a closed tenant stays in the report. */
@@ -145,16 +147,19 @@ export class Sessions {
     await this.#endOrphans(live, times.goneSeconds * 1000, now);
     this.table.prune((tenantId) => this.#routes.servesTenant(tenantId));
     const pause = Math.max(lookEveryMs, (clock() - started) / lookShare);
-    this.#lookAt = now + Math.min(pause, (times.goneSeconds * 1000) / lookShareOfGone);
+    this.#lookAt = now + Math.min(pause, (times.goneSeconds * 1000) / looksUntilGone);
     return this.table.takeMute(ports.tls, muteMs, now);
   }
 
   /** Ends the sessions that nginx holds though their client has gone. */
   async #endOrphans(live: Live[], goneMs: number, now: number): Promise<void> {
-    const aLookMs = goneMs / lookShareOfGone;
+    const aLookMs = goneMs / looksUntilGone;
     const unseen = this.table.unseen(aLookMs, now);
-    for (const [backend, keys] of unseen) if (!isBackend(backend)) this.table.forget(keys); // of an older agent
-    for (const backend of unseen.keys()) if (!isBackend(backend)) unseen.delete(backend);
+    for (const [backend, keys] of unseen) {
+      if (isBackend(backend)) continue;
+      this.table.forget(keys); // of an older agent, or no line of the router's
+      unseen.delete(backend);
+    }
     this.orphans = 0;
     if (unseen.size === 0) {
       this.#suspects = new Map();
