@@ -141,7 +141,7 @@ async function freeIn(
     const { what, tenantId } = tombstone;
     if (!hasTime()) return false; // the next audit frees the rest
     assertFree(tombstone.key.pk, tombstone.absentFrom, servedFrom);
-    if ("claim" in what) return freeName(tombstone, Date.now());
+    if ("claim" in what) return freeName({ ...tombstone, what }, Date.now());
     if (!(await freeSlot({ ...tombstone, what }, await readTenantRow(tenantId)))) return false;
     account.free.add(what.slot);
     account.owned.delete(what.slot);

@@ -14,6 +14,8 @@ export const tenantLimits = {
   wildcardsMax: 5,
   /** Attempts to write names of which some are not free, or change meanwhile. */
   claimAttemptsMax: 4,
+  /** Tenants with names below one name that none of them has. AWS: an item holds 400 KB, and each may take 390 bytes of it. */
+  tenantsBelowMax: 1000,
   /** Protocols of one record: each takes a slot. */
   protocolsMax: 8,
   /** Backend addresses of one region. */
@@ -26,6 +28,8 @@ export const tenantLimits = {
   routeBytesMax: 64 * 1024,
   /** Writes of one admission. AWS: a transaction takes 100 items, the tenant's row among them. */
   transactionWritesMax: 100,
+  /** Tenants admitted in one transaction. AWS: 4 MB; a tenant's record and routes have at most 130 KB. */
+  admissionsPerTransactionMax: 25,
   /** Reasons that a row keeps, and characters of each: rows stay small whatever a record holds. */
   reasonsMax: 20,
   reasonCharactersMax: 300,
@@ -157,6 +161,19 @@ export const acceleratorLimits = {
   healthCheckFailures: 1,
 } as const;
 
+/** Proofs that names are their tenants' own, where the fleet requires them. */
+export const proofLimits = {
+  /** How often a proof is looked for: this often at first, half as often after each look from `soonLooks` on, to a limit. */
+  everyMs: 55_000,
+  soonLooks: 20,
+  everyMaxMs: 3600_000,
+  /** How long the DNS may take, and how long a proof counts that no admission used. */
+  answerMs: 3000,
+  keepSeconds: 7 * 24 * 3600,
+  /** Tenants of one run; the others come first in the next one. */
+  tenantsPerRunMax: 2000,
+} as const;
+
 /** The audit. */
 export const auditLimits = {
   /** A difference is repaired when it is the same after this time: a change in progress looks like a difference too. */
@@ -213,6 +230,7 @@ export const functionSeconds: Readonly<Record<string, number>> = {
   "free-tombstones": 300,
   "find-drift": 300,
   "sweep-snapshots": 300,
+  "prove-names": 55,
 };
 export const defaultFunctionSeconds = 30;
 
@@ -222,6 +240,8 @@ export const scheduleMinutes = {
   reconcile: 1,
   /** Compares records, ledger, snapshots and statuses, and frees slots and names. */
   audit: 5,
+  /** Looks for proofs of names, if the fleet requires them. */
+  proofs: 1,
 } as const;
 
 /** The Tenants stream. */

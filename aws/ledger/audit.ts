@@ -11,6 +11,7 @@ import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Finding } from "../../core/audit/findings.ts";
 import type { References } from "../../core/audit/objects.ts";
 import type { Tombstone } from "../../core/audit/tombstones.ts";
+import { partsOf } from "../../core/names/claims.ts";
 import { holdsOf } from "../../core/names/points.ts";
 import { bucketOf } from "../../core/routes/buckets.ts";
 import { kindOfSlot } from "../../core/slots/numbering.ts";
@@ -208,19 +209,24 @@ export async function markTombstone(
  * with the last hold.
  * @returns false when it changed meanwhile
  */
-export async function freeName(tombstone: FoundTombstone, now: number): Promise<boolean> {
+export async function freeName(tombstone: FoundTombstone & { what: { claim: string } }, now: number): Promise<boolean> {
   const { key, tenantId } = tombstone;
   const { condition, names, values } = placeOf(tombstone);
+  const isBelow = partsOf(tombstone.what.claim).kind === "below";
   const stamp = `free ${tenantId} ${Object.values(names).join()} ${now}`;
   try {
     const { Attributes = {} } = await documents.send(
       new UpdateCommand({
         TableName,
         Key: key,
-        UpdateExpression: "SET stamp = :stamp REMOVE #hold",
+        UpdateExpression: `SET stamp = :stamp REMOVE #hold${isBelow ? " DELETE tenants :tenants" : ""}`,
         ConditionExpression: condition,
         ExpressionAttributeNames: names,
-        ExpressionAttributeValues: { ...values, ":stamp": stamp },
+        ExpressionAttributeValues: {
+          ...values,
+          ":stamp": stamp,
+          ...(isBelow ? { ":tenants": new Set([tenantId]) } : {}),
+        },
         ReturnValues: "ALL_NEW",
       }),
     );

@@ -3,6 +3,7 @@ import type { TransactWriteCommandInput } from "@aws-sdk/lib-dynamodb";
 import type { AdmissionPlan } from "../../core/admission/admit.ts";
 import { partsOf, pointOf } from "../../core/names/claims.ts";
 import type { Hold, Point } from "../../core/names/points.ts";
+import { tenantLimits } from "../../schemas/limits.ts";
 import { batchGet } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
@@ -43,6 +44,7 @@ class PointWrite {
   readonly #tenantId: string;
   readonly #owner: string;
   readonly #sets = ["stamp = :stamp"];
+  #adds = "";
   readonly #conditions = new Set<string>();
   readonly #names: Record<string, string> = {};
   readonly #values: Record<string, unknown> = {};
@@ -68,6 +70,10 @@ class PointWrite {
       );
     }
     this.#conditions.add("(attribute_not_exists(#grant) OR #grant.tenantId = :tenant)");
+    this.#conditions.add("(attribute_not_exists(tenants) OR contains(tenants, :tenant) OR size(tenants) < :most)");
+    this.#adds = " ADD tenants :tenants";
+    this.#values[":most"] = tenantLimits.tenantsBelowMax;
+    this.#values[":tenants"] = new Set([this.#tenantId]);
     this.#names["#grant"] = "grant";
     this.#names["#owner"] = "owner";
     this.#values[":owner"] = this.#owner;
@@ -92,7 +98,7 @@ class PointWrite {
       Update: {
         TableName,
         Key: keys.name(point),
-        UpdateExpression: `SET ${this.#sets.join(", ")}`,
+        UpdateExpression: `SET ${this.#sets.join(", ")}${this.#adds}`,
         ConditionExpression: [...this.#conditions].join(" AND "),
         ExpressionAttributeNames: this.#names,
         ExpressionAttributeValues: { ...this.#values, ":stamp": stamp },

@@ -1,4 +1,5 @@
 /** Who holds a name, its wildcard and what lies below it: one point of the ledger. */
+import { tenantLimits } from "../../schemas/limits.ts";
 import { type ClaimKind, partsOf } from "./claims.ts";
 
 /** A tenant's hold. A released one counts as held until no edge can serve it any more. Times in milliseconds since 1970. */
@@ -45,13 +46,16 @@ export interface Claimed extends Claimant {
   claim: string;
 }
 
-/** A claim that another tenant's hold, or a grant to another tenant, prevents. */
+/** A claim that another tenant's hold, a grant to another tenant, or the number of those below prevents. */
 export interface Contest {
   claim: string;
   /** What the other tenant holds of the same name. */
-  kind: ClaimKind | "grant";
-  hold: Pick<Hold, "tenantId" | "releasedAt">;
+  kind: ClaimKind | "grant" | "full";
+  /** Of the other tenant. A name that is full has too many to name one. */
+  hold?: Pick<Hold, "tenantId" | "releasedAt">;
 }
+
+const { tenantsBelowMax } = tenantLimits;
 
 /** All holds of a point, each with the claim that it stands for. */
 export const holdsOf = ({ point, name, wildcard, below }: Point): { kind: ClaimKind; claim: string; hold: Hold }[] => [
@@ -73,7 +77,9 @@ export function contestOf(claim: string, { tenantId, owner }: Claimant, point: P
     if (other.kind === kind && kind !== "below") return true;
     return other.hold.owner !== owner && (kind !== "below" || other.kind !== "below");
   });
-  return found && { claim, kind: found.kind, hold: found.hold };
+  if (found !== undefined) return { claim, kind: found.kind, hold: found.hold };
+  const isFull = kind === "below" && others.filter((other) => other.kind === "below").length >= tenantsBelowMax;
+  return isFull ? { claim, kind: "full" } : undefined;
 }
 
 /** Adds a hold to the points, or replaces the tenant's own, if no hold of another tenant prevents that. */
@@ -100,8 +106,10 @@ export function contestInWords({ claim, kind, hold }: Contest): string {
   const { point, kind: wanted } = partsOf(claim);
   const field = wanted === "wildcard" ? "wildcards" : "hostnames";
   const name = wanted === "below" ? `what lies below ${point}` : claim;
+  if (kind === "full")
+    return `${field}: ${tenantsBelowMax} tenants have names below ${point} already: use a name below another domain, or ask the platform's operators to make ${point} one of the platform's domains`;
   if (kind === "grant") return `${field}: ${name} is kept for another tenant by the platform's operators`;
-  const givenUp = hold.releasedAt === undefined ? "" : ", which gave it up: it is still reserved for that tenant";
+  const givenUp = hold?.releasedAt === undefined ? "" : ", which gave it up: it is still reserved for that tenant";
   if (wanted === "below")
     return `${field}: all names below ${point} belong to the tenant of ${kind === "wildcard" ? "*." : ""}${point}${givenUp}`;
   if (kind === "below") return `${field}: ${claim} is above a name of another tenant${givenUp}`;

@@ -7,6 +7,7 @@ import { derivedOf } from "../../core/names/derived.ts";
 import { ancestorsOf, isWithin, nameFault } from "../../core/names/ownership.ts";
 import { addHold, conflictIn, contestInWords, contestOf, type Hold, type Point } from "../../core/names/points.ts";
 import { FleetNames } from "../../schemas/fleet.ts";
+import { tenantLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { fleet, record } from "../fixtures/fleet.ts";
@@ -229,6 +230,16 @@ describe("contestOf", () => {
   it("takes an account for no tenant of the same name", () => {
     const prod = point({ name: hold("acme", "account:globex") });
     expect(kindOf("@acme.com", claimant("globex"), prod)).toBe("name");
+  });
+
+  it("takes no more tenants below a name than its item can hold, and says what to do", () => {
+    const many = Array.from({ length: tenantLimits.tenantsBelowMax }, (_, index) => hold(`t${index}`));
+    const contest = contestOf("@acme.com", claimant("globex"), point({}, ...many));
+    expect(contest && contestInWords(contest)).toBe(
+      "hostnames: 1000 tenants have names below acme.com already: use a name below another domain, or ask the platform's operators to make acme.com one of the platform's domains",
+    );
+    expect(kindOf("@acme.com", claimant("t7"), point({}, ...many))).toBeUndefined();
+    expect(kindOf("@acme.com", claimant("globex"), point({}, ...many.slice(1)))).toBeUndefined();
   });
 
   it("counts what was given up as held", () => {

@@ -50,7 +50,7 @@ export function converged(simulation: Simulated): string[] {
       const taken = claimsOf(validated.record, simulation.fleet).some((claim) => {
         const item = simulation.tables.item(tables.ledger, `NAME#${pointOf(claim)}`, "NAME");
         const contest = contestOf(claim, { tenantId, owner }, pointIn(item ?? {}));
-        return contest !== undefined && contest.hold.releasedAt === undefined;
+        return contest !== undefined && contest.hold?.releasedAt === undefined;
       });
       if (!taken) faults.push(`${tenantId} is rejected though its names are free: ${row.reasons.join(", ")}`);
     } else if (row.state === "Pending") {

@@ -83,12 +83,22 @@ function one(rest: Tokens, item: Item | undefined, names: Names): boolean {
   if (rest[0] === "(") {
     take(rest, "(");
     const value = read(item, take(rest), names);
+    if (token === "contains") {
+      take(rest, ",");
+      const wanted = operand(take(rest), item, names);
+      take(rest, ")");
+      return value instanceof Set && value.has(wanted);
+    }
     take(rest, ")");
+    if (token === "size") return compare(value instanceof Set ? value.size : undefined, rest, item, names);
     if (token === "attribute_exists") return value !== undefined;
     if (token === "attribute_not_exists") return value === undefined;
     throw new Error(`function ${token} is not implemented`);
   }
-  const left = operand(token, item, names);
+  return compare(operand(token, item, names), rest, item, names);
+}
+
+function compare(left: unknown, rest: Tokens, item: Item | undefined, names: Names): boolean {
   const operator = take(rest);
   const right = operand(take(rest), item, names);
   if (left === undefined || right === undefined || typeof left !== typeof right) return operator === "<>";
@@ -108,7 +118,7 @@ function operand(token: string, item: Item | undefined, names: Names): unknown {
   return names.values[token];
 }
 
-/** The item after `SET a = :b, c = if_not_exists(c, :d) ADD e :f REMOVE g`. */
+/** The item after `SET a = :b, c = if_not_exists(c, :d) ADD e :f REMOVE g DELETE h :i`. */
 export function update(text: string, item: Item, names: Names): Item {
   const next = structuredClone(item);
   const rest = tokensOf(text);
@@ -117,16 +127,30 @@ export function update(text: string, item: Item, names: Names): Item {
     do {
       if (rest[0] === ",") take(rest);
       const path = take(rest);
-      if (clause === "ADD")
-        write(next, path, Number(read(next, path, names) ?? 0) + Number(operand(take(rest), item, names)), names);
+      if (clause === "ADD") write(next, path, added(read(next, path, names), operand(take(rest), item, names)), names);
       else if (clause === "SET") {
         take(rest, "=");
         write(next, path, settable(rest, item, names), names);
       } else if (clause === "REMOVE") delete next[names.names[path] ?? path];
-      else throw new Error(`clause ${clause} is not implemented`);
+      else if (clause === "DELETE") {
+        const left = without(read(next, path, names), operand(take(rest), item, names) as Set<unknown>);
+        if (left === undefined) delete next[names.names[path] ?? path];
+        else write(next, path, left, names);
+      } else throw new Error(`clause ${clause} is not implemented`);
     } while (rest[0] === ",");
   }
   return next;
+}
+
+const added = (value: unknown, more: unknown) =>
+  more instanceof Set
+    ? new Set([...((value as Set<unknown> | undefined) ?? []), ...more])
+    : Number(value ?? 0) + Number(more);
+
+/** DynamoDB has no empty sets: the attribute goes with its last element. */
+function without(value: unknown, fewer: Set<unknown>): Set<unknown> | undefined {
+  const left = new Set([...((value as Set<unknown> | undefined) ?? [])].filter((word) => !fewer.has(word)));
+  return left.size === 0 ? undefined : left;
 }
 
 function settable(rest: Tokens, item: Item, names: Names): unknown {

@@ -110,6 +110,9 @@ export function watchServed({ edges, ledger }: Watched): void {
 /** Law 2 over a name of the ledger: nobody has what is below another's name. */
 export function watchPoint(item: Item | undefined): void {
   const point = pointIn(item ?? {});
+  const counted = [...((item?.tenants ?? []) as Iterable<string>)].sort().join();
+  if (point !== undefined && counted !== [...point.below.keys()].sort().join())
+    throw new Breach(`law 2: those below ${point.point} are counted as ${counted}`);
   const conflict = point && conflictIn(point);
   if (conflict === undefined) return;
   const [one, other] = conflict;

@@ -18,7 +18,7 @@ import { Tables } from "./table.ts";
 
 const TableName = "ledger";
 const key = fc.record({ pk: fc.constantFrom("a", "b"), sk: fc.constantFrom("1", "2", "3") });
-const values = { ":n": 2, ":t": "x" };
+const values = { ":n": 2, ":t": "x", ":set": new Set(["x"]) };
 const condition = fc.constantFrom(
   "attribute_not_exists(pk)",
   "attribute_exists(pk)",
@@ -27,6 +27,7 @@ const condition = fc.constantFrom(
   "n < :n OR t = :t",
   "n >= :n AND (t = :t OR attribute_not_exists(m.deep))",
   "attribute_not_exists(n) OR n <= :n",
+  "attribute_not_exists(words) OR contains(words, :t) OR size(words) < :n",
 );
 /** Only the values that an expression uses, because DynamoDB refuses others. */
 const named = (...texts: (string | undefined)[]) => {
@@ -36,7 +37,12 @@ const named = (...texts: (string | undefined)[]) => {
 const item = fc.tuple(
   key,
   fc.record(
-    { n: fc.integer({ min: 0, max: 4 }), t: fc.constantFrom("x", "y"), m: fc.constant({ deep: 1 }) },
+    {
+      n: fc.integer({ min: 0, max: 4 }),
+      t: fc.constantFrom("x", "y"),
+      m: fc.constant({ deep: 1 }),
+      words: fc.constantFrom(new Set(["x"]), new Set(["y", "z"])),
+    },
     { requiredKeys: [] },
   ),
 );
@@ -46,6 +52,8 @@ const updates = fc.constantFrom(
   "ADD n :n",
   "SET #t = :t",
   "REMOVE #t",
+  "SET n = :n ADD words :set",
+  "REMOVE #t DELETE words :set",
 );
 
 const put = fc.tuple(item, fc.option(condition)).map(([[at, rest], when]) => {
