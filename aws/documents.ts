@@ -63,9 +63,12 @@ const named = (error: unknown, name: string) => error instanceof Error && error.
 
 export const isConditionFailed = (error: unknown) => named(error, "ConditionalCheckFailedException");
 
+/** A transaction that was not written, because of some of its items. */
+export const isCancelled = (error: unknown) => named(error, "TransactionCanceledException");
+
 /** Which items of a transaction failed their conditions, by index; undefined for other failures. */
 export function failedConditions(error: unknown): number[] | undefined {
-  if (!named(error, "TransactionCanceledException")) return undefined;
+  if (!isCancelled(error)) return undefined;
   const { CancellationReasons: reasons = [] } = error as Error & { CancellationReasons?: CancellationReason[] };
   const failed = reasons.flatMap(({ Code }, index) => (Code === "ConditionalCheckFailed" ? [index] : []));
   return failed.length > 0 ? failed : undefined;

@@ -21,7 +21,8 @@ export async function onboarding({ tenants, profile, rates }: CloudOptions & { t
     const { tables } = fleet.cloud.endpoints();
     const reads = new Map<string, number>();
     const transitions = states.transitions;
-    database.onRead = (operation, table, items) => {
+    database.onRead = (operation, table, items, { roleArn = "" }) => {
+      if (/FindDrift|FreeTombstones/.test(roleArn)) return; // audits look at all tenants every five minutes
       const key = table === tables.tenants ? "records" : operation === "Query" ? "queried" : "got";
       reads.set(key, (reads.get(key) ?? 0) + items);
     };

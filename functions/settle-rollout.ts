@@ -8,7 +8,7 @@ import { readTenantRow } from "../aws/ledger/admission.ts";
 import { type Coverage, readBatch, readCoverage, saveAcks } from "../aws/ledger/batches.ts";
 import { readCell } from "../aws/ledger/cells.ts";
 import { readSummaries, withDetails } from "../aws/ledger/edges.ts";
-import { readAnnounced, saveAnnounced, type TenantStatus, writeStatus } from "../aws/ledger/status.ts";
+import { readAnnounced, saveAnnounced, type TenantStatus, writeStatuses } from "../aws/ledger/status.ts";
 import { removeWait } from "../aws/ledger/waits.ts";
 import { logger } from "../aws/logger.ts";
 import { inParallel } from "../aws/parallel.ts";
@@ -43,13 +43,12 @@ export const handler = shell(SettleInput, async ({ batchId }) => {
     await saveAcks(cell, batchId, acksOf(covered.generation, edges));
     // Backends are stopped after a removal event, so that silent edges count here: they may still serve.
     const gone = evaluateEvery(covered.generation, edges);
-    const settled = await inParallel(tenants, async (outcome) => {
+    const settled = tenants.map((outcome) => {
       const withheldWhy = whyWithheld(withheld, outcome.tenantId);
       const served = forTenant(outcome.state === "Removed" ? gone : wait, refusing, outcome.tenantId);
-      const status = statusOf(batchId, batch, outcome, covered, served, withheldWhy);
-      await writeStatus(outcome.tenantId, status);
-      return { outcome, status };
+      return { outcome, status: statusOf(batchId, batch, outcome, covered, served, withheldWhy) };
     });
+    await writeStatuses(settled.map(({ outcome, status }) => ({ tenantId: outcome.tenantId, status })));
     await announce(settled);
   }
   logger.info("rollout settled", { batchId, tenants: served.length, refused: refused.length, lacking });

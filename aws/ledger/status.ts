@@ -2,7 +2,9 @@
 import { DeleteCommand, PutCommand, TransactWriteCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Announced, Served } from "../../core/rollout/settle.ts";
-import { batchGet, batchPut, documents, failedConditions, isConditionFailed } from "../documents.ts";
+import { tenantLimits } from "../../schemas/limits.ts";
+import { batchGet, batchPut, documents, failedConditions, isCancelled, isConditionFailed } from "../documents.ts";
+import { inParallel, slicesOf } from "../parallel.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 import { queryAll } from "./query.ts";
@@ -27,29 +29,43 @@ export interface TenantStatus {
   settledAt: number;
 }
 
-/** Writes a status, unless the ledger has one of a newer generation or one that settled later. */
-export async function writeStatus(tenantId: string, status: TenantStatus): Promise<void> {
+/**
+ * Writes statuses, each unless the ledger has one of a newer generation or one that settled later. Many go in one call, which
+ * costs twice the units; where one of them is in the way of the others, each goes alone.
+ */
+export async function writeStatuses(statuses: { tenantId: string; status: TenantStatus }[]): Promise<void> {
+  await inParallel(slicesOf(statuses, tenantLimits.transactionWritesMax), async (slice) => {
+    const together = slice.map((one) => ({ Update: statusWrite(one) }));
+    try {
+      if (slice.length > 1) return void (await documents.send(new TransactWriteCommand({ TransactItems: together })));
+    } catch (error) {
+      if (!isCancelled(error)) throw error;
+    }
+    await inParallel(slice, writeStatus);
+  });
+}
+
+async function writeStatus(one: { tenantId: string; status: TenantStatus }): Promise<void> {
   try {
-    await documents.send(
-      new UpdateCommand({
-        TableName,
-        Key: keys.status(tenantId),
-        UpdateExpression:
-          "SET observed = :status, observedGeneration = :generation, settledAt = :at, tenantId = :tenant",
-        ConditionExpression:
-          "attribute_not_exists(observedGeneration) OR observedGeneration < :generation OR (observedGeneration = :generation AND settledAt <= :at)",
-        ExpressionAttributeValues: {
-          ":status": status,
-          ":generation": status.observedGeneration,
-          ":at": status.settledAt,
-          ":tenant": tenantId,
-        },
-      }),
-    );
+    await documents.send(new UpdateCommand(statusWrite(one)));
   } catch (error) {
     if (!isConditionFailed(error)) throw error;
   }
 }
+
+const statusWrite = ({ tenantId, status }: { tenantId: string; status: TenantStatus }) => ({
+  TableName,
+  Key: keys.status(tenantId),
+  UpdateExpression: "SET observed = :status, observedGeneration = :generation, settledAt = :at, tenantId = :tenant",
+  ConditionExpression:
+    "attribute_not_exists(observedGeneration) OR observedGeneration < :generation OR (observedGeneration = :generation AND settledAt <= :at)",
+  ExpressionAttributeValues: {
+    ":status": status,
+    ":generation": status.observedGeneration,
+    ":at": status.settledAt,
+    ":tenant": tenantId,
+  },
+});
 
 /** Removes the status of a generation that the tenant's row does not have, and the note of what was announced. */
 export async function removeStatus(tenantId: string, generation: number): Promise<void> {

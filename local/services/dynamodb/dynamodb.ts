@@ -7,7 +7,7 @@ import { AwsError } from "../../gateway/error.ts";
 import type { RawService } from "../../gateway/gateway.ts";
 import type { WireRequest, WireResponse } from "../../gateway/http.ts";
 import type { Call } from "../../gateway/service.ts";
-import type { Iam } from "../../iam/iam.ts";
+import type { Caller, Iam } from "../../iam/iam.ts";
 import { Capacity, takeUnits } from "./capacity.ts";
 import { Conflicts, cancelled, none } from "./conflicts.ts";
 import { Engine } from "./engine.ts";
@@ -52,8 +52,8 @@ export class DynamoDb {
   readonly capacity = new Capacity();
   /** Called with the table's name after each write, so that the stream's poller need not wait for its next turn. */
   onWrite: (table: string) => void = () => {};
-  /** Called with every read and the number of its items, for measurements. Absent in ordinary runs. */
-  onRead: ((operation: string, table: string, items: number) => void) | undefined;
+  /** Called with every read, the number of its items and who reads, for measurements. Absent in ordinary runs. */
+  onRead: ((operation: string, table: string, items: number, caller: Caller) => void) | undefined;
 
   private constructor(engine: Engine, replica: Replica | undefined, faults: Faults) {
     this.#engine = engine;
@@ -124,7 +124,7 @@ export class DynamoDb {
     this.#refuseAtTimes(request, items);
     this.#conflicts.check(request, items);
     const answer = await this.#sendWhole(request, wire, items);
-    if (answer.status === 200) this.#notify(request, answer, access);
+    if (answer.status === 200) this.#notify(request, answer, access, call.caller);
     return answer;
   }
 
@@ -246,11 +246,11 @@ export class DynamoDb {
     );
   }
 
-  #notify(request: DynamoRequest, answer: WireResponse, access: { resource: string }[]): void {
+  #notify(request: DynamoRequest, answer: WireResponse, access: { resource: string }[], caller: Caller): void {
     const tables = new Set(access.map(({ resource }) => resource.slice(resource.lastIndexOf("/") + 1)));
     if (isWrite(request.operation)) for (const table of tables) this.onWrite(table);
     if (this.onRead !== undefined && isRead(request.operation))
-      for (const table of tables) this.onRead(request.operation, table, itemsRead(request, answer));
+      for (const table of tables) this.onRead(request.operation, table, itemsRead(request, answer), caller);
   }
 }
 
