@@ -1,7 +1,14 @@
 /** `landfall local …`: commands for the embedded cloud only. */
 
 import net from "node:net";
-import { controlsPrefix, type Impairment, type PathRequest, type Pod, type PodRequest } from "../schemas/local.ts";
+import {
+  controlsPrefix,
+  type DnsRecord,
+  type Impairment,
+  type PathRequest,
+  type Pod,
+  type PodRequest,
+} from "../schemas/local.ts";
 import { localEndpoints, UsageError } from "./connect.ts";
 
 export interface PathOptions {
@@ -57,6 +64,13 @@ export interface PodOptions {
   target: string;
   port?: string;
   address?: string;
+}
+
+/** Sets or removes records of the embedded cloud's DNS. */
+export async function setDns(name: string, type: string, values: string[]): Promise<void> {
+  const record = await post<DnsRecord>("dns", { name, type: type.toUpperCase(), values });
+  const said = record.values.length === 0 ? "none" : record.values.join(", ");
+  console.log(`${record.name} ${record.type}: ${said}`);
 }
 
 const answers = (host: string, port: number) =>

@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import pc from "picocolors";
 import { connect, UsageError } from "./connect.ts";
-import { changePath, openPod, type PathOptions, type PodOptions } from "./local.ts";
+import { changePath, openPod, type PathOptions, type PodOptions, setDns } from "./local.ts";
 import { grantName, releaseName, showName } from "./names.ts";
 import { rebuild } from "./rebuild.ts";
 import { showStatus } from "./status.ts";
@@ -88,6 +88,13 @@ local
   .option("--port <port>", "the pod's port; by default the target's port")
   .option("--address <address>", "the address of an existing pod in the region")
   .action((options: PodOptions) => openPod(options));
+local
+  .command("dns")
+  .description("sets what the embedded cloud's DNS answers for a name, such as a proof or a load balancer's addresses")
+  .argument("<name>")
+  .argument("<type>", "TXT, A or AAAA")
+  .argument("[values...]", "none removes the records")
+  .action((name: string, type: string, values: string[]) => setDns(name, type, values));
 local
   .command("network")
   .description("makes the way between two places worse, for open connections too, until --clear or the cloud stops")

@@ -1,10 +1,11 @@
 /** Admits a batch's tenants: writes the claims, slots and routes of each current record to the ledger. */
 
-import { applyAdmission, readTenantRows } from "../aws/ledger/admission.ts";
+import { applyAdmission, applyTogether, readTenantRows } from "../aws/ledger/admission.ts";
 import { beginAttempt, saveProgress } from "../aws/ledger/batches.ts";
 import { type CellState, readCell } from "../aws/ledger/cells.ts";
 import { markDirty } from "../aws/ledger/dirty-set.ts";
 import { readSummaries } from "../aws/ledger/edges.ts";
+import { proofId, readProofs } from "../aws/ledger/proofs.ts";
 import { reserveSlots, returnSlot } from "../aws/ledger/slots.ts";
 import { endTurns, haveTurns } from "../aws/ledger/turns.ts";
 import { logger } from "../aws/logger.ts";
@@ -18,15 +19,18 @@ import {
   admit,
   isSameRefusal,
   mustWait,
+  proofsWanted,
   refuse,
   slotsWanted,
   withoutSlots,
 } from "../core/admission/admit.ts";
 import { type Processed, progressOf } from "../core/admission/attempt.ts";
+import { groupsOf } from "../core/admission/groups.ts";
 import { absent } from "../core/admission/tenant-row.ts";
 import { validateRecord } from "../core/admission/validate.ts";
 import { canonicalJson, plain } from "../core/canonical.ts";
 import { RowChangedError } from "../core/errors.ts";
+import { ownerOf } from "../core/names/claims.ts";
 import { contestInWords } from "../core/names/points.ts";
 import { type Batch, deliveryOf, type Outcome } from "../core/rollout/batch.ts";
 import { bucketOf } from "../core/routes/buckets.ts";
@@ -54,7 +58,7 @@ export const handler = shell(RolloutInput, async ({ batchId, turn = false }) => 
   if (turn) await endTurns(tenantIds, deliveryOf(batchId));
   const { facts, waiting } = await readFacts(tenantIds, fleet, cells, batchId);
   const slots = await reserveFor(facts, batch);
-  const outcomes = await inParallel(facts, (fact) => processOne(fact, slots.get(fact.tenantId)!));
+  const outcomes = await processAll(facts, slots);
   const changed = await changedSince(facts, outcomes);
   const processed = facts.map(({ tenantId, cell }, index): Processed => {
     const reservation = { cell: cell.name, slots: slots.get(tenantId)!.slots };
@@ -108,6 +112,7 @@ async function readFacts(
   const wanted = new Map<string, number>(); // bytes in each bucket for earlier tenants of this batch
   const namesHeld = rooms.some(({ isHalted }) => isHalted);
   const waiting: string[] = [];
+  const proofs = await readProofsOf(read, fleet, now);
   const facts = read.flatMap((facts) => {
     const placement = placed.get(facts.tenantId)!;
     if ("waits" in placement) {
@@ -121,9 +126,20 @@ async function readFacts(
     if (facts.record?.ok) wanted.set(`${cell.name} ${bucket}`, before + routeBytes(facts.record.record, cell));
     const used = cells.get(cell.name)!.state.commit?.sizes?.[bucket] ?? 0;
     const bucketRoom = snapshotLimits.bucketBytesMax - snapshotLimits.bucketHeadroomBytes - used - before;
-    return [{ ...facts, cell, rules: fleet, namesHeld, bucketRoom, now, batchId }];
+    const proven = proofs(facts);
+    return [{ ...facts, cell, rules: fleet, proven, namesHeld, bucketRoom, now, batchId }];
   });
   return { facts, waiting };
+}
+
+type Read = Pick<AdmissionFacts, "row" | "record">;
+
+/** Which of the names that need a proof have one, by tenant. */
+async function readProofsOf(read: Read[], rules: Fleet, now: number): Promise<(of: Read) => Set<string>> {
+  const wanted = ({ row, record }: Read) =>
+    proofsWanted({ row, record, rules }).map((name) => ({ owner: record?.ok ? ownerOf(record.record) : "", name }));
+  const found = await readProofs(read.flatMap(wanted), now);
+  return (of) => new Set(wanted(of).flatMap(({ owner, name }) => (found.has(proofId(owner, name)) ? [name] : [])));
 }
 
 const hashOf = (input: unknown) => (input === undefined ? absent : sha256(canonicalJson(plain(input))));
@@ -177,6 +193,35 @@ function unwanted(facts: AdmissionFacts[], { reserved }: Batch, kept: Map<string
       .filter(([, { slot }]) => !wanted.includes(slot))
       .map(([protocol, slot]) => ({ cell: before!.cell, kind: kindOf(protocol), slots: [slot] }));
   });
+}
+
+/** Admits tenants in groups, and those alone that must wait, are refused, or whose group could not be written. */
+async function processAll(facts: AdmissionFacts[], slots: Map<string, Slots>): Promise<(Outcome | "deferred")[]> {
+  const factsOf = new Map<AdmissionPlan, AdmissionFacts>();
+  for (const fact of facts) for (const plan of planned(fact, slots.get(fact.tenantId)!)) factsOf.set(plan, fact);
+  const groups = groupsOf([...factsOf.keys()]).filter((group) => group.length > 1);
+  const admitted = new Map<AdmissionFacts, Outcome>();
+  await inParallel(groups, async (group) => {
+    const all = group.map((plan) => ({ plan, fact: factsOf.get(plan)! }));
+    try {
+      await applyTogether(all.map(({ plan, fact: { row, now } }) => ({ plan, before: row, now })));
+      for (const { plan, fact } of all) admitted.set(fact, outcomeOf(fact, plan.row));
+    } catch (error) {
+      logger.info("a group is admitted one by one", { tenants: all.length, error: error as Error });
+    }
+  });
+  return inParallel(facts, async (fact) => admitted.get(fact) ?? processOne(fact, slots.get(fact.tenantId)!));
+}
+
+/** What is to be written for a tenant, unless it must wait. An error is the tenant's own: it comes again when it is alone. */
+function planned(facts: AdmissionFacts, { slots, full }: Slots): AdmissionPlan[] {
+  if (full.length > 0) return [];
+  try {
+    const plan = admit(facts, slots);
+    return plan.kind === "unchanged" || mustWait(facts, plan) ? [] : [plan];
+  } catch {
+    return [];
+  }
 }
 
 /**

@@ -137,7 +137,8 @@ async function examine(rows: Map<string, TenantRow>, rules: Rules, seen: Seen): 
       continue;
     }
     seen.differences.set(tenantId, differenceOf(tenant, { rules, points }));
-    if (row.state === "Pending") seen.pending.push({ ...row, protocols: protocolsIn(input) });
+    const awaitsProof = rules.requireProof && row.unproven !== undefined; // `prove-names` starts its rollout
+    if (row.state === "Pending" && !awaitsProof) seen.pending.push({ ...row, protocols: protocolsIn(input) });
   }
 }
 

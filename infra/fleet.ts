@@ -29,6 +29,8 @@ export interface StageFleet {
   derivedNames: string[];
   /** Names that all tenants share: clients say in ALPN whose they mean, as in `teleport-auth@acme.com`. */
   sharedNames: string[];
+  /** Tenants get names outside the platform's domains only when a TXT record shows that they are theirs. */
+  requireProof: boolean;
   /** Minimum time until a given-up slot or name is free again. Every edge must have acked its removal, too. */
   coolOffSeconds: { slot: number; name: number };
   /** How long each stage of a new structure (canary, region, all) is watched. */
@@ -63,6 +65,7 @@ const local: StageFleet = {
   // As Teleport's clients do: kubectl through `tsh`, agents and plugins that dial the auth service.
   derivedNames: ["kube-teleport-proxy-alpn.{name}", "{hex}.teleport.cluster.local"],
   sharedNames: ["teleport.cluster.local"],
+  requireProof: false,
   coolOffSeconds: { slot: 60, name: 60 },
   structureBakeSeconds: 10,
   sessionLimits: { open: 2000, newPerSecond: 500 },

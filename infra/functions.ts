@@ -175,6 +175,16 @@ export function functions({
         startRollouts,
       ],
     }),
+    proveNames: make("ProveNames", "prove-names", {
+      environment: { LANDFALL_ROLLOUT_MACHINE: rolloutMachineArn },
+      permissions: [
+        readSettings,
+        readTenants,
+        onLedger("Query", "PutItem", "UpdateItem"),
+        onRollouts("UpdateItem"),
+        startRollouts,
+      ],
+    }),
     sweepSnapshots: make("SweepSnapshots", "sweep-snapshots", {
       permissions: [
         readSettings,

@@ -41,6 +41,7 @@ export function settings(
     reservedNames: fleet.reservedNames,
     derivedNames: fleet.derivedNames,
     sharedNames: fleet.sharedNames,
+    requireProof: fleet.requireProof,
     sessionLimitsMax: fleet.sessionLimitsMax,
     coolOffSeconds: fleet.coolOffSeconds,
     structureBakeSeconds: fleet.structureBakeSeconds,

@@ -66,6 +66,7 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
   const audit = machine("Audit", "audit");
   const schedulerRole = serviceRole("ReconcileSchedule", "scheduler", [
     { actions: ["states:StartExecution"], resources: [reconcile.arn, audit.arn] },
+    { actions: ["lambda:InvokeFunction"], resources: [fns.proveNames.arn] },
   ]);
   const every = (logical: string, name: string, minutes: number, arn: $util.Input<string>, input: object) =>
     new aws.scheduler.Schedule(logical, {
@@ -77,6 +78,7 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
   every("ReconcileEveryMinute", "reconcile", scheduleMinutes.reconcile, reconcile.arn, {
     cells: fleet.cells.map((cell) => cell.name),
   });
+  every("ProofsEveryMinute", "proofs", scheduleMinutes.proofs, fns.proveNames.arn, {});
   every("AuditEveryFiveMinutes", "audit", scheduleMinutes.audit, audit.arn, {});
   return { rollout, failover, reconcile, audit };
 }

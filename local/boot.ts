@@ -123,6 +123,7 @@ function bootFunctions(context: BootContext): void {
           region,
         }),
         AWS_ENDPOINT_URL: endpoint,
+        LANDFALL_DNS_SERVERS: context.dns.server,
         AWS_EC2_METADATA_DISABLED: "true",
         AWS_CONFIG_FILE: "/dev/null",
         AWS_SHARED_CREDENTIALS_FILE: "/dev/null",

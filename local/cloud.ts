@@ -18,6 +18,7 @@ import { administrator, Iam } from "./iam/iam.ts";
 import { type ProfileName, profiles, wait } from "./latency.ts";
 import { claimDir, pidFile, sweepScratch } from "./leftovers.ts";
 import { readLock } from "./lock.ts";
+import { Dns } from "./network/dns.ts";
 import { defaultNetwork, Geography } from "./network/geography.ts";
 import { Network } from "./network/network.ts";
 import { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
@@ -107,6 +108,9 @@ export class Cloud {
     const network = new Network(claimed.network, regions, (error) => onFault(error, "network"));
     close.push(() => network.stop());
 
+    const dns = await Dns.start(host);
+    close.push(() => dns.stop());
+
     const iam = new Iam(account);
     iam.addKey(administrator.accessKeyId, iam.root);
     const database = await DynamoDb.start({ faults, onFault });
@@ -180,6 +184,7 @@ export class Cloud {
       own: controls({
         geography,
         network,
+        dns,
         pods,
         endpoints: () => endpoints(),
         report: () => ({ partitions: database.capacity.busiest(), faults: faults.counts }),
@@ -213,6 +218,7 @@ export class Cloud {
       faults,
       geography,
       network,
+      dns,
       bundles,
       agentBundle,
       edgesPerGroup: options.edgesPerGroup,

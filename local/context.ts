@@ -4,6 +4,7 @@ import type { Faults } from "./faults.ts";
 import type { Iam } from "./iam/iam.ts";
 import type { Latency } from "./latency.ts";
 import type { Lock } from "./lock.ts";
+import type { Dns } from "./network/dns.ts";
 import type { Geography } from "./network/geography.ts";
 import type { Network } from "./network/network.ts";
 import type { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
@@ -28,6 +29,7 @@ export interface BootContext {
   faults: Faults;
   geography: Geography;
   network: Network;
+  dns: Dns;
   bundles: Map<string, string>;
   agentBundle: string;
   edgesPerGroup: number | undefined;

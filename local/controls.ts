@@ -1,11 +1,12 @@
 /**
- * The cloud's own HTTP controls, beside AWS's protocols: opens pods, impairs paths, and returns the status: all addresses,
+ * The cloud's own HTTP controls, beside AWS's protocols: opens pods, sets DNS records, impairs paths, and returns the status: all addresses,
  * the busiest partitions of the tables, and how often each fault was made.
  */
 import * as z from "zod";
-import { controlsPrefix, type Endpoints, PathRequest, type Pod, PodRequest } from "../schemas/local.ts";
+import { controlsPrefix, DnsRecord, type Endpoints, PathRequest, type Pod, PodRequest } from "../schemas/local.ts";
 import type { Faults } from "./faults.ts";
 import type { WireRequest, WireResponse } from "./gateway/http.ts";
+import type { Dns } from "./network/dns.ts";
 import type { Geography } from "./network/geography.ts";
 import type { Network } from "./network/network.ts";
 import type { PartitionUse } from "./services/dynamodb/capacity.ts";
@@ -13,6 +14,7 @@ import type { PartitionUse } from "./services/dynamodb/capacity.ts";
 interface Ports {
   geography: Geography;
   network: Network;
+  dns: Dns;
   pods: Pod[];
   endpoints: () => Endpoints;
   /** What happened since the cloud was booted. */
@@ -31,9 +33,11 @@ export const controls =
     if (!request.path.startsWith(controlsPrefix)) return undefined;
     const asked = `${request.method} ${request.path.slice(controlsPrefix.length)}`;
     try {
-      if (asked === "GET status") return json(200, { ...ports.endpoints(), pods: ports.pods, ...ports.report() });
+      if (asked === "GET status")
+        return json(200, { ...ports.endpoints(), pods: ports.pods, dns: ports.dns.records, ...ports.report() });
       if (asked === "POST pods")
         return json(200, await openPod(PodRequest.parse(JSON.parse(request.body.toString())), ports));
+      if (asked === "POST dns") return json(200, ports.dns.set(DnsRecord.parse(JSON.parse(request.body.toString()))));
       if (asked === "POST network") {
         const { from, to, impairment } = PathRequest.parse(JSON.parse(request.body.toString()));
         await ports.network.impair(from, to, impairment);

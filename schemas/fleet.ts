@@ -62,6 +62,8 @@ const fields = {
   /** Backends may only be in these ranges (CIDR). */
   backendRanges: z.array(z.string()),
   ...names,
+  /** Tenants get names outside the platform's domains only when a TXT record shows that they are theirs. */
+  requireProof: z.boolean().default(false),
   /** Sessions that a tenant's record may ask for on an edge, at most. */
   sessionLimitsMax: SessionLimits.default({ open: 1_000_000, newPerSecond: 1_000_000 }),
   /** Minimum time until a given-up slot or name is free again. Every edge must have acked its removal, too. */

@@ -58,6 +58,14 @@ export interface Pod {
   target: string;
 }
 
+/** Records of one name and type in the cloud's own DNS; without values it has none. */
+export const DnsRecord = z.strictObject({
+  name: z.string().min(1).max(254),
+  type: z.enum(["A", "AAAA", "TXT"]),
+  values: z.array(z.string().min(1).max(255)).max(20),
+});
+export type DnsRecord = z.infer<typeof DnsRecord>;
+
 /** What is worse on the way between two places, in both directions. A place is a city, a region, or one address. */
 export const Impairment = z.strictObject({
   /** Share of segments that are lost, 0 to 1. */

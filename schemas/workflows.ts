@@ -12,6 +12,8 @@ export const PublishInput = z.object({ cell: z.string() });
 export const AwaitAcksInput = z.object({ batchId: BatchId, cell: z.string(), token: z.string() });
 /** The audit checks everything: it needs no input. */
 export const AuditInput = z.object({});
+/** Looks for all proofs that are due: it needs no input. */
+export const ProveInput = z.object({});
 export const SettleInput = z.object({ batchId: BatchId });
 
 /** One evaluation of one accelerator: with a health event and its time (ISO 8601), or a tick without. */

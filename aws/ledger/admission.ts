@@ -13,6 +13,7 @@ import { batchGet, documents, failedConditions } from "../documents.ts";
 import { environment } from "../settings.ts";
 import { keys } from "./keys.ts";
 import { pointWrites, readPoints } from "./names.ts";
+import type { Awaited } from "./proofs.ts";
 
 const TableName = environment.LANDFALL_LEDGER_TABLE;
 type Write = NonNullable<TransactWriteCommandInput["TransactItems"]>[number];
@@ -76,8 +77,36 @@ export async function applyAdmission(
   throw changed(plan, cause);
 }
 
+/**
+ * Writes plans of several tenants as one transaction. Throws when anything is in the way of one of them, such as a name that is
+ * not nobody's: each plan tells what when it is applied alone.
+ */
+export async function applyTogether(
+  plans: { plan: AdmissionPlan; before: TenantRow | undefined; now: number }[],
+): Promise<void> {
+  const writes = plans.flatMap(({ plan, before, now }) => {
+    assertAdmission(plan, before);
+    const names = pointWrites(plan, new Map(), now);
+    return transactionOf(
+      plan,
+      names.map(({ write }) => write),
+      now,
+    );
+  });
+  await documents.send(new TransactWriteCommand({ TransactItems: writes }));
+}
+
 const changed = ({ row, expectedVersion }: AdmissionPlan, cause: unknown) =>
   new RowChangedError(`tenant ${row.tenantId} changed since version ${expectedVersion}`, { cause });
+
+/** The note that tells `prove-names` what to look for. */
+function proofWrites({ row, proof }: AdmissionPlan, now: number): Write[] {
+  const key = keys.unprovenTenant(row.tenantId);
+  if (proof === "over") return [{ Delete: { TableName, Key: key } }];
+  if (proof === undefined) return [];
+  const awaited: Awaited = { tenantId: row.tenantId, names: row.unproven ?? [], looks: 0, nextAt: now };
+  return [{ Put: { TableName, Item: { ...key, ...awaited } } }];
+}
 
 /** The row first, then names, slots and routes. */
 function transactionOf(plan: AdmissionPlan, names: Write[], now: number): Write[] {
@@ -114,6 +143,7 @@ function transactionOf(plan: AdmissionPlan, names: Write[], now: number): Write[
     ...plan.tombstoneSlots.map(({ protocol, slot, reason }) =>
       put({ ...keys.slot(cell, slot), tenantId, protocol, tombstone: { at: now, reason } }, "tenantId = :tenant", mine),
     ),
+    ...proofWrites(plan, now),
     ...plan.freeSlots.map(({ cell: of, slot }) => put(keys.freeSlot(of, kindOfSlot(slot), slot))),
     ...(plan.routes ?? []).map((route) => put({ ...keys.route(cell, bucket, route.slot), route })),
     ...plan.dropRoutes.map((slot) =>

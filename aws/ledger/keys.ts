@@ -18,6 +18,10 @@ export const keys = {
   tenantPartition: tenantPk,
   /** Who holds the name, its wildcard and what lies below it. */
   name: (name: string) => ({ pk: `NAME#${name}`, sk: "NAME" }),
+  /** Tenants whose names wait for a proof, and a proof that was found. */
+  unproven: "UNPROVEN",
+  unprovenTenant: (tenantId: string) => ({ pk: "UNPROVEN", sk: tenantId }),
+  proof: (owner: string, name: string) => ({ pk: `PROOF#${owner}`, sk: name }),
   /** What an operator decided about the name. */
   decision: (name: string, at: number) => ({ pk: `NAME#${name}`, sk: `DECISION#${new Date(at).toISOString()}` }),
   slot: (cell: string, slot: number) => ({ pk: `SLOT#${cell}#${padded(slot)}`, sk: "SLOT" }),

@@ -1,10 +1,11 @@
-import type { Cell } from "../../schemas/fleet.ts";
+import type { Cell, Fleet } from "../../schemas/fleet.ts";
 import { tenantLimits } from "../../schemas/limits.ts";
 import type { Route } from "../../schemas/snapshot.ts";
 import type { TenantRecord } from "../../schemas/tenant.ts";
 import { canonicalJson } from "../canonical.ts";
-import { claimsOf, ownerOf, pointOf } from "../names/claims.ts";
+import { claimsOf, namesOf, ownerOf, pointOf } from "../names/claims.ts";
 import type { NameRules } from "../names/ownership.ts";
+import { namesToProve, tokenOf, unprovenInWords } from "../names/proof.ts";
 import { routeBytes, routesOf } from "../routes/routes.ts";
 import { kindOf, kindOfSlot, slottedIn } from "../slots/numbering.ts";
 import type { Reserved } from "../slots/pools.ts";
@@ -18,7 +19,9 @@ export interface AdmissionFacts {
   hash: string;
   record: Validated | undefined;
   cell: Cell;
-  rules: NameRules;
+  rules: NameRules & Pick<Fleet, "stage" | "requireProof">;
+  /** Of the names that `proofsWanted` asks for: those that were shown to be the tenant's. */
+  proven: ReadonlySet<string>;
   /**
    * A cell is halted, perhaps because the ledger was restored from a backup: then claims of its tenants may be missing, and
    * no new name may be given to anybody.
@@ -50,6 +53,8 @@ export interface AdmissionPlan {
   routes: Route[] | undefined;
   /** Slots whose route is removed. */
   dropRoutes: number[];
+  /** The proof of a name is looked for from now on, or not any more. */
+  proof: "awaited" | "over" | undefined;
 }
 
 export type Admission = { kind: "unchanged"; row: TenantRow | undefined } | AdmissionPlan;
@@ -65,7 +70,7 @@ export function isCurrent({
   hash,
   record,
   rules,
-}: Pick<AdmissionFacts, "row" | "hash" | "record" | "rules">): boolean {
+}: Pick<AdmissionFacts, "row" | "hash" | "record"> & { rules: NameRules }): boolean {
   if (row === undefined) return record === undefined;
   if (row.hash !== hash) return false;
   if (record === undefined) return true;
@@ -80,6 +85,7 @@ const isUnchanged = (facts: AdmissionFacts) => facts.row?.retry === undefined &&
 export function slotsWanted(facts: AdmissionFacts): string[] {
   const { row, record, cell } = facts;
   if (isUnchanged(facts) || !record?.ok || sizeFault(facts, record.record) !== undefined) return [];
+  if (unprovenOf(facts).length > 0) return [];
   const own = ownSlots(row, record.record, cell);
   return slotless(row, record.record).filter((protocol) => !Object.hasOwn(own.slots, protocol));
 }
@@ -125,6 +131,12 @@ export function admit(facts: AdmissionFacts, fresh: Record<string, Reserved>): A
   if (!record.ok) return refuse(facts, "Rejected", record.reasons, fresh, { invalid: true });
   const fault = sizeFault(facts, record.record);
   if (fault !== undefined) return refuse(facts, fault.state, [fault.reason], fresh);
+  const unproven = unprovenOf(facts);
+  if (unproven.length > 0) {
+    const token = tokenOf(facts.rules.stage, ownerOf(record.record));
+    const reasons = unproven.map((name) => unprovenInWords(name, token));
+    return refuse(facts, "Pending", reasons, fresh, { unproven });
+  }
   const plan = accept(facts, record.record, fresh);
   const writes = writesOf(plan);
   if (writes <= transactionWritesMax) return plan;
@@ -132,8 +144,17 @@ export function admit(facts: AdmissionFacts, fresh: Record<string, Reserved>): A
   return refuse(facts, "Rejected", [reason], fresh);
 }
 
+/** Names of the record that the tenant may have only with a proof. */
+export function proofsWanted({ row, record, rules }: Pick<AdmissionFacts, "row" | "record" | "rules">): string[] {
+  if (!rules.requireProof || !record?.ok) return [];
+  const held = row?.admitted === undefined ? [] : namesOf(row.admitted.record);
+  return namesToProve(namesOf(record.record), held, rules);
+}
+
+const unprovenOf = (facts: AdmissionFacts) => proofsWanted(facts).filter((name) => !facts.proven.has(name));
+
 export const writesOf = (plan: AdmissionPlan) =>
-  1 +
+  (plan.proof === undefined ? 1 : 2) +
   new Set([...plan.claim, ...plan.release].map(pointOf)).size +
   plan.takeSlots.length +
   plan.takeSlots.filter(({ free }) => free).length +
@@ -169,7 +190,12 @@ export function refuse(
   state: "Rejected" | "Pending",
   reasons: string[],
   fresh: Record<string, Reserved>,
-  { blocked = [], fault = false, invalid = false }: { blocked?: string[]; fault?: boolean; invalid?: boolean } = {},
+  {
+    blocked = [],
+    unproven = [],
+    fault = false,
+    invalid = false,
+  }: { blocked?: string[]; unproven?: string[]; fault?: boolean; invalid?: boolean } = {},
 ): AdmissionPlan {
   const row = nextRow(facts);
   const unused = Object.values(fresh).flatMap(({ slot, free }) => (free ? [] : [slot]));
@@ -178,6 +204,7 @@ export function refuse(
     ...row,
     ...(spare.length > 0 ? { spare } : {}),
     ...(blocked.length > 0 ? { blocked } : {}),
+    ...(unproven.length > 0 ? { unproven } : {}),
     ...(invalid ? { invalid } : {}),
     ...(state === "Pending" || blocked.length > 0 || fault ? { retry: true } : {}),
     state,
@@ -203,8 +230,8 @@ export function withoutSlots({ row, ...facts }: AdmissionFacts, lost: number[]):
 
 /** Whether a refusal would leave a row unchanged: writing it again would only conflict with other writers. */
 export function isSameRefusal({ row: next }: AdmissionPlan, row: TenantRow | undefined): boolean {
-  const said = ({ hash, state, reasons, cell, spare = [], blocked = [], retry, invalid }: TenantRow) =>
-    canonicalJson({ hash, state, reasons, cell, spare, blocked, retry, invalid });
+  const said = ({ hash, state, reasons, cell, spare = [], blocked = [], unproven, retry, invalid }: TenantRow) =>
+    canonicalJson({ hash, state, reasons, cell, spare, blocked, unproven, retry, invalid });
   return row !== undefined && said(row) === said(next);
 }
 
@@ -282,6 +309,7 @@ const servedSlots = (row: TenantRow | undefined, cell: Cell): number[] =>
 function nextRow({ tenantId, row, hash, cell, now, batchId }: AdmissionFacts): TenantRow {
   const {
     blocked: _b,
+    unproven: _u,
     retry: _r,
     invalid: _i,
     neverAdmitted: _n,
@@ -312,7 +340,8 @@ function nextRow({ tenantId, row, hash, cell, now, batchId }: AdmissionFacts): T
 }
 
 function plan(facts: AdmissionFacts, row: TenantRow): AdmissionPlan {
-  const { version = 0, cell = "", spare = [] } = facts.row ?? {};
+  const { version = 0, cell = "", spare = [], unproven } = facts.row ?? {};
+  const over = unproven === undefined ? undefined : "over";
   const isOver = row.state === "Removed" || row.cell !== cell;
   return {
     kind: "write",
@@ -326,5 +355,6 @@ function plan(facts: AdmissionFacts, row: TenantRow): AdmissionPlan {
     tombstoneSlots: [],
     routes: undefined,
     dropRoutes: [],
+    proof: row.unproven === undefined ? over : "awaited",
   };
 }

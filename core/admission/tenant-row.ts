@@ -29,6 +29,8 @@ export interface TenantRow {
   admitted?: { generation: number; record: TenantRecord };
   /** Claims of other tenants, for which the record was refused. */
   blocked?: string[];
+  /** Names that the record may have once they are shown to be the tenant's. */
+  unproven?: string[];
   /** Of a removed tenant: no record of it was admitted since it was created. */
   neverAdmitted?: true;
   /** The batch that wrote the row. It has the trace. */

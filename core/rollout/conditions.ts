@@ -38,11 +38,11 @@ export function conditionsOf({ row, status, refusals }: ConditionFacts): Conditi
 
 function admitted({ state, reasons, generation, at }: TenantRow): Condition {
   const good = state === "Admitted" || state === "Suspended";
-  const full = reasons.some((reason) => reason.startsWith("CellFull"));
+  const [waitsFor] = ["CellFull", "Unproven"].filter((word) => reasons.some((reason) => reason.startsWith(word)));
   return {
     type: "Admitted",
     status: good ? "True" : "False",
-    reason: state === "Pending" && full ? "CellFull" : state,
+    reason: (state === "Pending" ? waitsFor : undefined) ?? state,
     message: reasons.join("; "),
     generation,
     at,

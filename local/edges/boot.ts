@@ -82,6 +82,7 @@ function newEdge(
       }),
       PATH: process.env.PATH ?? "/usr/sbin:/usr/bin",
       AWS_ENDPOINT_URL: context.endpoint,
+      LANDFALL_DNS_SERVERS: context.dns.server,
       LANDFALL_VERSION: versionOf.version,
     },
     onFault: context.onFault,

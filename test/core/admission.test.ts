@@ -28,6 +28,7 @@ const facts = (row: TenantRow | undefined, value: TenantRecord | undefined): Adm
   record: value === undefined ? undefined : validateRecord(value, fleet),
   cell,
   rules: fleet,
+  proven: new Set(),
   namesHeld: false,
   bucketRoom: 1_000_000,
   now: 1000,

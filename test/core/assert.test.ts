@@ -36,6 +36,7 @@ const admitted = (row: TenantRow | undefined, changes = {}) => {
     hash: JSON.stringify(changes),
     cell,
     rules: fleet,
+    proven: new Set<string>(),
     namesHeld: false,
     bucketRoom: 1e6,
   };

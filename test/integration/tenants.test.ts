@@ -11,6 +11,7 @@ import { DeleteCommand, GetCommand, PutCommand, paginateScan, QueryCommand } fro
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { AuditNote } from "../../aws/ledger/audit.ts";
 import type { Fleet } from "../../schemas/fleet.ts";
+import { tenantLimits } from "../../schemas/limits.ts";
 import { sha256 } from "../../schemas/signed.ts";
 import { objectKey, type Structure } from "../../schemas/snapshot.ts";
 import { eventually } from "../local/harness.ts";
@@ -248,6 +249,57 @@ describe("a name that a tenant has", () => {
     await auditTwice();
     await auditTwice();
     expect(await world.settled("corp", "Admitted")).toMatchObject({ served: "all", generation: 2 });
+  });
+});
+
+describe("a domain below which as many tenants have names as its item holds", () => {
+  it("takes no other until one of them goes, and says so", async () => {
+    const { keys } = await import("../../aws/ledger/keys.ts");
+    const { pointItem } = await import("../../aws/ledger/points.ts");
+    const point = "crowded.example.net";
+    const holds = Array.from({ length: tenantLimits.tenantsBelowMax }, (_, index) => {
+      const tenantId = `${index}-`.padEnd(63, "x");
+      return { tenantId, owner: `account:${tenantId}`, cell: "c1", since: 1_800_000_000_000 };
+    });
+    const below = new Map(holds.map((hold) => [hold.tenantId, hold]));
+    const Item = pointItem({ point, stamp: "crowded", below });
+    await world.tables.send(new PutCommand({ TableName: TableName(), Item }));
+    await world.put(world.record("last", { hostnames: [`last.${point}`] }));
+    const { reasons } = (await world.settled("last", "Rejected"))!;
+    expect(reasons).toEqual([expect.stringContaining(`1000 tenants have names below ${point} already`)]);
+    await world.tables.send(new DeleteCommand({ TableName: TableName(), Key: keys.name(point) }));
+    await auditTwice();
+    expect(await world.settled("last", "Admitted")).toMatchObject({ served: "all" });
+  });
+});
+
+describe("a fleet that requires proofs", () => {
+  it("lets a custom name wait until a TXT record shows whose it is", async () => {
+    const before = await change({ requireProof: true });
+    const name = "proof.example.org";
+    const { dns, services } = world.cloud.context;
+    const prove = async () => {
+      const { payload } = (await services.lambda.invoke("landfall-local-prove-names", "{}")) as { payload: string };
+      return JSON.parse(payload) as object;
+    };
+    try {
+      await world.put(world.record("prover", { hostnames: [name] }));
+      const { reasons, conditions: said } = (await world.settled("prover", "Pending"))!;
+      const token = /"(landfall=[0-9a-f]+)" at _landfall\.proof\.example\.org/.exec(reasons.join())?.[1];
+      expect(said).toContainEqual(expect.objectContaining({ type: "Admitted", reason: "Unproven" }));
+      dns.set({ name: `_landfall.${name}`, type: "TXT", values: ["v=spf1", "landfall=another"] });
+      expect(await prove()).toMatchObject({ proven: 0 });
+      expect(await prove()).toEqual({ due: 0, proven: 0 }); // it is looked for again in a minute
+      dns.set({ name: `_landfall.${name}`, type: "TXT", values: ["v=spf1", token!] });
+      await world.put(world.record("prover", { hostnames: [name], suspended: true }));
+      await world.settled("prover", "Pending", 2);
+      await prove();
+      expect(await world.settled("prover", "Suspended", 2)).toMatchObject({ hostnames: [name] });
+      expect(await prove()).toEqual({ due: 0, proven: 0 });
+    } finally {
+      await setParameter("fleet", before);
+      await sleep(settingsMs);
+    }
   });
 });
 

@@ -126,7 +126,7 @@ export class World {
       (view) =>
         view?.state === state &&
         view.generation >= generation &&
-        (state === "Rejected" || view.observedGeneration === view.generation),
+        (state === "Rejected" || state === "Pending" || view.observedGeneration === view.generation),
       30_000,
     );
 

@@ -25,6 +25,7 @@ export function fleetOf(regions: string[], cells: Pick<Cell, "name" | "portCount
     reservedNames: [],
     derivedNames: ["kube-teleport-proxy-alpn.{name}", "{hex}.teleport.cluster.local"],
     sharedNames: ["teleport.cluster.local"],
+    requireProof: false,
     sessionLimitsMax: { open: 1000, newPerSecond: 100 },
     coolOffSeconds: { slot: 30, name: 30 },
     structureBakeSeconds: 30,
