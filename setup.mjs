@@ -44,14 +44,25 @@ function installPackages() {
  * comparison.
  */
 function install(what) {
+  const clients = {
+    "openssh-server": () => hasCommand("sshd"),
+    "openssh-client": () => hasCommand("ssh"),
+    curl: () => hasCommand("curl"),
+    openssl: () => hasCommand("openssl"),
+    postgresql: () => hasCommand("psql") && existsSync("/usr/lib/postgresql"),
+    "mariadb-server-core": () => hasCommand("mariadbd") && hasCommand("mariadb-install-db"),
+    "mariadb-client-core": () => hasCommand("mariadb"),
+    "kubernetes-client": () => hasCommand("kubectl"),
+  };
   const needs = {
     edge: {
       packages: ["nginx", "libnginx-mod-stream", "libnginx-mod-stream-js", "iproute2", "libjemalloc2"],
       here: hasEdge,
     },
     clients: {
-      packages: ["openssh-server", "openssh-client", "curl", "openssl", "postgresql"],
-      here: () => ["sshd", "ssh", "curl", "openssl", "psql"].every(hasCommand) && existsSync("/usr/lib/postgresql"),
+      // Only what is missing: kubectl also comes from Kubernetes' own packages, which Debian's can't be beside.
+      packages: Object.keys(clients).filter((name) => !clients[name]()),
+      here: () => Object.values(clients).every((isHere) => isHere()),
     },
     models: { packages: ["spin", "gcc", "libc6-dev"], here: () => ["spin", "gcc"].every(hasCommand) },
     peers: { packages: ["haproxy"], here: () => hasCommand("haproxy") },

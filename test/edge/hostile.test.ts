@@ -256,6 +256,33 @@ describe("clients that only hold connections", () => {
     await talk;
   }, 20_000);
 
+  it("cost little memory, and others nothing, if two thousand of one source stop in the middle of 64 KB", async () => {
+    const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-slow-"));
+    chmodSync(dir, 0o755);
+    const [own, slots] = [await freePort(), await freePort()];
+    const structure = structureOn({ edgeTlsPort: own, portBase: slots, portCount: 1 });
+    const large = await StandaloneEdge.start({ dir, structure, connections: 16_500 });
+    try {
+      large.write(`n/${known}`, `7 acme\n+${good.address}\n`);
+      const [worker] = readFileSync(`/proc/${large.nginx.pid()}/task/${large.nginx.pid()}/children`, "utf8").split(" ");
+      const held = () => Number(/^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${worker}/smaps_rollup`, "utf8"))![1]);
+      const before = held();
+      const half = clientHello({ name: known, strangers: { count: 60, length: 1000 } }).subarray(0, 30_000);
+      const slow = Array.from({ length: 2000 }, () => connect({ port: own, host: "127.0.0.1", from: "127.0.0.5" }));
+      await Promise.all(slow.map((socket) => new Promise((resolve) => socket.write(half, resolve))));
+      await eventually(
+        () => held() - before,
+        (kilobytes) => kilobytes > 2000 * 20, // all are read
+      );
+      expect((held() - before) / 2000).toBeLessThan(45);
+      const others = Array.from({ length: 50 }, () => visit(clientHello({ name: known }), { port: own, within: 1000 }));
+      expect(new Set(await Promise.all(others))).toEqual(new Set(["good"]));
+      for (const socket of slow) socket.destroy();
+    } finally {
+      await large.stop();
+    }
+  });
+
   it("leave room for others when one source floods the edge", async () => {
     const flood = crowd(300, "127.0.0.4", clientHello({ name: known }));
     const answers = await Promise.all(flood.map((socket) => firstAnswer(socket)));

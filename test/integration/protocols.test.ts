@@ -12,6 +12,7 @@ import {
   type Certificates,
   makeCertificates,
   type Server,
+  startMariadb,
   startPostgres,
   startSshd,
   startWeb,
@@ -32,6 +33,7 @@ const tlsPort = 8443;
 let world: World;
 let sshd: Server & { key: string };
 let postgres: Server;
+let mariadb: Server;
 let web: Server;
 let certificates: Certificates;
 let ports: Record<string, number>;
@@ -41,9 +43,10 @@ let pod: string;
 beforeAll(async () => {
   world = await World.start({ edgesPerGroup: 1, names: ["other"] });
   certificates = await makeCertificates(path.join(world.dir, "certificates"), [exact, `*.${parent}`, database, kube]);
-  [sshd, postgres, web] = await Promise.all([
+  [sshd, postgres, mariadb, web] = await Promise.all([
     startSshd(path.join(world.dir, "sshd")),
     startPostgres(certificates.server),
+    startMariadb(),
     startWeb(certificates),
   ]);
   const context = {
@@ -56,6 +59,7 @@ beforeAll(async () => {
   ({ address: pod } = await openPod({ ...target(web), port: 3080 }, context));
   await openPod({ ...target(sshd), port: 3023, address: pod }, context);
   await openPod({ ...target(postgres), port: 3036, address: pod }, context);
+  await openPod({ ...target(mariadb), port: 3306, address: pod }, context);
   await world.put(record([pod]));
   await world.put(
     world.record("database", {
@@ -69,7 +73,7 @@ beforeAll(async () => {
   await world.settled("database", "Admitted");
 }, 120_000);
 afterAll(async () => {
-  await Promise.all([sshd, postgres, web].map((server) => server?.stop()));
+  await Promise.all([sshd, postgres, mariadb, web].map((server) => server?.stop()));
   await world?.stop();
 });
 
@@ -79,7 +83,7 @@ const record = (addresses: string[]) =>
   world.record("real", {
     hostnames: [exact],
     wildcards: [`*.${parent}`],
-    protocols: { tls: 3080, ssh: 3023, postgres: 3036 },
+    protocols: { tls: 3080, ssh: 3023, postgres: 3036, mysql: 3306 },
     backends: { [homeRegion]: addresses },
   });
 
@@ -161,6 +165,49 @@ describe("psql", () => {
     const { address } = world.accelerator;
     const where = `host=${database} hostaddr=${address} port=${tlsPort} user=tenant dbname=postgres sslmode=disable`;
     await expect(run("psql", [where, "--command", "select 1"], { timeout: 15_000 })).rejects.toThrow(/closed/);
+  });
+});
+
+describe("mariadb", () => {
+  const query = async (sql: string) => {
+    const at = [`--host=${world.accelerator.address}`, `--port=${ports.mysql}`, "--user=tenant", "--protocol=tcp"];
+    const { stdout } = await run("mariadb", ["--no-defaults", ...at, "--batch", "--skip-column-names", "-e", sql], {
+      timeout: 15_000,
+    });
+    return stdout.trim();
+  };
+  const aborted = async () => Number((await query("show global status like 'Aborted_connects'")).split("\t")[1]);
+
+  it("queries MariaDB through a raw slot", async () => {
+    expect(await query("select 6 * 7")).toBe("42");
+  });
+
+  it("is never counted as a client that fails, because no edge checks it, unless its record asks for checks", async () => {
+    expect(await aborted()).toBe(1); // the test's own look, when it was started
+    const checked = {
+      ...record([pod]),
+      protocols: { ...record([pod]).protocols, mysql: { port: 3306, check: "tcp" } },
+    };
+    await world.put(checked);
+    await world.settled("real", "Admitted", 2);
+    await eventually(aborted, (count) => count > 1); // this is what a bare connection does to it
+    await world.put(record([pod]));
+    await world.settled("real", "Admitted", 3);
+  });
+});
+
+describe("kubectl", () => {
+  it("reaches the tenant at the endpoint's address, with the server name that tsh gives it and a client certificate", async () => {
+    const { stdout } = await run(
+      "kubectl",
+      [
+        ...[`--server=https://${world.accelerator.address}:${tlsPort}`, `--tls-server-name=${kube}`],
+        ...[`--certificate-authority=${certificates.ca}`, `--client-certificate=${certificates.client.cert}`],
+        ...[`--client-key=${certificates.client.key}`, "--kubeconfig=/dev/null", "get", "--raw", "/version"],
+      ],
+      { timeout: 15_000, env: { PATH: process.env.PATH, HOME: world.dir } },
+    );
+    expect(JSON.parse(stdout)).toEqual({ client: "kube-admin", protocol: "h2", servername: kube });
   });
 });
 
