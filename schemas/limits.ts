@@ -109,6 +109,12 @@ export const publishLimits = {
 
 /** Edges and their reports. */
 export const edgeLimits = {
+  /** How often an edge asks for the addresses of backends that are DNS names, and how long an answer may take. */
+  lookupEveryMs: 10_000,
+  lookupMs: 2000,
+  /** Lookups side by side, and addresses of one name that are used. AWS: 1,024 packets a second from one interface. */
+  lookupsAtOnceMax: 50,
+  addressesPerNameMax: 16,
   /** Time between two fetches of the manifest by an agent, plus or minus the jitter. */
   pollMs: 250,
   pollJitterMs: 25,

@@ -50,12 +50,20 @@ export const Port = z
 export const IpAddress = z
   .string()
   .refine((text) => ipaddr.IPv4.isValidFourPartDecimal(text) || (text.includes(":") && ipaddr.IPv6.isValid(text)), {
-    message: "is not an IP address: write it as 10.0.1.15 or fd00::15, names are not resolved",
+    message: "is not an IP address: write it as 10.0.1.15 or fd00::15, without a port",
     abort: true,
   })
   .refine((text) => !text.includes("%"), "has a zone: leave out the part from '%' on")
   .transform((text) => ipaddr.parse(text).toString())
   .refine((text) => !/^::ffff:/.test(text), "is an IPv4 address mapped into IPv6: write the IPv4 address");
+
+/** A backend's address, or a DNS name whose addresses are backends, such as an internal load balancer's. */
+export const BackendAddress = z.string().transform((text, context) => {
+  const parsed = (/^[0-9.]+$|:/.test(text) ? IpAddress : Hostname).safeParse(text);
+  if (parsed.success) return parsed.data;
+  context.addIssue({ code: "custom", message: parsed.error.issues[0]!.message });
+  return z.NEVER;
+});
 
 export const TenantId = z
   .string()
@@ -170,11 +178,13 @@ const fields = {
     .record(
       Region,
       z
-        .array(IpAddress)
+        .array(BackendAddress)
         .min(1, "is empty: give at least one address")
         .max(addressesMax, `has more than ${addressesMax} addresses`),
     )
-    .describe("Maps a region to the tenant's proxy addresses there: IPv4 or IPv6 literals inside the fleet's ranges."),
+    .describe(
+      "Maps a region to the tenant's proxies there: IPv4 or IPv6 literals inside the fleet's ranges, or DNS names, which edges resolve every ten seconds.",
+    ),
   allow: z
     .array(ClientRange)
     .min(1, "is empty: give at least one range, or leave it out to allow every address")

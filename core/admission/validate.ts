@@ -4,7 +4,7 @@ import { tenantLimits } from "../../schemas/limits.ts";
 import { parseTenantRecord, type TenantRecord } from "../../schemas/tenant.ts";
 import { canonicalJson, plain } from "../canonical.ts";
 import { baseOf } from "../names/claims.ts";
-import { nameFault } from "../names/ownership.ts";
+import { isWithin, nameFault } from "../names/ownership.ts";
 
 export type Validated = { ok: true; record: TenantRecord } | { ok: false; reasons: string[] };
 
@@ -63,6 +63,12 @@ function addressFaults(record: Partial<TenantRecord>, fleet: Fleet, edges: Reado
   const faults: string[] = [];
   for (const [region, addresses] of Object.entries(record.backends ?? {}))
     addresses.forEach((text, index) => {
+      if (!ipaddr.isValid(text)) {
+        const own = [...fleet.platformDomains, fleet.endpointDomain].find((domain) => isWithin(text, domain));
+        if (own !== undefined)
+          faults.push(`backends.${region}[${index}]: ${text} is below ${own}: the edge would connect to itself`);
+        return; // edges check its addresses
+      }
       const address = ipaddr.parse(text);
       const at = `backends.${region}[${index}]: ${text}`;
       const inside = ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));

@@ -427,6 +427,14 @@ describe("validateRecord", () => {
     expect(reasons({ backends: { "us-west-2": [address] } }).join()).toMatch(reason);
   });
 
+  it("refuses a backend's name below the platform's own domains: the edge would connect to itself", () => {
+    const names = ["nlb.internal.example.org", "acme.tenants.example.com", "c1.landfall.example.com"];
+    expect(reasons({ backends: { "us-west-2": names } })).toEqual([
+      "backends.us-west-2[1]: acme.tenants.example.com is below tenants.example.com: the edge would connect to itself",
+      "backends.us-west-2[2]: c1.landfall.example.com is below landfall.example.com: the edge would connect to itself",
+    ]);
+  });
+
   it("lists the fleet's regions when a region is unknown", () => {
     expect(reasons({ homeRegion: "mars-north-1", backends: { "mars-north-1": ["10.0.0.1"] } })).toEqual([
       "backends.mars-north-1: is not a region of this fleet: use one of eu-west-3, us-west-2 (got mars-north-1)",

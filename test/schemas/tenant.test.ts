@@ -52,7 +52,8 @@ describe("TenantRecord", () => {
     ["short", "10.1"],
     ["hexadecimal", "0x0a000001"],
     ["a number", "167772161"],
-    ["a name", "db.example.com"],
+    ["a name of one label", "proxy"],
+    ["a name with a port", "proxy.internal:3080"],
     ["an address with a port", "10.0.0.1:80"],
     ["an address with a zone", "fe80::1%eth0"],
     ["an IPv4 address mapped into IPv6", "::ffff:10.0.0.1"],
@@ -78,6 +79,11 @@ describe("TenantRecord", () => {
       ssh: 22,
     };
     expect(parseTenantRecord(record({ protocols }))).toMatchObject({ ok: true, record: { protocols } });
+  });
+
+  it("takes a backend that is a DNS name, in its ASCII form", () => {
+    const parsed = parseTenantRecord(record({ backends: { "us-west-2": ["NLB-1.elb.Example.com.", "10.0.0.1"] } }));
+    expect(parsed.ok && parsed.record.backends).toEqual({ "us-west-2": ["nlb-1.elb.example.com", "10.0.0.1"] });
   });
 
   it.each([

@@ -1,7 +1,7 @@
 /** What new leaves change: which routes are served, and which files are written and removed for that. Pure. */
 import * as z from "zod";
 import { edgeLimits } from "../../../schemas/limits.ts";
-import { type RouteContext, routeFiles } from "./route-files.ts";
+import { type AddressesOf, type RouteContext, routeFiles } from "./route-files.ts";
 import type { ServedRoute } from "./served.ts";
 
 /** A leaf whose routes are only parsed loosely: each route is validated separately. */
@@ -41,7 +41,13 @@ export interface Known {
   lastGood(route: LooseRoute): ServedRoute | undefined;
   /** Whose a file is. */
   ownerOf(file: string): ServedRoute | undefined;
+  /** The DNS names of backends, by slot, and the addresses that they have now. */
+  named: Named;
+  addressesOf: AddressesOf;
 }
+
+/** The DNS names that routes' backends have, by slot. */
+export type Named = ReadonlyMap<number, string[]>;
 
 export interface LeafPlan {
   /** The routes to serve, by slot. */
@@ -50,19 +56,23 @@ export interface LeafPlan {
   /** Refused routes that stay as they were. */
   kept: ServedRoute[];
   writes: { route: ServedRoute; files: string[] }[];
+  named: Map<number, string[]>;
   /** Files that the leaf's routes had and have no more. They are removed unless another route has them then. */
   stale: { owner: ServedRoute; file: string }[];
 }
 
 export function planLeaf({ routes, same }: LeafChange, context: RouteContext, known: Known): LeafPlan {
-  const plan: LeafPlan = { after: new Map(), rejected: [], kept: [], writes: [], stale: [] };
+  const plan: LeafPlan = { after: new Map(), rejected: [], kept: [], writes: [], named: new Map(), stale: [] };
   for (const route of routes) {
     const before = known.before.get(route.slot);
     if (before !== undefined && same?.has(route.slot) && !known.refused.has(route.slot) && !known.torn) {
       plan.after.set(route.slot, before);
+      const names = known.named.get(route.slot);
+      if (names !== undefined) plan.named.set(route.slot, names);
       continue;
     }
-    const made = routeFiles(route, context);
+    const made = routeFiles(route, context, known.addressesOf);
+    if (made.names !== undefined) plan.named.set(route.slot, made.names);
     if (made.ok) {
       const isEqual = before !== undefined && JSON.stringify(before) === JSON.stringify(made.route);
       const served = isEqual ? before : made.route;

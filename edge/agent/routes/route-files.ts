@@ -11,9 +11,11 @@ import {
   Wildcard,
 } from "../../../schemas/tenant.ts";
 import type { BackendCheck } from "../backends/connect.ts";
+import { isNamed } from "../backends/names.ts";
 import { allowOption } from "./content.ts";
 import { backendsIn, type ServedRoute, type ServedTarget } from "./served.ts";
 
+/** What a structure says that routes depend on. */
 export interface RouteContext {
   /** Regions by distance from here, nearest first. */
   nearest: string[];
@@ -22,7 +24,13 @@ export interface RouteContext {
   portCount: number;
 }
 
-export type RouteFiles = { ok: true; route: ServedRoute } | { ok: false; slot: number; reason: string };
+/** The addresses that a backend's name has now, in order. */
+export type AddressesOf = (name: string) => string[];
+
+/** `names` are the DNS names that its backends have. */
+export type RouteFiles = ({ ok: true; route: ServedRoute } | { ok: false; slot: number; reason: string }) & {
+  names?: string[];
+};
 
 /** Most routes have none: they share these. */
 const noOptions: string[] = [];
@@ -31,11 +39,54 @@ const noAlpn: ServedRoute["byAlpn"] = {};
 const backendPattern = /^(?:\[([0-9a-f:]+)\]|([0-9.]+)):([1-9][0-9]{0,4})$/;
 
 /** The files of one route, or why this edge will not serve it. Checks the route again: an edge trusts no writer. */
-export function routeFiles(input: unknown, context: RouteContext): RouteFiles {
+export function routeFiles(input: unknown, context: RouteContext, addressesOf: AddressesOf = () => []): RouteFiles {
   const parsed = Route.safeParse(input);
   const slot = Number((input as { slot?: unknown } | null)?.slot ?? -1);
   if (!parsed.success) return { ok: false, slot, reason: "the route is malformed" };
-  const route = parsed.data;
+  const { route, names, fault } = withAddresses(parsed.data, context, addressesOf);
+  const made: RouteFiles = fault === undefined ? filesOfRoute(route, context) : { ok: false, slot, reason: fault };
+  return names.length === 0 ? made : { ...made, names };
+}
+
+/**
+ * The route with addresses in place of its backends' names: those inside the ranges. A region without any is left out, so
+ * that the next one serves.
+ */
+function withAddresses(route: Route, context: RouteContext, addressesOf: AddressesOf) {
+  const targets = [route, ...Object.values(route.alpn ?? {})];
+  const named = targets.flatMap(({ backends }) => Object.values(backends).flat().filter(isNamed));
+  if (named.length === 0) return { route, names: [], fault: undefined };
+  const names = [...new Set(named.map((backend) => backend.slice(0, backend.lastIndexOf(":"))))].sort();
+  const bad = names.find((name) => Hostname.safeParse(name).data !== name);
+  if (bad !== undefined) return { route, names: [], fault: `backend ${bad.slice(0, 100)} is not a DNS name` };
+  const resolved = (backend: string): string[] => {
+    if (!isNamed(backend)) return [backend];
+    const at = backend.lastIndexOf(":");
+    return addressesOf(backend.slice(0, at))
+      .map((address) => `${address.includes(":") ? `[${address}]` : address}${backend.slice(at)}`)
+      .filter((address) => isAllowed(address, context.backendRanges));
+  };
+  const targetWith = <T extends RouteTarget>(target: T): T => ({
+    ...target,
+    backends: Object.fromEntries(
+      Object.entries(target.backends).map(([region, backends]) => [region, [...new Set(backends.flatMap(resolved))]]),
+    ),
+  });
+  const { alpn } = route;
+  const entries = Object.entries(alpn ?? {}).map(([entry, target]) => [entry, targetWith(target)] as const);
+  const now = { ...targetWith(route), ...(alpn === undefined ? {} : { alpn: Object.fromEntries(entries) }) };
+  const isEmpty = ({ backends }: RouteTarget) => Object.values(backends).every((list) => list.length === 0);
+  if (![now, ...entries.map(([, target]) => target)].some(isEmpty)) return { route: now, names, fault: undefined };
+  const known = names.find((name) => addressesOf(name).length > 0);
+  const why =
+    known === undefined
+      ? "has no address yet"
+      : `has only addresses outside the allowed ranges (${addressesOf(known)[0]})`;
+  return { route: now, names, fault: `backend ${known ?? names[0]} ${why}` };
+}
+
+function filesOfRoute(route: Route, context: RouteContext): RouteFiles {
+  const { slot } = route;
   if (TenantId.safeParse(route.tenantId).data !== route.tenantId)
     return { ok: false, slot, reason: "the tenant's id is not valid" };
   const { allow, alpn = {} } = route;

@@ -7,8 +7,17 @@ import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { pace } from "../pace.ts";
 import { readContent, routeContent } from "./content.ts";
 import { MultiMap } from "./multi-map.ts";
-import { type LeafChange, type LeafPlan, type LooseLeaf, ownFiles, planLeaf, type Rejected, removals } from "./plan.ts";
-import type { RouteContext } from "./route-files.ts";
+import {
+  type LeafChange,
+  type LeafPlan,
+  type LooseLeaf,
+  type Named,
+  ownFiles,
+  planLeaf,
+  type Rejected,
+  removals,
+} from "./plan.ts";
+import type { AddressesOf, RouteContext } from "./route-files.ts";
 import { backendsIn, backendsOf, type ServedRoute, type ServedTarget, targetOf } from "./served.ts";
 
 const kinds = ["n", "w", "p"];
@@ -30,6 +39,9 @@ export class RoutesDir {
   /** Files of an earlier run that no route owns yet. */
   readonly #left = new Set<string>();
   readonly #rejected = new Map<string, Rejected[]>();
+  /** The DNS names that routes' backends have, by leaf. Few leaves have any. */
+  readonly #named = new Map<string, Named>();
+  readonly #addressesOf: AddressesOf;
   /** True if no snapshot was applied yet, or the last one only in part: files may not be what the records say. */
   #torn = true;
   /** Backends whose health changed since the last `apply` began. */
@@ -38,8 +50,9 @@ export class RoutesDir {
   #backends = { began: new Set<string>(), ended: new Set<string>() };
 
   /** Takes over the files of an earlier run, and deletes its half-written ones. */
-  constructor(dir: string, isUp: (backend: string) => boolean = () => true) {
+  constructor(dir: string, isUp: (backend: string) => boolean = () => true, addressesOf: AddressesOf = () => []) {
     this.#dir = dir;
+    this.#addressesOf = addressesOf;
     this.#isUp = isUp;
     for (const kind of kinds) {
       mkdirSync(path.join(dir, kind), { recursive: true, mode: 0o755 });
@@ -136,7 +149,7 @@ export class RoutesDir {
   }
 
   /** Takes over a leaf's routes. Returns those whose slots are not its own any more: another leaf may still keep them. */
-  #adopt(leaf: string, { after, rejected }: LeafPlan): ServedRoute[] {
+  #adopt(leaf: string, { after, rejected, named }: LeafPlan): ServedRoute[] {
     const before = this.#leaves.get(leaf) ?? new Map<number, ServedRoute>();
     for (const [slot, route] of after) if (before.get(slot) !== route) this.#index(route);
     const gone: ServedRoute[] = [];
@@ -147,6 +160,8 @@ export class RoutesDir {
     else this.#leaves.delete(leaf);
     if (rejected.length > 0) this.#rejected.set(leaf, rejected);
     else this.#rejected.delete(leaf);
+    if (named.size > 0) this.#named.set(leaf, named);
+    else this.#named.delete(leaf);
     return gone;
   }
 
@@ -165,7 +180,23 @@ export class RoutesDir {
       refused,
       lastGood: (route: LooseLeaf["routes"][number]) => this.#served.get(route.slot) ?? this.#leftBy(route),
       ownerOf: this.#ownerOf,
+      named: this.#named.get(leaf) ?? new Map<number, string[]>(),
+      addressesOf: this.#addressesOf,
     };
+  }
+
+  /** The DNS names that routes' backends have. */
+  get names(): Set<string> {
+    return new Set([...this.#named.values()].flatMap((named) => [...named.values()].flat()));
+  }
+
+  /** The slots of each leaf whose routes have backends with one of these names. */
+  slotsNaming(names: ReadonlySet<string>): Map<string, Set<number>> {
+    const found = [...this.#named].map(([leaf, named]) => {
+      const slots = [...named].flatMap(([slot, own]) => (own.some((name) => names.has(name)) ? [slot] : []));
+      return [leaf, new Set(slots)] as const;
+    });
+    return new Map(found.filter(([, slots]) => slots.size > 0));
   }
 
   #ownerOf = (file: string) => this.#owners.get(file);
