@@ -1,9 +1,6 @@
 /** The cloud-init user data that starts an edge. It is JSON, which is valid YAML, so programs can read it back. */
 import type { EdgeSettings } from "./agent/settings.ts";
 
-/** Its path on Amazon Linux. If the file is missing, the loader prints a warning and nginx runs without it. */
-const jemalloc = "/usr/lib64/libjemalloc.so.2";
-
 export function edgeSettings(
   parts: Pick<EdgeSettings, "cell" | "region" | "bucket" | "reports" | "publicKeys">,
 ): EdgeSettings {
@@ -13,9 +10,10 @@ export function edgeSettings(
     stateDir: "/var/lib/landfall",
     sockets: ["ss"],
     nginx: {
-      // The agent may end connections. nginx, which strangers connect to, has only the rights of an ordinary user.
-      // With glibc's allocator before 2.38, closed sessions leave holes that njs's aligned blocks can't use again.
-      command: ["setpriv", "--ambient-caps=-all", "--inh-caps=-all", "env", `LD_PRELOAD=${jemalloc}`, "nginx"],
+      // For tests of a structure, without the agent's rights: landfall-nginx.service runs nginx as a user of its own.
+      command: ["setpriv", "--ambient-caps=-all", "--inh-caps=-all", "nginx"],
+      group: "landfall-nginx",
+      start: "unit",
       modules: ["/usr/lib64/nginx/modules/ngx_stream_js_module.so"],
       workers: 2,
       connections: 131_072, // must exceed twice the listening ports (IPv4 and IPv6): each worker holds all
@@ -50,26 +48,30 @@ net.ipv4.tcp_retries2 = 8
 /** cloud-init runs a command only once, so commands that need the network retry until they succeed. */
 const until = (command: string) => `until ${command}; do sleep 5; done`;
 
-export function userData(settings: EdgeSettings, service: string): string {
+/** The units of an edge, by file name. */
+export type Units = Record<"landfall-agent.service" | "landfall-nginx.service" | "landfall-nginx.path", string>;
+
+export function userData(settings: EdgeSettings, units: Units): string {
   const file = (path: string, content: string) => ({ path, content, permissions: "0644" });
   const agent = `s3://${settings.bucket}/agent/agent.mjs`;
   return `#cloud-config\n${JSON.stringify(
     {
       write_files: [
         file("/etc/landfall/edge.json", JSON.stringify(settings)),
-        file("/etc/systemd/system/landfall-agent.service", service),
+        ...Object.entries(units).map(([name, text]) => file(`/etc/systemd/system/${name}`, text)),
         file("/etc/yum.repos.d/nginx.repo", nginxRepository),
         file("/etc/sysctl.d/90-landfall.conf", sysctl),
       ],
       runcmd: [
-        "useradd --system --shell /usr/sbin/nologin landfall",
+        "useradd --system --user-group --shell /usr/sbin/nologin landfall-nginx",
+        "useradd --system --user-group --shell /usr/sbin/nologin landfall",
         until("dnf install -y nginx nginx-module-njs nodejs24 iproute util-linux"),
         "dnf install -y jemalloc || true",
         "systemctl disable --now nginx",
         "sysctl --system",
         "mkdir -p /opt/landfall",
         until(`aws s3 cp ${agent} /opt/landfall/agent.mjs --region ${settings.region}`),
-        "systemctl daemon-reload && systemctl enable --now landfall-agent",
+        "systemctl daemon-reload && systemctl enable --now landfall-nginx.path landfall-agent",
       ],
     },
     null,

@@ -16,7 +16,12 @@ export function edges(
   },
 ) {
   const { root, snapshots, reports, publicKeys } = parts;
-  const service = readFileSync(path.join(root, "edge/landfall-agent.service"), "utf8");
+  const read = (name: string) => readFileSync(path.join(root, "edge", name), "utf8");
+  const units = {
+    "landfall-agent.service": read("landfall-agent.service"),
+    "landfall-nginx.service": read("landfall-nginx.service"),
+    "landfall-nginx.path": read("landfall-nginx.path"),
+  };
   for (const cell of fleet.cells)
     for (const region of cell.regions) {
       const logical = `Edge-${cell.name}-${pascal(region)}`;
@@ -58,7 +63,7 @@ export function edges(
         iamInstanceProfile: { arn: profile.arn },
         metadataOptions: { httpTokens: "required", httpEndpoint: "enabled" },
         vpcSecurityGroupIds: [network.securityGroupId],
-        userData: settings.apply((known) => Buffer.from(userData(known, service)).toString("base64")),
+        userData: settings.apply((known) => Buffer.from(userData(known, units)).toString("base64")),
       });
       new aws.autoscaling.Group(`${logical}Group`, {
         name: named(logical.toLowerCase()),

@@ -8,8 +8,11 @@ import { parseKeys } from "../../schemas/signed.ts";
 import type { Manifest } from "../../schemas/snapshot.ts";
 import { Backends } from "./backends/backends.ts";
 import { lookFrom } from "./backends/connect.ts";
+import { Names, namesIn } from "./backends/names.ts";
 import { clock } from "./clock.ts";
 import { Complaints } from "./complaints.ts";
+import { groupId } from "./files.ts";
+import { NginxLogs } from "./nginx/logs.ts";
 import { Nginx } from "./nginx/nginx.ts";
 import { Structures } from "./nginx/structures.ts";
 import { type LeafChange, LooseLeaf, sameSlots } from "./routes/plan.ts";
@@ -56,10 +59,12 @@ export class Agent {
   readonly #source: SnapshotSource;
   readonly #structures: Structures;
   readonly #sockets: Sockets;
+  readonly #logs: NginxLogs;
   readonly #keys;
   readonly nginx: Nginx;
   readonly routes: RoutesDir;
   readonly backends: Backends;
+  readonly names = new Names();
   readonly sessions: Sessions;
   #applied: Manifest | undefined;
   /** The trees of the applied manifest's buckets, and their leaves. */
@@ -91,7 +96,7 @@ export class Agent {
     this.#cloud = new EdgeCloud(settings.region);
     this.#store = new Store(settings.stateDir);
     this.#source = new SnapshotSource(this.#cloud, this.#store, settings);
-    this.nginx = new Nginx(settings.runDir, settings.nginx.command);
+    this.nginx = new Nginx(settings.runDir, settings.nginx);
     this.#structures = new Structures(settings, identity, this.#store, this.nginx);
     this.backends = new Backends({
       file: path.join(settings.runDir, "backends.json"),
@@ -100,9 +105,11 @@ export class Agent {
       onChange: (changed) => this.#healthChanged(changed),
       onTrouble: (error) => this.#complaints.wrong("can't save the list of backends that are down", error),
     });
-    this.routes = new RoutesDir(path.join(settings.runDir, "routes"), this.backends.isUp);
+    this.routes = new RoutesDir(path.join(settings.runDir, "routes"), this.backends.isUp, this.#addressesOf);
     this.#sockets = new Sockets(identity.listenAddress, settings.sockets);
-    this.sessions = new Sessions(settings.runDir, this.#sockets, this.routes, () => this.nginx.signal("SIGUSR1"));
+    const group = settings.nginx.group === undefined ? undefined : groupId(settings.nginx.group);
+    this.#logs = new NginxLogs(settings.runDir, group, () => this.nginx.signal("SIGUSR1"));
+    this.sessions = new Sessions(settings.runDir, group, this.#sockets, this.routes, this.#logs);
   }
 
   /** True if this edge accepts new users. */
@@ -137,6 +144,9 @@ export class Agent {
     return live;
   }
 
+  /** An edge is no backend: it would connect to itself. */
+  #addressesOf = (name: string) => this.names.addressesOf(name).filter((address) => address !== this.#identity.address);
+
   /** Serves the last good snapshot from disk, without AWS. */
   async boot(): Promise<void> {
     this.#bootedAt = clock();
@@ -154,6 +164,7 @@ export class Agent {
   async round(now: number): Promise<void> {
     if (this.#applied === undefined && now - this.#bootedAt >= bootAgainMs) await this.boot();
     await this.#guard("pull", () => this.#pull(now));
+    await this.#guard("names", () => this.#followNames(now));
     await this.#guard("report", () => this.#report(now));
   }
 
@@ -162,6 +173,7 @@ export class Agent {
     await this.#guard("nginx", () => this.#checkNginx());
     await this.#guard("sessions", () => this.#readSessions());
     await this.#guard("health", () => this.#writeHealth());
+    await this.#guard("logs", () => this.#logs.boundErrors());
   }
 
   /** Once a second: closes sessions that must end. Its duration grows with the kernel's list of connections. */
@@ -176,14 +188,12 @@ export class Agent {
     });
   }
 
-  /** Many times a second: starts the backend checks that are due. */
-  check(now: number): void {
+  /** Many times a second: reads which backends took no user's connection, and starts the checks that are due. Never throws. */
+  async check(now: number): Promise<void> {
+    await this.#guard("failed connections", () => {
+      for (const backend of this.#logs.readFailed()) void this.backends.failed(backend, now);
+    });
     this.backends.tick(now);
-  }
-
-  /** nginx reported that it could not connect a user to this backend. */
-  failed(backend: string): void {
-    void this.backends.failed(backend, clock());
   }
 
   #ports(): Ports | undefined {
@@ -231,7 +241,9 @@ export class Agent {
     const trees = await readTrees(manifest.routes, this.#trees, object);
     const all = leavesOf(manifest.routes, trees);
     const { changed, gone } = leavesToApply(this.#leaves, all, everything);
-    await inBatches(changed, async ({ hash }) => void (await object(hash)));
+    const named: string[] = [];
+    await inBatches(changed, async ({ hash }) => void named.push(...namesIn(await object(hash))));
+    await this.names.learn(named);
     // Saved before it is served and acknowledged: a restart must serve what was acknowledged.
     await this.#store.saveManifest(text, structure);
     const leaves = [
@@ -245,9 +257,8 @@ export class Agent {
     this.#leaves = new Map([...this.#leaves, ...leaves.map(([leaf]) => [leaf, unknown] as const)]);
     await this.routes.apply(leaves, context);
     this.#renderedFor = rendering;
-    const { began, ended } = this.routes.takeBackends();
-    this.backends.unwatch(ended);
-    this.backends.watch(began, clock());
+    this.#watchBackends();
+    this.names.keep(this.routes.names);
     this.#applied = manifest;
     this.#trees = trees;
     this.#leaves = all;
@@ -255,6 +266,35 @@ export class Agent {
     this.#applyMs = this.#appliedAt - startedAt;
     this.#log.info({ generation: manifest.generation, leaves: changed.length }, "applied");
     if (fault !== undefined) throw new StructureError(fault, manifest.generation);
+  }
+
+  #watchBackends(): void {
+    const { began, ended } = this.routes.takeBackends();
+    this.backends.unwatch(ended);
+    this.backends.watch(began, clock());
+  }
+
+  /** Asks for names' addresses, and serves those that changed. */
+  async #followNames(now: number): Promise<void> {
+    this.names.tick(now);
+    if (this.names.fault !== undefined) this.#complaints.wrong("the DNS gives no answer", this.names.fault);
+    const { current } = this.#structures;
+    const changed = this.names.takeChanged();
+    if (changed.size === 0 || current === undefined || this.#applied === undefined) return;
+    const leaves = [...this.routes.slotsNaming(changed)].map(([leaf, slots]) => {
+      const read = () => {
+        const now = this.#leafOf(this.#leaves.get(leaf) ?? unknown, unknown);
+        return { ...now, same: new Set(now.routes.flatMap(({ slot }) => (slots.has(slot) ? [] : [slot]))) };
+      };
+      return [leaf, read] as const;
+    });
+    try {
+      await this.routes.apply(leaves, current.context);
+    } catch (error) {
+      this.names.putBack(changed);
+      throw error;
+    }
+    this.#watchBackends();
   }
 
   /** A leaf on the disk, and which of its routes are as in the one that was applied last. */

@@ -1,4 +1,14 @@
-import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { open } from "node:fs/promises";
 import path from "node:path";
 
@@ -54,12 +64,27 @@ export async function sync(dir: string, names: Iterable<string>): Promise<void> 
   await one(dir);
 }
 
-/** Replaces a file by an empty one to which nginx's workers, which run as another user, may append. */
-export function writeShared(file: string): void {
+/** Replaces a file by an empty one to which nginx's user may append, as a member of this group, or as everybody. */
+export function writeShared(file: string, group: number | undefined): void {
   const beside = `${file}${unfinished}`;
-  writeFileSync(beside, "", { mode: 0o666 });
-  chmodSync(beside, 0o666); // independent of the umask
+  writeFileSync(beside, "");
+  share(beside, group, 0o660);
   renameSync(beside, file);
+}
+
+/** Gives a file or folder to a group, or to everybody. The mode does not depend on the umask. */
+export function share(file: string, group: number | undefined, mode: number): void {
+  if (group !== undefined) chownSync(file, -1, group);
+  chmodSync(file, group === undefined ? mode | (mode >> 3) : mode);
+}
+
+/** The id of a group of this machine. */
+export function groupId(name: string): number {
+  const line = readFileSync("/etc/group", "utf8")
+    .split("\n")
+    .find((text) => text.startsWith(`${name}:`));
+  if (line === undefined) throw new Error(`this machine has no group ${name}`);
+  return Number(line.split(":")[2]);
 }
 
 export function readIfThere(file: string): string | undefined {

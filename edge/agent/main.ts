@@ -6,7 +6,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pino from "pino";
 import { edgeLimits } from "../../schemas/limits.ts";
 import { Agent } from "./agent.ts";
-import { hearFailures } from "./backends/failures.ts";
 import { clock } from "./clock.ts";
 import { Complaints } from "./complaints.ts";
 import { Lifecycle } from "./lifecycle.ts";
@@ -59,23 +58,14 @@ async function repeat(everyMs: number, spreadMs: number, work: (now: number) => 
 }
 
 let listening: number | undefined;
-let deaf: (() => void) | undefined;
 function listen(): void {
   const port = agent.structure?.healthPort;
   if (port === undefined) return;
   if (port !== listening) {
     if (server.listening) server.close();
-    deaf?.();
-    deaf = undefined;
     listening = port;
   }
   if (!server.listening) server.listen(port, listenAddress);
-  const failed = (error: Error) => {
-    complaints.wrong("can't receive reports of failed connections", error);
-    deaf?.();
-    deaf = undefined; // the next round tries again
-  };
-  deaf ??= hearFailures({ address: listenAddress ?? "127.0.0.1", port }, (backend) => agent.failed(backend), failed);
 }
 
 if (onInstance) await lifecycle.look(); // an instance that will be terminated accepts no users from the start
@@ -91,7 +81,6 @@ await Promise.all([
   ...(onInstance ? [repeat(lifecycleMs, jitterMs, () => lifecycle.look())] : []),
 ]);
 server.close();
-deaf?.();
 if (tied) await agent.nginx.stop();
 log.info("stopped");
 process.exit(0);

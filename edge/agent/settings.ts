@@ -17,11 +17,13 @@ export const EdgeSettings = z.strictObject({
   /** Durable: the last good manifest and its objects. */
   stateDir: z.string(),
   nginx: z.strictObject({
-    /** The command that runs nginx, with its wrappers first. */
+    /** The command that runs nginx, with its wrappers first. The agent tests structures with it. */
     command: z.array(z.string()).min(1),
     modules: z.array(z.string()),
-    /** Has an effect only when nginx starts as root. */
-    user: z.string().optional(),
+    /** The group of nginx's own user, for what both use. Absent: nginx runs as the agent's user, or as anybody. */
+    group: z.string().optional(),
+    /** Who starts it: the agent, or systemd when the agent writes `runDir`/start. */
+    start: z.enum(["agent", "unit"]),
     workers: z.number().int().min(1),
     connections: z.number().int().min(64),
   }),

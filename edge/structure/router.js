@@ -224,7 +224,7 @@ function byHello(s) {
     return byName(s);
   }
   v.via = "asked";
-  return "unix:{{run}}/asked.sock";
+  return "unix:{{run}}/sockets/asked.sock";
 }
 
 function byPort(s) {

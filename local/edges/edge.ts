@@ -1,12 +1,12 @@
 /** One edge. On EC2 it is an instance; here it is a directory, an agent process, and the nginx that the agent runs. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, rmSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { writeAtomically } from "../../edge/agent/files.ts";
-import { nginxIn } from "../../edge/agent/nginx/nginx.ts";
+import { masterIn, nginxIn } from "../../edge/agent/nginx/nginx.ts";
 import type { EdgeSettings } from "../../edge/agent/settings.ts";
-import { isAlive, kill } from "../processes.ts";
+import { kill } from "../processes.ts";
 
 export interface EdgeConfig {
   id: string;
@@ -39,9 +39,7 @@ export class LocalEdge {
 
   /** The pid of nginx's master; undefined if nginx does not run. */
   get pid(): number | undefined {
-    const file = path.join(this.config.dir, "run/nginx.pid");
-    const pid = existsSync(file) ? Number(readFileSync(file, "utf8")) : 0;
-    return pid > 1 && isAlive(pid) ? pid : undefined;
+    return masterIn(path.join(this.config.dir, "run"));
   }
 
   /** Powers the edge on. It boots with what is on its disk. */
@@ -49,7 +47,7 @@ export class LocalEdge {
     if (this.state === "terminated") throw new Error(`${this.config.id} is terminated`);
     this.state = "running";
     const { dir, settings } = this.config;
-    // The settings from the user data, with this machine's paths and modules, and with nginx's own user if run as root.
+    // The settings from the user data, with this machine's paths and modules.
     const local: EdgeSettings = {
       ...settings,
       runDir: path.join(dir, "run"),
@@ -57,7 +55,6 @@ export class LocalEdge {
       nginx: {
         ...settings.nginx,
         ...nginxHere(),
-        ...(process.getuid?.() === 0 ? { user: "nobody nogroup" } : {}),
         workers: 1,
         connections: 8192,
       },
@@ -117,11 +114,15 @@ export class LocalEdge {
 
 const allocators = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map((kind) => `/usr/lib/${kind}/libjemalloc.so.2`);
 
+/** As on an instance, nginx is another user than the agent. Only root can start it as one. */
+const isRoot = process.getuid?.() === 0;
+const asNobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--bounding-set=-all"];
+
 /**
  * This machine's nginx, with its stream and njs modules. LANDFALL_NGINX, a binary, and LANDFALL_NGINX_MODULES, the
  * folder of its modules, select another nginx: structures must run on Debian's and on nginx.org's.
  */
-export function nginxHere(env = process.env): Pick<EdgeSettings["nginx"], "command" | "modules"> {
+export function nginxHere(env = process.env): Pick<EdgeSettings["nginx"], "command" | "modules" | "group" | "start"> {
   const folders = env.LANDFALL_NGINX_MODULES?.split(":") ?? ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"];
   const folder = folders.find((candidate) => existsSync(path.join(candidate, "ngx_stream_js_module.so")));
   if (folder === undefined)
@@ -132,7 +133,9 @@ export function nginxHere(env = process.env): Pick<EdgeSettings["nginx"], "comma
   const allocator = allocators.find((file) => existsSync(file));
   const through = allocator === undefined ? [] : ["env", `LD_PRELOAD=${allocator}`]; // as edge/user-data.ts does
   return {
-    command: [...through, env.LANDFALL_NGINX ?? "nginx"],
+    command: [...(isRoot ? asNobody : []), ...through, env.LANDFALL_NGINX ?? "nginx"],
     modules: modules.filter((file) => existsSync(file)),
+    group: isRoot ? "nogroup" : undefined,
+    start: "agent",
   };
 }

@@ -53,9 +53,8 @@ export class StandaloneEdge {
     const base = edgeSettings({ cell: "c1", region: "us-west-2", bucket: "none", reports, publicKeys: {} });
     const runDir = path.join(dir, "run");
     const nginx = { ...base.nginx, ...nginxHere(), workers: 1, connections };
-    const asRoot = process.getuid?.() === 0 ? { user: "nobody nogroup" } : {};
-    const settings = { ...base, runDir, stateDir: path.join(dir, "state"), nginx: { ...nginx, ...asRoot } };
-    const edge = new StandaloneEdge(dir, new Nginx(runDir, nginx.command), structure);
+    const settings = { ...base, runDir, stateDir: path.join(dir, "state"), nginx };
+    const edge = new StandaloneEdge(dir, new Nginx(runDir, nginx), structure);
     for (const kind of ["n", "w", "p"]) mkdirSync(path.join(edge.routes, kind), { recursive: true, mode: 0o755 });
     writeFileSync(path.join(edge.routes, "ready"), "ready", { mode: 0o644 });
     mkdirSync(path.join(runDir, "sessions"), { mode: 0o755 });

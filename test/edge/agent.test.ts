@@ -1,5 +1,15 @@
 /** A real agent and a real nginx on one address, with a region that the test controls. */
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import type net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -8,6 +18,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { bucketOf } from "../../core/routes/buckets.ts";
 import type { LocalEdge } from "../../local/edges/edge.ts";
 import { structureOn } from "../../local/edges/standalone.ts";
+import { Dns } from "../../local/network/dns.ts";
 import { kill } from "../../local/processes.ts";
 import type { EdgeReport } from "../../schemas/report.ts";
 import { clientHello } from "../fixtures/client-hello.ts";
@@ -150,6 +161,85 @@ describe("an edge", () => {
     await eventually(route, (text) => text.includes(`-${a.address}`));
   });
 
+  it("serves the addresses of a backend's DNS name, and the new ones ten seconds after they change", async () => {
+    const port = Number(a.address.split(":")[1]);
+    const [dns, moved] = await Promise.all([Dns.start("127.0.0.1"), startBackend("B", "127.98.0.2", port)]);
+    try {
+      const name = "nlb.example.com";
+      dns.set({ name, type: "A", values: ["127.0.0.1", address, "192.0.2.1"] }); // an edge is no backend of its own
+      region.nameServer = dns.server;
+      region.publish([tlsRoute(20000, "acme", "a.example.com", `${name}:${port}`)]);
+      await start();
+      await applied();
+      const route = () => readFileSync(path.join(dir, "run/routes/n/a.example.com"), "utf8");
+      expect(route()).toBe(`20000 acme\n+127.0.0.1:${port}\n`);
+      expect(await hello("a.example.com")).toBe("A");
+      dns.set({ name, type: "A", values: ["127.98.0.2"] });
+      await eventually(route, (text) => text === `20000 acme\n+127.98.0.2:${port}\n`, 15_000);
+      expect(await hello("a.example.com")).toBe("B");
+      dns.set({ name, type: "A", values: [] });
+      region.publish([...region.routes, tlsRoute(20001, "globex", "g.example.com", a.address)]);
+      await applied();
+      expect(await hello("a.example.com")).toBe("B");
+    } finally {
+      moved.close();
+      dns.stop();
+    }
+  });
+
+  it.runIf(process.getuid?.() === 0)(
+    "gives the user of nginx's workers nothing to change, and nobody to end",
+    async () => {
+      region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+      await start();
+      await applied();
+      const worker = Number(workers());
+      const id = (pid: number, what: string) =>
+        new RegExp(`^${what}:\\s+(.*)$`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]!.split(/\s+/);
+      for (const pid of [edge.pid!, worker]) {
+        expect(id(pid, "Uid")).not.toContain("0");
+        expect([id(pid, "CapPrm"), id(pid, "CapBnd")].flat()).toEqual(["0000000000000000", "0000000000000000"]);
+      }
+      // As code in a worker could: with its user, its group and no capability.
+      const asWorker = (script: string) => {
+        const [uid, gid] = [id(worker, "Uid")[0]!, id(worker, "Gid")[0]!];
+        const as = [`--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "--bounding-set=-all", "sh", "-c", script];
+        return spawnSync("setpriv", as, { cwd: dir, encoding: "utf8" });
+      };
+      const tried = [
+        "echo x > run/routes/n/evil.example.com",
+        "echo x > run/routes/n/a.example.com",
+        "mv run/routes/n/a.example.com run/sockets/",
+        "rm -f run/routes/n/a.example.com",
+        "echo x > run/nginx.conf",
+        "echo x > run/router-x.js",
+        "ln -sf /etc/passwd run/sessions/opened",
+        "rm -f run/sessions/opened",
+        "mkfifo run/logs/failed.log~",
+        "echo x > run/backends.json",
+        "echo x > run/start",
+        "echo x > state/manifest.json",
+        "touch state/drain",
+        `kill -0 ${edge.agentPid}`,
+        `kill -0 ${process.pid}`,
+      ];
+      const could = tried.filter((script) => asWorker(script).status === 0);
+      expect(could).toEqual([]);
+      // What it may: say that connections failed, fill its own files, and name another process as nginx.
+      expect(
+        asWorker(`echo ${process.pid} > run/nginx.pid; truncate -s 1T run/logs/ended.log run/sessions/opened`).status,
+      ).toBe(0);
+      expect(edge.agentPid).toBeDefined();
+      const now = region.publish([tlsRoute(20000, "acme", "a.example.com", b.address)]);
+      await reported(({ appliedGeneration }) => appliedGeneration === now);
+      await eventually(
+        () => ["logs/ended.log", "sessions/opened"].map((file) => statSync(path.join(dir, "run", file)).size),
+        (sizes) => sizes.every((size) => size < 1e6),
+      );
+      expect(await hello("a.example.com")).toBe("B");
+    },
+  );
+
   it("serves a snapshot that takes back what one before it wrote only in part", async () => {
     const [early, late] = ["acme", "globex"].sort((x, y) => bucketOf(x) - bucketOf(y)) as [string, string];
     const to = ({ address: backend }: Backend) => [
@@ -240,7 +330,7 @@ describe("an edge", () => {
     const session = await open(clientHello({ name: "a.example.com" }));
     const master = edge.pid!;
     kill(master);
-    unlinkSync(path.join(dir, "run/probe.sock"));
+    unlinkSync(path.join(dir, "run/sockets/probe.sock"));
     await eventually(
       () => edge.pid,
       (now) => now !== undefined && now !== master,

@@ -162,7 +162,7 @@ describe("an instance's end", () => {
 describe("a pid file", () => {
   it("counts only while its process is this edge's nginx: another one may have its number now", () => {
     const dir = mkdtempSync(path.join(os.tmpdir(), "landfall-pid-"));
-    const nginx = new Nginx(dir, ["nginx"]);
+    const nginx = new Nginx(dir, { command: ["nginx"], start: "agent" });
     for (const text of [String(process.pid), "1", "0", "-1", "x", "", "4194304"]) {
       writeFileSync(path.join(dir, "nginx.pid"), `${text}\n`);
       expect(nginx.pid()).toBeUndefined();

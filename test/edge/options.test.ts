@@ -59,7 +59,7 @@ beforeAll(async () => {
   edge.write(`n/${long}`, `7 acme\n+${a.address}\n`);
   edge.write("n/kube-teleport-proxy-alpn.own.example.com", `7 acme\n+${c.address}\n`);
   edge.write("n/own.example.com", `7 acme\n+${a.address}\n`);
-  refusals = new Refusals(path.join(dir, "run"));
+  refusals = new Refusals(path.join(dir, "run"), undefined);
 });
 afterAll(async () => {
   await edge?.stop();

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readFileSync, statSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hearFailures } from "../../edge/agent/backends/failures.ts";
+import { NginxLogs } from "../../edge/agent/nginx/logs.ts";
 import { StandaloneEdge, structureOn } from "../../local/edges/standalone.ts";
 import { clientHello } from "../fixtures/client-hello.ts";
 import { type Backend, connect, firstAnswer, freePort, startBackend, visit } from "../fixtures/sockets.ts";
@@ -137,20 +137,12 @@ describe("a connection", () => {
   });
 
   it("that no backend accepts is reported to the agent at once", async () => {
-    const heard: string[] = [];
-    const port = edge.structure.healthPort;
-    const deaf = hearFailures({ address: "127.0.0.1", port }, (backend) => heard.push(backend), console.error);
-    try {
-      expect(await hello("dead.example.com")).toBe("closed");
-      const dead = readFileSync(path.join(edge.routes, "n/dead.example.com"), "utf8").split("+")[1]!.trim();
-      await eventually(
-        () => heard,
-        (backends) => backends.length === 1 && backends[0] === dead,
-        1000,
-      );
-    } finally {
-      deaf();
-    }
+    const logs = new NginxLogs(path.join(edge.routes, ".."), undefined, () => {});
+    expect(await hello("dead.example.com")).toBe("closed");
+    const dead = readFileSync(path.join(edge.routes, "n/dead.example.com"), "utf8").split("+")[1]!.trim();
+    expect(logs.readFailed()).toEqual([dead]);
+    expect(await hello("a.example.com")).toBe("A");
+    expect(logs.readFailed()).toEqual([]);
   });
 });
 

@@ -11,7 +11,7 @@ import { endedFields, openedFields, openedLine, parseOpened } from "../../edge/a
 import { type OrphanFacts, planOrphans } from "../../edge/agent/sessions/orphans.ts";
 import { type Live, Sockets, sessionKey, type Upstream } from "../../edge/agent/sessions/sockets.ts";
 import { SessionTable } from "../../edge/agent/sessions/table.ts";
-import { Tail } from "../../edge/agent/sessions/tail.ts";
+import { Tail } from "../../edge/agent/tail.ts";
 
 const quiet: Live = { key: "", received: 0, unread: 0, sent: 0, unsent: 0, isHalfClosed: false };
 

@@ -16,7 +16,7 @@ describe("the structure", () => {
   });
 
   it("renders for an edge on one address, with derived and shared names, as in test/golden", async () => {
-    const nginx = { ...settings.nginx, user: "nobody nogroup", workers: 1, connections: 1024 };
+    const nginx = { ...settings.nginx, workers: 1, connections: 1024 };
     const names = { derivedNames: ["kube.{name}", "{hex}.mesh.example"], sharedNames: ["mesh.example"] };
     const small = { ...structure, ...names, portCount: 10 };
     const { conf, router } = renderNginx({

@@ -224,7 +224,7 @@ function byHello(s) {
     return byName(s);
   }
   v.via = "asked";
-  return "unix:/run/landfall/asked.sock";
+  return "unix:/run/landfall/sockets/asked.sock";
 }
 
 function byPort(s) {

@@ -1,11 +1,13 @@
 /** Runs the edge's nginx: starts it once, reloads it only for a new structure, and probes whether its workers serve. */
 import { execFile, spawn } from "node:child_process";
-import { mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { readIfThere, writeAtomically } from "../files.ts";
+import { groupId, readIfThere, share, writeAtomically, writeShared } from "../files.ts";
+import type { EdgeSettings } from "../settings.ts";
+import { errorLog, nginxLogs } from "./logs.ts";
 
 const run = promisify(execFile);
 const probeMs = 1000;
@@ -14,19 +16,30 @@ const stopMs = 2000;
 /** Probes that workers without a master may miss: they may only be busy, and carry sessions. */
 const missedMax = 5;
 
+/** The unit that runs nginx on an instance. */
+const nginxUnit = "landfall-nginx.service";
+/** The folder of nginx's sockets. */
+const sockets = "sockets";
+
 export class Nginx {
   readonly #dir: string;
   readonly #command: string[];
+  readonly #byUnit: boolean;
   readonly #errors: string;
   #structure: string | undefined;
   #busy = false;
 
-  /** `command` runs nginx, with its wrappers first. */
-  constructor(dir: string, command: string[]) {
+  /** nginx's own user may write into these files, and make its sockets in this folder: it owns nothing here. */
+  constructor(dir: string, { command, start, group }: Pick<EdgeSettings["nginx"], "command" | "start" | "group">) {
     this.#dir = dir;
     this.#command = command;
-    this.#errors = path.join(dir, "logs/error.log");
-    for (const name of ["", "logs", "tmp"]) mkdirSync(path.join(dir, name), { recursive: true, mode: 0o755 });
+    this.#byUnit = start === "unit";
+    this.#errors = path.join(dir, errorLog);
+    for (const name of ["", "logs", sockets]) mkdirSync(path.join(dir, name), { recursive: true, mode: 0o755 });
+    const gid = group === undefined ? undefined : groupId(group);
+    share(path.join(dir, sockets), gid, 0o770);
+    for (const name of ["nginx.pid", ...nginxLogs])
+      if (!existsSync(path.join(dir, name))) writeShared(path.join(dir, name), gid);
   }
 
   /** First 12 characters of the running structure's hash. */
@@ -35,11 +48,7 @@ export class Nginx {
   }
 
   /** The master's pid, when it runs. */
-  pid(): number | undefined {
-    const pid = Number(readIfThere(path.join(this.#dir, "nginx.pid"))?.trim() || Number.NaN);
-    if (!Number.isInteger(pid) || pid <= 1) return undefined;
-    return commandOf(pid).includes(this.#dir) ? pid : undefined; // not a reused pid
-  }
+  pid = (): number | undefined => masterIn(this.#dir);
 
   /** Workers that outlived their master. */
   #orphans = () => nginxIn(this.#dir).filter((pid) => !isNginx(parentOf(pid)));
@@ -56,7 +65,7 @@ export class Nginx {
 
   /** A worker's answer: its structure, what it reads in the routes folder, and whether it can write session notes. */
   async probe(): Promise<{ structure: string; ready: string; notes: boolean } | undefined> {
-    const answer = await askSocket(path.join(this.#dir, "probe.sock"));
+    const answer = await askSocket(path.join(this.#dir, sockets, "probe.sock"));
     const [structure, ready, unwritable] = answer?.split(" ") ?? [];
     return structure !== undefined && ready !== undefined
       ? { structure, ready, notes: unwritable === undefined }
@@ -127,7 +136,7 @@ export class Nginx {
   async #startOrReload(id: string): Promise<void> {
     if (this.pid() === undefined) {
       await this.#retireOrphans();
-      for (const left of ["probe.sock", "asked.sock"]) rmSync(path.join(this.#dir, left), { force: true }); // or it can't bind
+      for (const left of ["probe.sock", "asked.sock"]) rmSync(path.join(this.#dir, sockets, left), { force: true }); // or it can't bind
       this.#start();
     } else this.signal("SIGHUP");
     for (const until = Date.now() + reloadMs; Date.now() < until; await sleep(50))
@@ -137,6 +146,7 @@ export class Nginx {
 
   /** Not a daemon, so that its parent process reaps it. Detached, so that it outlives this process. */
   #start(): void {
+    if (this.#byUnit) return writeAtomically(path.join(this.#dir, "start"), `${Date.now()}\n`);
     const conf = path.join(this.#dir, "nginx.conf");
     const [command, args] = this.#line("-c", conf, "-g", "daemon off;");
     const master = spawn(command, args, { cwd: this.#dir, detached: true, stdio: "ignore" });
@@ -163,11 +173,24 @@ export class Nginx {
   }
 }
 
-/** The nginx processes that were started in this directory: a worker's command line does not show its edge. */
+/** The master that was started in this directory. The file is nginx's to write: it may name a pid of somebody else. */
+export function masterIn(dir: string): number | undefined {
+  const pid = Number(readIfThere(path.join(dir, "nginx.pid"))?.trim() || Number.NaN);
+  if (!Number.isInteger(pid) || pid <= 1) return undefined;
+  return isNginx(pid) && commandOf(pid).includes(dir) ? pid : undefined;
+}
+
+/**
+ * The nginx processes that were started in this directory, or by its unit: a worker's command line does not show its edge, and
+ * where another user's process was started nobody may see.
+ */
 export function nginxIn(dir: string): number[] {
+  const isHere = (pid: number) =>
+    [dir, path.join(dir, "routes")].includes(startedIn(pid) ?? "") ||
+    readIfThere(`/proc/${pid}/cgroup`)?.includes(nginxUnit) === true;
   return readdirSync("/proc")
     .map(Number)
-    .filter((pid) => pid > 1 && isNginx(pid) && [dir, path.join(dir, "routes")].includes(startedIn(pid) ?? ""));
+    .filter((pid) => pid > 1 && isNginx(pid) && isHere(pid));
 }
 
 function startedIn(pid: number): string | undefined {

@@ -33,19 +33,16 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
     (address === undefined ? [`${port}`, `[::]:${port}`] : [`${address}:${port}`])
       .map((where) => `listen ${where} ${keepalive(structure.sessions.goneSeconds)};`)
       .join("\n    ");
-  const { modules, user, workers, connections } = settings.nginx;
-  const events = address ?? "127.0.0.1";
+  const { modules, workers, connections } = settings.nginx;
   const values: Record<string, string> = {
     structure: id,
     run: settings.runDir,
     modules: modules.map((module) => `load_module ${module};`).join("\n"),
-    user: user === undefined ? "" : `user ${user};`,
     workers: String(workers),
     connections: String(connections),
     files: String((connections + structure.portCount) * 2),
     listenTls: listen(structure.edgeTlsPort),
     listenSlots: listen(ports),
-    events: `${events}:${structure.healthPort}`,
     sourceMax: String(Math.ceil((workers * connections) / 8)), // a session takes two connections
     bind: address === undefined ? "" : `proxy_bind ${address};`,
     bindTls: address === undefined ? "" : "proxy_bind $source;",

@@ -1,8 +1,9 @@
 /** Connections that led nowhere, from the router's notes: how many for each reason, and which names were asked for last. */
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { edgeLimits } from "../../../schemas/limits.ts";
-import { readIfThere, writeShared } from "../files.ts";
-import { Tail } from "./tail.ts";
+import { writeShared } from "../files.ts";
+import { Tail } from "../tail.ts";
 
 /**
  * `noname`: TLS without a server name. `unknown`: a name or port that leads nowhere. `plain`: not TLS. `address`: not one of
@@ -26,13 +27,15 @@ const isReason = (text: string): text is RefusalReason => (refusalReasons as rea
 export class Refusals {
   readonly counts: Record<RefusalReason, number> = { noname: 0, unknown: 0, plain: 0, address: 0, limit: 0 };
   readonly #file: string;
+  readonly #group: number | undefined;
   readonly #notes: Tail;
   /** By reason and what, the latest last. */
   readonly #last = new Map<string, Refusal>();
 
-  constructor(runDir: string) {
+  constructor(runDir: string, group: number | undefined) {
     this.#file = path.join(runDir, "sessions/refused");
-    if (readIfThere(this.#file) === undefined) writeShared(this.#file);
+    this.#group = group;
+    if (!existsSync(this.#file)) writeShared(this.#file, group);
     this.#notes = new Tail(this.#file, "end");
   }
 
@@ -49,7 +52,7 @@ export class Refusals {
       if (isReason(reason)) this.note(reason, line.slice(at + 1), now);
     }
     if (this.#notes.size < refusedBytesMax / 2) return;
-    writeShared(this.#file);
+    writeShared(this.#file, this.#group);
     this.#notes.replaced();
   }
 

@@ -1,21 +1,26 @@
 /** This edge's sessions and their owners. Closes the sessions of removed routes, and all sessions in a drain. */
-import { linkSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { EdgeReport } from "../../../schemas/report.ts";
 import { clock } from "../clock.ts";
-import { readIfThere, writeAtomically, writeShared } from "../files.ts";
+import { writeAtomically, writeShared } from "../files.ts";
+import { readLines, Tail } from "../tail.ts";
 import { type Closing, planClosing } from "./closing.ts";
 import { advanceDrain, type Drain } from "./drain.ts";
 import { planOrphans } from "./orphans.ts";
 import { Refusals } from "./refusals.ts";
 import { isBackend, type Live, type Ports, type Sockets, type Upstream } from "./sockets.ts";
 import { ownerOf, SessionTable } from "./table.ts";
-import { Tail } from "./tail.ts";
 
 /** What the sessions need to know about routes. */
 export interface RouteOwners {
   serves(slot: number, tenantId: string): boolean;
   servesTenant(tenantId: string): boolean;
+}
+
+/** Where the sessions read what nginx says of those that ended. */
+export interface Ended {
+  readEnded(): string[];
 }
 
 export interface SessionTimes {
@@ -26,7 +31,6 @@ export interface SessionTimes {
 }
 
 const openedMax = 1024 * 1024;
-const endedMax = 4 * 1024 * 1024;
 /**
  * Pause between looks at the kernel's lists: with very many sessions it grows, so that they take this share of the time, but
  * there are always so many looks until a client counts as gone.
@@ -47,12 +51,11 @@ export class Sessions {
   readonly table = new SessionTable();
   readonly refusals: Refusals;
   readonly #dir: string;
-  readonly #endedFile: string;
+  readonly #group: number | undefined;
   readonly #sockets: Sockets;
   readonly #routes: RouteOwners;
-  readonly #reopenLogs: () => void;
+  readonly #logs: Ended;
   readonly #opened: Tail;
-  readonly #ended: Tail;
   #restored = false;
   #lookAt = 0;
   /** Connections to backends that seem to have lost their client, by nginx's end, and since when. */
@@ -66,17 +69,16 @@ export class Sessions {
   #open = 0;
   readonly closedBy = { removed: 0, drain: 0, orphaned: 0 };
 
-  constructor(runDir: string, sockets: Sockets, routes: RouteOwners, reopenLogs: () => void) {
+  constructor(runDir: string, group: number | undefined, sockets: Sockets, routes: RouteOwners, logs: Ended) {
     this.#dir = path.join(runDir, "sessions");
-    this.#endedFile = path.join(runDir, "logs/ended.log");
+    this.#group = group;
     this.#sockets = sockets;
     this.#routes = routes;
-    this.#reopenLogs = reopenLogs;
+    this.#logs = logs;
     mkdirSync(this.#dir, { recursive: true, mode: 0o755 });
-    if (readIfThere(this.#file("opened")) === undefined) writeShared(this.#file("opened"));
-    this.refusals = new Refusals(runDir);
+    if (!existsSync(this.#file("opened"))) writeShared(this.#file("opened"), group);
+    this.refusals = new Refusals(runDir, group);
     this.#opened = new Tail(this.#file("opened"), "start");
-    this.#ended = new Tail(this.#endedFile, "end");
   }
 
   get drain(): Drain {
@@ -91,25 +93,20 @@ export class Sessions {
    */
   read(now: number): Set<string> {
     if (!this.#restored) this.#restore(now);
-    const ended = this.#ended.read(); // read first, so that the opening of each ended session is read too
+    const ended = this.#logs.readEnded(); // read first, so that the opening of each ended session is read too
     const backends = this.table.opened(this.#opened.read(), now);
     this.table.ended(ended);
     for (const line of ended) if (line === limited) this.refusals.note("limit", "-", now);
     this.refusals.read(now);
     if (this.#opened.size > openedMax) this.#rotateOpened();
-    if (this.#ended.size > endedMax) {
-      rmSync(this.#endedFile);
-      this.#ended.replaced();
-    }
-    if (!this.#ended.isThere) this.#reopenLogs(); // repeated, in case the last signal was lost
     return backends;
   }
 
   /** Restores the sessions that an earlier run knew, and those that it had not read yet. */
   #restore(now: number): void {
     this.#restored = true;
-    const lines = (name: string) => (readIfThere(this.#file(name)) ?? "").split("\n");
-    for (const known of [lines("known"), lines("opened.1"), this.#opened.read()]) this.table.restore(known, now);
+    for (const known of [readLines(this.#file("known")), readLines(this.#file("opened.1")), this.#opened.read()])
+      this.table.restore(known, now);
     this.#save(); // opened.1 may be deleted before the next save
   }
 
@@ -127,7 +124,7 @@ export class Sessions {
   #rotateOpened(): void {
     rmSync(this.#file("opened.1"), { force: true });
     linkSync(this.#file("opened"), this.#file("opened.1"));
-    writeShared(this.#file("opened"));
+    writeShared(this.#file("opened"), this.#group);
     this.#opened.replaced();
     this.table.opened(this.#opened.read(), this.table.openedAt);
     this.#save();

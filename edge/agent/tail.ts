@@ -2,6 +2,13 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 const buffer = Buffer.allocUnsafe(256 * 1024);
+/** What one call reads at most: who writes the file may make it as long as they like. The rest comes with the next call. */
+const readsMax = 64;
+/** A longer line is none of those that are written here. */
+const lineMax = 64 * 1024;
+/** A replaced file is read until it is quiet and the new one is written to, and so often at most. */
+const quietReads = 2;
+const formerReadsMax = 240;
 
 interface Open {
   fd: number;
@@ -13,8 +20,9 @@ interface Open {
 export class Tail {
   readonly #file: string;
   #current: Open | undefined;
-  /** The file that was replaced. A writer may still have it open for a moment. */
-  #former: { open: Open; reads: number } | undefined;
+  /** The file that was replaced. A writer may still have it open. */
+  #former: { open: Open; reads: number; quiet: number } | undefined;
+  #isLeftBehind = false;
 
   /** Begins at the file's current end, or at its start. A file that does not exist yet is read from its start. */
   constructor(file: string, from: "start" | "end") {
@@ -28,29 +36,33 @@ export class Tail {
     return this.#current === undefined ? 0 : fstatSync(this.#current.fd).size;
   }
 
-  /** Did the file exist at the last attempt to open it? */
-  get isThere(): boolean {
-    return this.#current !== undefined;
+  /** The last call found lines in a file that was replaced, and none in the new one. */
+  get isLeftBehind(): boolean {
+    return this.#isLeftBehind;
   }
 
   read(): string[] {
     const lines: string[] = [];
-    if (this.#former !== undefined) {
-      take(this.#former.open, lines);
-      if (++this.#former.reads >= 2) {
-        closeSync(this.#former.open.fd);
-        this.#former = undefined;
-      }
-    }
+    if (this.#former !== undefined) take(this.#former.open, lines);
+    const late = lines.length;
     this.#current ??= open(this.#file);
     if (this.#current !== undefined) take(this.#current, lines);
+    const isNew = this.size > 0;
+    this.#isLeftBehind = late > 0 && !isNew;
+    if (this.#former === undefined) return lines;
+    this.#former.reads++;
+    this.#former.quiet = late > 0 ? 0 : this.#former.quiet + 1;
+    if ((isNew && this.#former.quiet >= quietReads) || this.#former.reads >= formerReadsMax) {
+      closeSync(this.#former.open.fd);
+      this.#former = undefined;
+    }
     return lines;
   }
 
   /** To call when the file is replaced: continues with the new file, and reads the old one to its end. */
   replaced(): void {
     if (this.#former !== undefined) closeSync(this.#former.open.fd);
-    this.#former = this.#current === undefined ? undefined : { open: this.#current, reads: 0 };
+    this.#former = this.#current === undefined ? undefined : { open: this.#current, reads: 0, quiet: 0 };
     this.#current = undefined;
   }
 
@@ -58,6 +70,16 @@ export class Tail {
     for (const open of [this.#current, this.#former?.open]) if (open !== undefined) closeSync(open.fd);
     this.#current = undefined;
     this.#former = undefined;
+  }
+}
+
+/** The whole lines of a file; none if it does not exist. */
+export function readLines(file: string): string[] {
+  const tail = new Tail(file, "start");
+  try {
+    return tail.read();
+  } finally {
+    tail.close();
   }
 }
 
@@ -71,12 +93,13 @@ function open(file: string): Open | undefined {
 }
 
 function take(open: Open, lines: string[]): void {
-  for (;;) {
+  for (let reads = 0; reads < readsMax; reads++) {
     const read = readSync(open.fd, buffer, 0, buffer.length, open.offset);
     if (read === 0) return;
     open.offset += read;
     const pieces = (open.rest + buffer.toString("latin1", 0, read)).split("\n");
     open.rest = pieces.pop() ?? "";
+    if (open.rest.length > lineMax) open.rest = "";
     for (const piece of pieces) lines.push(piece);
   }
 }
