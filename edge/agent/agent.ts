@@ -9,9 +9,11 @@ import type { Manifest } from "../../schemas/snapshot.ts";
 import { Backends } from "./backends/backends.ts";
 import { lookFrom } from "./backends/connect.ts";
 import { Names, namesIn } from "./backends/names.ts";
+import { fullest, nearlyFull, type Use } from "./capacity.ts";
 import { clock } from "./clock.ts";
 import { Complaints } from "./complaints.ts";
 import { groupId } from "./files.ts";
+import { filesInUse, memoryInUse } from "./machine.ts";
 import { NginxLogs } from "./nginx/logs.ts";
 import { Nginx } from "./nginx/nginx.ts";
 import { Structures } from "./nginx/structures.ts";
@@ -65,6 +67,8 @@ export class Agent {
   readonly routes: RoutesDir;
   readonly backends: Backends;
   readonly names = new Names();
+  /** How much of what this edge can carry is in use. */
+  use: Use = { sessions: 0, memory: 0, files: 0 };
   readonly sessions: Sessions;
   #applied: Manifest | undefined;
   /** The trees of the applied manifest's buckets, and their leaves. */
@@ -179,6 +183,7 @@ export class Agent {
   /** Once a second: closes sessions that must end. Its duration grows with the kernel's list of connections. */
   async tend(now: number): Promise<void> {
     const { structure } = this;
+    await this.#guard("fullness", () => this.#lookAtRoom());
     const ports = this.#ports();
     if (structure === undefined || ports === undefined || this.#applied === undefined) return;
     const asked = this.#leaving() || existsSync(path.join(this.#settings.stateDir, "drain"));
@@ -312,6 +317,19 @@ export class Agent {
       (first) => this.#trees.get(first)?.names ?? namesOnDisk(first, (hash) => this.#store.object(hash)),
     );
     return [...below.flat(), structure.default, ...Object.values(structure.overrides)];
+  }
+
+  #lookAtRoom(): void {
+    const { sessions = Number.POSITIVE_INFINITY } = this.structure?.capacity ?? {};
+    this.use = {
+      sessions: this.sessions.table.size / sessions,
+      memory: memoryInUse(),
+      files: filesInUse(this.#settings.runDir),
+    };
+    const { what, share } = fullest(this.use);
+    if (share < nearlyFull) return;
+    const error = new Error(`${what}: ${Math.round(share * 100)} % of what this edge can carry are in use`);
+    this.#complaints.wrong("this edge is nearly full: it needs a larger machine, or other edges beside it", error);
   }
 
   #readSessions(): void {

@@ -34,6 +34,8 @@ export class Metrics {
       routes: gauge("route_files", "Names, wildcards and ports that are served"),
       rejected: gauge("routes_rejected", "Routes that this edge refuses"),
       connections: gauge("connections", "Open client connections"),
+      capacity: gauge("sessions_capacity", "Sessions that this edge can carry, from its memory"),
+      use: gauge("use_ratio", "Share that is in use of what the edge can carry, by what it is", ["of"]),
       unknown: gauge("connections_unknown", "Open connections whose tenant is not known"),
       tenantOpen: gauge("tenant_sessions", "A tenant's open sessions", ["tenant"]),
       tenantOpened: counter("tenant_sessions_total", "A tenant's sessions that were opened", ["tenant"]),
@@ -98,6 +100,8 @@ export class Metrics {
     for (const backend of down) m.backendDown.set({ backend }, 1);
     for (const [result, count] of Object.entries(backends.checks)) m.checks.inc({ result }, count);
     m.ownFaults.inc(backends.ownFaults);
+    m.capacity.set(this.#agent.structure?.capacity.sessions ?? 0);
+    for (const [of, share] of Object.entries(this.#agent.use)) m.use.set({ of }, share);
     m.uptime.set((now - this.#began) / 1000);
     m.stall.set(this.#stalls.max / 1e9);
     this.#stalls.reset();

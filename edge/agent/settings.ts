@@ -25,6 +25,7 @@ export const EdgeSettings = z.strictObject({
     /** Who starts it: the agent, or systemd when the agent writes `runDir`/start. */
     start: z.enum(["agent", "unit"]),
     workers: z.number().int().min(1),
+    /** Connections of a worker, at most: memory may allow fewer (capacity.ts). */
     connections: z.number().int().min(64),
   }),
   /** The command that runs iproute2's ss, with its wrappers first. ss ends sessions, which needs CAP_NET_ADMIN. */

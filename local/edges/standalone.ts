@@ -2,6 +2,7 @@
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { writeAtomically } from "../../edge/agent/files.ts";
+import { memoryBytes } from "../../edge/agent/machine.ts";
 import { Nginx } from "../../edge/agent/nginx/nginx.ts";
 import { renderNginx } from "../../edge/agent/nginx/render.ts";
 import { edgeSettings } from "../../edge/user-data.ts";
@@ -63,7 +64,7 @@ export class StandaloneEdge {
       chmodSync(path.join(runDir, notes), 0o666);
     }
     const id = "standalone00";
-    const { conf, router } = renderNginx({ structure, id, settings, address });
+    const { conf, router } = renderNginx({ structure, id, settings, address, memoryBytes: memoryBytes() });
     await edge.nginx.use(id, conf, router);
     return edge;
   }

@@ -7,6 +7,8 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { capacityOf } from "../../edge/agent/capacity.ts";
+import { memoryBytes } from "../../edge/agent/machine.ts";
 import { StandaloneEdge, structureOn } from "../../local/edges/standalone.ts";
 import { clientHello } from "../fixtures/client-hello.ts";
 import { type Backend, connect, firstAnswer, freePort, startBackend, visit } from "../fixtures/sockets.ts";
@@ -19,7 +21,7 @@ let good: Backend;
 /** The backend of every file outside the routes' folders: no connection may ever reach it. */
 let forbidden: Backend;
 const connections = 512;
-const sourceMax = connections / 8;
+const { perSource: sourceMax } = capacityOf({ memoryBytes: memoryBytes(), connectionsMax: connections, listening: 4 });
 const known = "a.example.com";
 const log = (name: string) => readFileSync(path.join(edge.routes, "../logs", name), "utf8");
 const works = async (from = "127.0.0.1") => (await visit(clientHello({ name: known }), { port, from })) === "good";

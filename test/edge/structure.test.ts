@@ -7,10 +7,12 @@ const structure = structureOn({ edgeTlsPort: 8443, portBase: 10000, portCount: 2
 const reports = { table: "reports", region: "us-west-2", roleId: "AROA" };
 const settings = edgeSettings({ cell: "c1", region: "us-west-2", bucket: "b", reports, publicKeys: {} });
 const id = "0123456789ab";
+/** A t4g.small. */
+const memoryBytes = 2 * 1024 ** 3;
 
 describe("the structure", () => {
   it("renders for an instance as in test/golden", async () => {
-    const { conf, router } = renderNginx({ structure, id, settings, address: undefined });
+    const { conf, router } = renderNginx({ structure, id, settings, memoryBytes, address: undefined });
     await expect(conf).toMatchFileSnapshot("../golden/instance.nginx.conf");
     await expect(router).toMatchFileSnapshot("../golden/instance.router.js");
   });
@@ -23,6 +25,7 @@ describe("the structure", () => {
       structure: small,
       id,
       settings: { ...settings, nginx },
+      memoryBytes,
       address: "127.99.0.1",
     });
     await expect(conf).toMatchFileSnapshot("../golden/local.nginx.conf");
@@ -53,12 +56,18 @@ describe("the structure", () => {
 
   it("refuses derived names that are no templates", () => {
     const odd = { ...structure, derivedNames: ["kube.name"] };
-    expect(() => renderNginx({ structure: odd, id, settings, address: undefined })).toThrow("kube.name");
+    expect(() => renderNginx({ structure: odd, id, settings, memoryBytes, address: undefined })).toThrow("kube.name");
   });
 
   it("refuses a placeholder without a value", () => {
     expect(() =>
-      renderNginx({ structure: { ...structure, nginxConf: "{{oops}}" }, id, settings, address: undefined }),
+      renderNginx({
+        structure: { ...structure, nginxConf: "{{oops}}" },
+        id,
+        settings,
+        memoryBytes,
+        address: undefined,
+      }),
     ).toThrow("{{oops}}");
   });
 });

@@ -2,6 +2,7 @@
 import { partsOfTemplate } from "../../../schemas/derived-names.ts";
 import { edgeLimits } from "../../../schemas/limits.ts";
 import type { Structure } from "../../../schemas/snapshot.ts";
+import { type Capacity, capacityOf } from "../capacity.ts";
 import type { EdgeSettings } from "../settings.ts";
 
 export interface RenderFacts {
@@ -9,6 +10,8 @@ export interface RenderFacts {
   /** First 12 characters of the structure's hash: part of the router's file name and of the probe's answer. */
   id: string;
   settings: EdgeSettings;
+  /** Of the machine. */
+  memoryBytes: number;
   /** Undefined: nginx listens on every address, and the kernel chooses the source address. */
   address: string | undefined;
 }
@@ -26,14 +29,21 @@ function templateFor(template: string): string[] {
   return [parts.before, parts.kind, parts.after];
 }
 
+/** It listens on the TLS port and on each slot's, on every address for both families. */
+export function capacityFor({ structure, settings, memoryBytes, address }: Omit<RenderFacts, "id">): Capacity {
+  const listening = (structure.portCount + 1) * (address === undefined ? 2 : 1);
+  return capacityOf({ memoryBytes, connectionsMax: settings.nginx.connections, listening });
+}
+
 export function renderNginx(facts: RenderFacts): { conf: string; router: string } {
   const { structure, id, settings, address } = facts;
+  const { perSource, connections } = capacityFor(facts);
   const ports = `${structure.portBase}-${structure.portBase + structure.portCount - 1}`;
   const listen = (port: number | string) =>
     (address === undefined ? [`${port}`, `[::]:${port}`] : [`${address}:${port}`])
       .map((where) => `listen ${where} ${keepalive(structure.sessions.goneSeconds)};`)
       .join("\n    ");
-  const { modules, workers, connections } = settings.nginx;
+  const { modules, workers } = settings.nginx;
   const values: Record<string, string> = {
     structure: id,
     run: settings.runDir,
@@ -43,7 +53,7 @@ export function renderNginx(facts: RenderFacts): { conf: string; router: string 
     files: String((connections + structure.portCount) * 2),
     listenTls: listen(structure.edgeTlsPort),
     listenSlots: listen(ports),
-    sourceMax: String(Math.ceil((workers * connections) / 8)), // a session takes two connections
+    sourceMax: String(perSource),
     bind: address === undefined ? "" : `proxy_bind ${address};`,
     bindTls: address === undefined ? "" : "proxy_bind $source;",
     source: address ?? "",

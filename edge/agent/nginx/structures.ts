@@ -2,18 +2,22 @@
 import path from "node:path";
 import { structureRefused } from "../../../schemas/report.ts";
 import { Structure } from "../../../schemas/snapshot.ts";
+import type { Capacity } from "../capacity.ts";
 import { clock } from "../clock.ts";
 import { writeAtomically } from "../files.ts";
+import { memoryBytes } from "../machine.ts";
 import type { RouteContext } from "../routes/route-files.ts";
 import type { EdgeSettings, Identity } from "../settings.ts";
 import type { Store } from "../snapshot/store.ts";
 import type { Nginx } from "./nginx.ts";
-import { renderNginx } from "./render.ts";
+import { capacityFor, renderNginx } from "./render.ts";
 
 const retryMs = 30_000;
 
 export interface CurrentStructure extends Structure {
   hash: string;
+  /** What this edge can carry with it. */
+  capacity: Capacity;
   /** The part of the structure that the rendering of routes depends on. */
   context: RouteContext;
 }
@@ -67,11 +71,13 @@ export class Structures {
     const structure = Structure.parse(JSON.parse(text));
     const id = hash.slice(0, 12);
     const address = this.#identity.listenAddress;
-    const { conf, router } = renderNginx({ structure, id, settings: this.#settings, address });
+    const facts = { structure, id, settings: this.#settings, memoryBytes: memoryBytes(), address };
+    const { conf, router } = renderNginx(facts);
     writeAtomically(path.join(this.#settings.runDir, "routes/ready"), "ready");
     await this.#nginx.use(id, conf, router);
     const { backendRanges, portBase, portCount } = structure;
     const nearest = structure.nearest[this.#settings.region] ?? [this.#settings.region];
-    this.#current = { ...structure, hash, context: { nearest, backendRanges, portBase, portCount } };
+    const capacity = capacityFor(facts);
+    this.#current = { ...structure, hash, capacity, context: { nearest, backendRanges, portBase, portCount } };
   }
 }

@@ -56,6 +56,11 @@ export class SessionTable {
   readonly #mute = new Set<string>();
   openedAt = 0;
 
+  /** Open sessions that are known. */
+  get size(): number {
+    return this.#sessions.size;
+  }
+
   /**
    * The router's lines.
    * @returns the backends that were chosen
