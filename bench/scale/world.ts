@@ -2,7 +2,7 @@
  * A cell's control plane in virtual time: the real handlers and state machines on counted services, and edges that read
  * what real agents read. Nothing fails here, and no time is measured.
  */
-import { type Leaves, leavesOf, leavesToApply, readTrees, type Trees } from "../../edge/agent/snapshot/trees.ts";
+import { type Leaves, leavesOf, readTrees, type Trees } from "../../edge/agent/snapshot/trees.ts";
 import { Random } from "../../local/random.ts";
 import { StatesError } from "../../local/services/states/expressions.ts";
 import { States } from "../../local/services/states/states.ts";
@@ -76,7 +76,7 @@ class CountedEdge {
     };
     const trees = await readTrees(manifest.routes, this.#trees, object);
     const leaves = leavesOf(manifest.routes, trees);
-    const { changed } = leavesToApply(this.#leaves, leaves, false);
+    const changed = [...leaves].flatMap(([leaf, hash]) => (this.#leaves.get(leaf) === hash ? [] : [{ hash }]));
     for (const { hash } of changed) if (!this.#have.has(hash)) await object(hash);
     this.#have = new Set([...trees.values()].flatMap(({ names }) => names).filter((hash) => this.#have.has(hash)));
     this.generation = manifest.generation;

@@ -5,7 +5,6 @@ import type { Logger } from "pino";
 import { edgeLimits } from "../../schemas/limits.ts";
 import { reportItem } from "../../schemas/report.ts";
 import { parseKeys } from "../../schemas/signed.ts";
-import type { Manifest } from "../../schemas/snapshot.ts";
 import { Backends } from "./backends/backends.ts";
 import { lookFrom } from "./backends/connect.ts";
 import { Names, namesIn } from "./backends/names.ts";
@@ -23,24 +22,15 @@ import { limitedBy } from "./sessions/limits.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import { type Live, type Ports, Sockets } from "./sessions/sockets.ts";
 import type { EdgeSettings, Identity } from "./settings.ts";
+import { nothingApplied, planApply, unknown } from "./snapshot/apply.ts";
 import { EdgeCloud } from "./snapshot/aws.ts";
 import { SnapshotSource } from "./snapshot/source.ts";
 import { Store } from "./snapshot/store.ts";
-import {
-  inBatches,
-  type Leaves,
-  leavesOf,
-  leavesToApply,
-  namesOnDisk,
-  readTrees,
-  type Trees,
-} from "./snapshot/trees.ts";
+import { inBatches, objectsOf, readTrees } from "./snapshot/trees.ts";
 import { verifyManifest } from "./snapshot/verify.ts";
 
 const { reportEveryMs, closingTenantsMax } = edgeLimits;
 const bootAgainMs = 15_000;
-/** The hash of no object. */
-const unknown = "";
 const noRoutes = (): LeafChange => ({ routes: [] });
 
 export interface AgentOptions {
@@ -70,12 +60,7 @@ export class Agent {
   /** How much of what this edge can carry is in use. */
   use: Use = { sessions: 0, memory: 0, files: 0 };
   readonly sessions: Sessions;
-  #applied: Manifest | undefined;
-  /** The trees of the applied manifest's buckets, and their leaves. */
-  #trees: Trees = new Map();
-  #leaves: Leaves = new Map();
-  /** The part of the structure for which all routes on disk were rendered. */
-  #renderedFor: string | undefined;
+  #applied = nothingApplied;
   #bootedAt = 0;
   #appliedAt = 0;
   #applyMs = 0;
@@ -126,7 +111,7 @@ export class Agent {
   }
 
   get generation(): number {
-    return this.#applied?.generation ?? 0;
+    return this.#applied.manifest?.generation ?? 0;
   }
 
   /**
@@ -166,7 +151,7 @@ export class Agent {
 
   /** Four times a second: fetch (less often when nothing changes), verify, apply, report. Never throws. */
   async round(now: number): Promise<void> {
-    if (this.#applied === undefined && now - this.#bootedAt >= bootAgainMs) await this.boot();
+    if (this.#applied.manifest === undefined && now - this.#bootedAt >= bootAgainMs) await this.boot();
     await this.#guard("pull", () => this.#pull(now));
     await this.#guard("names", () => this.#followNames(now));
     await this.#guard("report", () => this.#report(now));
@@ -185,7 +170,7 @@ export class Agent {
     const { structure } = this;
     await this.#guard("fullness", () => this.#lookAtRoom());
     const ports = this.#ports();
-    if (structure === undefined || ports === undefined || this.#applied === undefined) return;
+    if (structure === undefined || ports === undefined || this.#applied.manifest === undefined) return;
     const asked = this.#leaving() || existsSync(path.join(this.#settings.stateDir, "drain"));
     await this.#guard("tend", async () => {
       for (const backend of await this.sessions.tend(ports, structure.sessions, asked, now))
@@ -226,52 +211,45 @@ export class Agent {
       cell: this.#settings.cell,
       keys: this.#keys,
       generation: this.generation,
-      incarnation: this.#applied?.incarnation,
+      incarnation: this.#applied.manifest?.incarnation,
     });
     const startedAt = clock();
+    const applied = this.#applied;
     const object = async (hash: string) => {
       const found = await objectOf(hash);
       if (found === undefined) throw new Error(`object ${hash} of generation ${manifest.generation} is missing`);
       return found;
     };
     const wanted = manifest.structure.overrides[this.#identity.edgeId] ?? manifest.structure.default;
-    const applied = this.#applied;
-    this.#store.keepOnly(
-      new Set([...this.#namesIn(manifest), ...(applied === undefined ? [] : this.#namesIn(applied))]),
-    );
+    const kept = [manifest, ...(applied.manifest === undefined ? [] : [applied.manifest])];
+    this.#store.keepOnly(new Set(kept.flatMap((one) => objectsOf(one, applied.trees, this.#onDisk))));
     const fault = await this.#structures.moveTo(wanted, object);
     const { hash: structure, context } = this.#structures.current!;
-    const rendering = JSON.stringify(context);
-    const everything = rendering !== this.#renderedFor; // regions and ranges affect every route
-    const trees = await readTrees(manifest.routes, this.#trees, object);
-    const all = leavesOf(manifest.routes, trees);
-    const { changed, gone } = leavesToApply(this.#leaves, all, everything);
+    const trees = await readTrees(manifest.routes, applied.trees, object);
+    const plan = planApply(applied, manifest, trees, JSON.stringify(context)); // regions and ranges affect every route
     const named: string[] = [];
-    await inBatches(changed, async ({ hash }) => void named.push(...namesIn(await object(hash))));
+    await inBatches(plan.changed, async ({ hash }) => void named.push(...namesIn(await object(hash))));
     await this.names.learn(named);
     // Saved before it is served and acknowledged: a restart must serve what was acknowledged.
     await this.#store.saveManifest(text, structure);
-    const leaves = [
-      ...gone.map((leaf) => [leaf, noRoutes] as const),
-      ...changed.map(({ leaf, hash }) => {
-        const last = everything ? unknown : (this.#leaves.get(leaf) ?? unknown);
-        return [leaf, () => this.#leafOf(hash, last)] as const;
-      }),
-    ];
-    // If this fails, nobody knows what these leaves' files say.
-    this.#leaves = new Map([...this.#leaves, ...leaves.map(([leaf]) => [leaf, unknown] as const)]);
-    await this.routes.apply(leaves, context);
-    this.#renderedFor = rendering;
+    this.#applied = plan.during;
+    await this.routes.apply(
+      [
+        ...plan.gone.map((leaf) => [leaf, noRoutes] as const),
+        ...plan.changed.map(({ leaf, hash, last }) => [leaf, () => this.#leafOf(hash, last)] as const),
+      ],
+      context,
+    );
     this.#watchBackends();
     this.names.keep(this.routes.names);
-    this.#applied = manifest;
-    this.#trees = trees;
-    this.#leaves = all;
+    this.#applied = plan.after;
     this.#appliedAt = clock();
     this.#applyMs = this.#appliedAt - startedAt;
-    this.#log.info({ generation: manifest.generation, leaves: changed.length }, "applied");
+    this.#log.info({ generation: manifest.generation, leaves: plan.changed.length }, "applied");
     if (fault !== undefined) throw new StructureError(fault, manifest.generation);
   }
+
+  #onDisk = (hash: string) => this.#store.object(hash);
 
   #watchBackends(): void {
     const { began, ended } = this.routes.takeBackends();
@@ -285,10 +263,10 @@ export class Agent {
     if (this.names.fault !== undefined) this.#complaints.wrong("the DNS gives no answer", this.names.fault);
     const { current } = this.#structures;
     const changed = this.names.takeChanged();
-    if (changed.size === 0 || current === undefined || this.#applied === undefined) return;
+    if (changed.size === 0 || current === undefined || this.#applied.manifest === undefined) return;
     const leaves = [...this.routes.slotsNaming(changed)].map(([leaf, slots]) => {
       const read = () => {
-        const now = this.#leafOf(this.#leaves.get(leaf) ?? unknown, unknown);
+        const now = this.#leafOf(this.#applied.leaves.get(leaf) ?? unknown, undefined);
         return { ...now, same: new Set(now.routes.flatMap(({ slot }) => (slots.has(slot) ? [] : [slot]))) };
       };
       return [leaf, read] as const;
@@ -303,20 +281,12 @@ export class Agent {
   }
 
   /** A leaf on the disk, and which of its routes are as in the one that was applied last. */
-  #leafOf(hash: string, last: string): LeafChange {
+  #leafOf(hash: string, last: string | undefined): LeafChange {
     const text = this.#store.object(hash);
     if (text === undefined) throw new Error(`object ${hash} is not on the disk any more`);
     const now = LooseLeaf.parse(JSON.parse(text));
-    const before = last === unknown ? undefined : this.#store.object(last);
+    const before = last === undefined ? undefined : this.#store.object(last);
     return before === undefined ? now : { ...now, same: sameSlots(LooseLeaf.parse(JSON.parse(before)), now) };
-  }
-
-  /** The objects that a manifest names. Of buckets that are not applied yet, only what is on disk is known. */
-  #namesIn({ routes, structure }: Manifest): string[] {
-    const below = routes.map(
-      (first) => this.#trees.get(first)?.names ?? namesOnDisk(first, (hash) => this.#store.object(hash)),
-    );
-    return [...below.flat(), structure.default, ...Object.values(structure.overrides)];
   }
 
   #lookAtRoom(): void {
@@ -333,7 +303,7 @@ export class Agent {
   }
 
   #readSessions(): void {
-    if (this.#applied === undefined) return; // new sessions wait on disk until there are routes to compare them with
+    if (this.#applied.manifest === undefined) return; // new sessions wait on disk until there are routes to compare them with
     const now = clock();
     for (const backend of this.sessions.read(now)) this.backends.used(backend, now);
     this.#limitTenants(now);
@@ -375,7 +345,7 @@ export class Agent {
   async #checkNginx(): Promise<void> {
     if (this.structure === undefined) return;
     const answer = await this.nginx.probe();
-    this.#accepts = answer?.ready === "ready" && this.#applied !== undefined;
+    this.#accepts = answer?.ready === "ready" && this.#applied.manifest !== undefined;
     if (answer?.ready === "unreadable")
       throw new Error("nginx's workers can't read the routes: check the folder's permissions");
     this.#missed = answer === undefined ? this.#missed + 1 : 0;

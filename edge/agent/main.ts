@@ -11,7 +11,7 @@ import { Complaints } from "./complaints.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { InstanceMetadata } from "./metadata.ts";
 import { Metrics } from "./metrics.ts";
-import { edgeServer } from "./server.ts";
+import { EdgeServer } from "./server.ts";
 import { readIdentity, readSettings } from "./settings.ts";
 
 const { pollMs: roundMs, pollJitterMs: jitterMs } = edgeLimits; // jitter: agents that booted together drift apart
@@ -45,7 +45,7 @@ process.on("disconnect", stop);
 
 const metrics = new Metrics(agent, { edge: edgeId, region: settings.region, cell: settings.cell });
 const healthy = () => agent.serving && !stopping.signal.aborted;
-const server = edgeServer({ healthy, metrics, refusals: agent.sessions.refusals }, complaints);
+const server = new EdgeServer({ healthy, metrics, refusals: agent.sessions.refusals }, listenAddress, complaints);
 
 /** Repeats `work` every `everyMs`, measured from start to start, until the agent stops. */
 async function repeat(everyMs: number, spreadMs: number, work: (now: number) => Promise<void> | void): Promise<void> {
@@ -57,23 +57,12 @@ async function repeat(everyMs: number, spreadMs: number, work: (now: number) => 
   }
 }
 
-let listening: number | undefined;
-function listen(): void {
-  const port = agent.structure?.healthPort;
-  if (port === undefined) return;
-  if (port !== listening) {
-    if (server.listening) server.close();
-    listening = port;
-  }
-  if (!server.listening) server.listen(port, listenAddress);
-}
-
 if (onInstance) await lifecycle.look(); // an instance that will be terminated accepts no users from the start
 await agent.boot();
 await Promise.all([
   repeat(roundMs, jitterMs, async (now) => {
     await agent.round(now);
-    listen();
+    server.listenOn(agent.structure?.healthPort);
   }),
   repeat(roundMs, jitterMs, () => agent.look()),
   repeat(tendMs, jitterMs, (now) => agent.tend(now)),

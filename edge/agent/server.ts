@@ -13,7 +13,31 @@ export interface EdgeState {
   refusals: Refusals;
 }
 
-export function edgeServer({ healthy, metrics, refusals }: EdgeState, complaints: Complaints): http.Server {
+/** Listens where the structure says, and tries again what failed, such as a port that is still another one's. */
+export class EdgeServer {
+  readonly #server: http.Server;
+  readonly #address: string | undefined;
+  #port: number | undefined;
+
+  constructor(state: EdgeState, address: string | undefined, complaints: Complaints) {
+    this.#server = makeServer(state, complaints);
+    this.#address = address;
+  }
+
+  /** To call again and again; undefined while there is no structure. */
+  listenOn(port: number | undefined): void {
+    if (port === undefined) return;
+    if (port !== this.#port && this.#server.listening) this.#server.close();
+    this.#port = port;
+    if (!this.#server.listening) this.#server.listen(port, this.#address);
+  }
+
+  close(): void {
+    this.#server.close();
+  }
+}
+
+function makeServer({ healthy, metrics, refusals }: EdgeState, complaints: Complaints): http.Server {
   const text = (response: http.ServerResponse, status: number, body: string, type = "text/plain") =>
     response.writeHead(status, { "content-type": type, connection: "close" }).end(body);
   const server = http.createServer((request, response) => {

@@ -1,6 +1,6 @@
 /** The trees of route buckets: which objects they name, and which leaves a new manifest changes. */
 import { snapshotLimits } from "../../../schemas/limits.ts";
-import { RouteBranch } from "../../../schemas/snapshot.ts";
+import { type Manifest, RouteBranch } from "../../../schemas/snapshot.ts";
 
 /** A bucket's leaves by the digits that lead to them, and every object of the bucket, by hash. */
 export interface Tree {
@@ -41,8 +41,18 @@ async function readTree(first: string, object: (hash: string) => Promise<string>
   return tree;
 }
 
+/** The objects that a manifest names. Of buckets without a tree yet, only what is on disk is known. */
+export function objectsOf(
+  { routes, structure }: Manifest,
+  trees: Trees,
+  object: (hash: string) => string | undefined,
+): string[] {
+  const below = routes.flatMap((first) => trees.get(first)?.names ?? namesOnDisk(first, object));
+  return [...below, structure.default, ...Object.values(structure.overrides)];
+}
+
 /** The objects below one that may be only in part on this disk: those whose branches are. */
-export function namesOnDisk(first: string, object: (hash: string) => string | undefined): string[] {
+function namesOnDisk(first: string, object: (hash: string) => string | undefined): string[] {
   const text = object(first);
   const parts = Object.values((text === undefined ? undefined : partsOf(text)) ?? {});
   return [first, ...parts.flatMap(({ kind, hash }) => (kind === "branch" ? namesOnDisk(hash, object) : [hash]))];
@@ -52,17 +62,6 @@ export function namesOnDisk(first: string, object: (hash: string) => string | un
 function partsOf(text: string): RouteBranch["parts"] | undefined {
   const value = JSON.parse(text) as object;
   return "routes" in value ? undefined : RouteBranch.parse(value).parts;
-}
-
-/**
- * The leaves to read and serve, and those that are gone. A leaf is known by its bucket and digits. With `everything`,
- * leaves that did not change are read as well.
- */
-export function leavesToApply(before: Leaves, after: Leaves, everything: boolean) {
-  const changed = [...after].flatMap(([leaf, hash]) =>
-    everything || before.get(leaf) !== hash ? [{ leaf, hash }] : [],
-  );
-  return { changed, gone: [...before.keys()].filter((leaf) => !after.has(leaf)) };
 }
 
 /** The hash of each leaf, by bucket and digits. */
