@@ -1,12 +1,10 @@
 /** Keeps sessions open while backends change all the time. Measures lost sessions, reloads and memory growth. */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { structureOn } from "../local/edges/standalone.ts";
-import { Region, removeDir, tlsRoute } from "../test/fixtures/region.ts";
+import { tlsRoute } from "../test/fixtures/region.ts";
 import { type Figures, percentile } from "./figures.ts";
 import { type Backend, Client, startBackend } from "./load/processes.ts";
 import { family, memoryOf, nginxMap } from "./peers.ts";
+import { edgeAddress, startWholeEdge } from "./whole-edge.ts";
 
 const sessions = 2000;
 /** Each session is replaced after this time. Real ones last for hours, and would keep old workers alive for hours. */
@@ -111,25 +109,11 @@ async function run(figures: Figures, subject: Subject, backends: Backend[], seco
 
 /** The whole edge: changes are published as signed snapshots, and its agent pulls them. */
 async function landfall(first: Backend): Promise<Subject> {
-  const dir = mkdtempSync("/dev/shm/landfall-bench-");
-  execFileSync("chmod", ["755", dir]);
-  const host = "127.96.1.1";
-  const port = 8443;
-  const region = await Region.start({
-    ...structureOn({ edgeTlsPort: port, portBase: 10_000, portCount: 200 }),
-    healthPort: 8080,
-  });
   const routes = names.map((name, index) => tlsRoute(20_000 + index, `t${index}`, name, first.address));
-  region.publish(routes);
-  const edge = await region.edge(dir, host);
-  edge.start();
-  process.on("exit", () => edge.powerOff("stopped"));
-  for (const until = Date.now() + 30_000; region.reports.at(-1)?.serving !== true; await sleep(50))
-    if (Date.now() > until) throw new Error("the edge does not serve within 30 s");
+  const { region, edge, stop } = await startWholeEdge(routes);
   return {
     name: "Landfall's edge",
-    host,
-    port,
+    ...edgeAddress,
     lead: async (led, backend) => {
       for (const name of led) {
         const index = names.indexOf(name);
@@ -139,11 +123,7 @@ async function landfall(first: Backend): Promise<Subject> {
     },
     pids: () => family(edge.pid!),
     agent: () => edge.agentPid,
-    stop: async () => {
-      await edge.stop();
-      await region.stop();
-      removeDir(dir);
-    },
+    stop,
   };
 }
 

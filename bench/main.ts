@@ -10,6 +10,7 @@ import { datapath } from "./datapath.ts";
 import { engine } from "./engine.ts";
 import { Figures } from "./figures.ts";
 import type { CloudOptions } from "./fleet.ts";
+import { hostile } from "./hostile.ts";
 import { neighbour } from "./neighbour.ts";
 import { onboarding } from "./onboarding.ts";
 import { propagation } from "./propagation.ts";
@@ -27,6 +28,7 @@ const benches = {
   datapath: ({ profile, peer }: Options) => datapath(new Figures("datapath", profile), peer),
   churn: ({ profile, seconds, peer }: Options) => churn(new Figures("churn", profile), seconds, peer),
   apply: ({ profile }: Options) => apply(new Figures("apply", profile)),
+  hostile: ({ profile, peer }: Options) => hostile(new Figures("hostile", profile), peer),
   routes: ({ profile }: Options) => routes(new Figures("routes", profile)),
 };
 type BenchName = keyof typeof benches;
@@ -51,7 +53,7 @@ const command = new Command("npm run bench --")
   .option("--tenants <number>", "how many tenants onboarding and publish write", from(101), 10_000)
   .addOption(profileOption())
   .addOption(rateOption())
-  .option("--peer <name>", "which peer datapath and churn compare with")
+  .option("--peer <name>", "which peer datapath, churn and hostile compare with")
   .parse();
 const { rate: rates, write = false, ...options } = command.opts<Options & { rate: Partial<FaultRates> }>();
 Figures.writes = write;

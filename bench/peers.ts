@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { nginxHere } from "../local/edges/edge.ts";
+import { nginxHere, nginxProgram } from "../local/edges/edge.ts";
 import { StandaloneEdge, structureOn } from "../local/edges/standalone.ts";
 import { isAlive, kill } from "../local/processes.ts";
 import { freePort } from "../test/fixtures/sockets.ts";
@@ -30,6 +30,8 @@ export interface Setting {
   wildcards?: string[];
   /** `address:port` */
   backend: string;
+  /** Sessions that it takes: of all, of one source, of one name. */
+  limits?: { sessions: number; perSource: number; tenantSessions: number };
 }
 
 export type StartPeer = (setting: Setting) => Promise<Peer>;
@@ -62,15 +64,17 @@ export const landfall: StartPeer = async ({ names, wildcards = [], backend }) =>
 };
 
 /** nginx with one map from names to addresses, as in a generated configuration. */
-export const nginxMap: StartPeer = async ({ names, wildcards = [], backend }) => {
+export const nginxMap: StartPeer = async ({ names, wildcards = [], backend, limits }) => {
   const port = await freePort();
   const routes = new Map(names.map((name) => [name, backend]));
   const conf = () => {
     const rows = [...routes].map(([name, to]) => `${name} ${to};`);
     const wild = wildcards.map((name) => `*.${name} ${backend};`);
-    return `map_hash_max_size 1048576; map_hash_bucket_size 512;
+    const zone = limits === undefined ? "" : "limit_conn_zone $binary_remote_addr zone=sources:32m;";
+    const hardened = limits === undefined ? "" : `limit_conn sources ${limits.perSource}; ${patient}`;
+    return `map_hash_max_size 1048576; map_hash_bucket_size 512; ${zone}
     map $ssl_preread_server_name $backend { hostnames;\n${[...rows, ...wild].join("\n")}\n}
-    server { listen ${host}:${port} so_keepalive=60s:30s:4; ssl_preread on; proxy_pass $backend; }`;
+    server { ${hardened} listen ${host}:${port} so_keepalive=60s:30s:4; ssl_preread on; proxy_pass $backend; }`;
   };
   const { peer, reload } = await startNginx("nginx, a map", port, conf());
   const change = async (changed: Map<string, string>) => {
@@ -79,6 +83,9 @@ export const nginxMap: StartPeer = async ({ names, wildcards = [], backend }) =>
   };
   return { ...peer, wildcards: true, reloads: true, change };
 };
+
+/** Takes hellos of 64 KB within ten seconds, as an edge does. */
+const patient = "preread_buffer_size 68k; preread_timeout 10s; proxy_half_close on;";
 
 /** nginx with an upstream block for each tenant. */
 export const nginxUpstreams: StartPeer = async ({ names, backend }) => {
@@ -108,7 +115,7 @@ async function startNginx(name: string, port: number, servers: string) {
     }`;
   const file = path.join(dir, "nginx.conf");
   writeFileSync(file, text(servers));
-  const [command = "nginx", ...before] = nginxHere().command;
+  const [command = "nginx", ...before] = nginxProgram();
   const child = spawn(command, [...before, "-p", dir, "-e", path.join(dir, "error.log"), "-c", file], {
     stdio: "ignore",
   });
@@ -127,7 +134,7 @@ async function startNginx(name: string, port: number, servers: string) {
 }
 
 /** HAProxy with a map that its runtime API can change. */
-export const haproxy: StartPeer = async ({ names, wildcards = [], backend }) => {
+export const haproxy: StartPeer = async ({ names, wildcards = [], backend, limits }) => {
   const dir = scratch();
   const port = await freePort();
   mkdirSync(dir, { recursive: true });
@@ -137,16 +144,20 @@ export const haproxy: StartPeer = async ({ names, wildcards = [], backend }) => 
     path.join(dir, "haproxy.cfg"),
     `global
   nbthread 1
-  maxconn 8192
+  maxconn ${limits?.sessions ?? 8192}
+  ${limits === undefined ? "" : "tune.bufsize 70000"}
   stats socket ${dir}/api.sock level admin
 defaults
   mode tcp
   timeout connect 2s
   timeout client 24h
   timeout server 24h
+  ${limits === undefined ? "" : "timeout client-fin 60s\n  timeout server-fin 60s\n  option clitcpka"}
+${limits === undefined ? "" : "backend names\n  stick-table type string len 64 size 10k store conn_cur"}
 frontend tls
   bind ${host}:${port}
-  tcp-request inspect-delay 3s
+  ${limits === undefined ? "" : haproxyLimits(limits)}
+  tcp-request inspect-delay ${limits === undefined ? 3 : 10}s
   tcp-request content set-var(sess.to) req.ssl_sni,lower,map_str(${dir}/names.map)
   tcp-request content set-var(sess.to) req.ssl_sni,lower,map_end(${dir}/wild.map) if !{ var(sess.to) -m found }
   tcp-request content accept if { req.ssl_hello_type 1 } { var(sess.to) -m found }
@@ -167,6 +178,13 @@ backend any
   return ready({ ...facts, pids: () => family(child.pid!) }, child);
 };
 
+const haproxyLimits = ({ perSource, tenantSessions }: NonNullable<Setting["limits"]>) => `
+  stick-table type ip size 100k store conn_cur
+  tcp-request connection track-sc0 src
+  tcp-request connection reject if { sc0_conn_cur gt ${perSource} }
+  tcp-request content track-sc1 req.ssl_sni,lower table names if { req.ssl_hello_type 1 }
+  tcp-request content reject if { sc1_conn_cur gt ${tenantSessions} }`;
+
 /** Writes a line to a socket, and waits until the other side closes it. */
 const tell = (file: string, line: string) =>
   new Promise<void>((resolve, reject) => {
@@ -181,10 +199,13 @@ export const direct: StartPeer = async ({ backend }) => {
   return { name: "direct", host: address, port: Number(port), pids: () => [], wildcards: false, stop: async () => {} };
 };
 
+const endings: (() => number[])[] = [];
+
 /** Kills what an interrupted bench leaves behind. Nothing can be awaited at that point. */
 export function endWith(pids: () => number[]): void {
+  if (endings.push(pids) > 1) return;
   process.on("exit", () => {
-    for (const pid of pids()) kill(pid);
+    for (const pid of endings.flatMap((of) => of())) kill(pid);
   });
 }
 

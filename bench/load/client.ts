@@ -10,6 +10,16 @@ export type Order =
   | { kind: "echo"; host: string; port: number; name: string; count: number }
   /** Opens one connection after another, until one is answered with this byte. */
   | { kind: "until"; host: string; port: number; name: string; answer: string }
+  /** So many connections a second from one address, whatever becomes of those before. */
+  | {
+      kind: "steady";
+      host: string;
+      port: number;
+      name: string;
+      from: string;
+      perSecond: number;
+      seconds: number;
+    }
   /** Keeps `count` sessions open for `seconds`. Replaces each after `lifeSeconds`; counts those that end early. */
   | { kind: "hold"; host: string; port: number; names: string[]; count: number; seconds: number; lifeSeconds: number };
 
@@ -24,7 +34,9 @@ export interface Outcome {
 }
 
 process.on("message", (order: Order) => {
-  const work = { connect: connections, echo: echoes, until, hold }[order.kind] as (order: Order) => Promise<Outcome>;
+  const work = { connect: connections, echo: echoes, until, hold, steady }[order.kind] as (
+    order: Order,
+  ) => Promise<Outcome>;
   work(order).then(
     (outcome) => process.send!(outcome),
     (error: Error) => {
@@ -65,6 +77,34 @@ const once = (host: string, port: number, hello: Buffer) =>
     socket.once("error", () => end());
     socket.once("close", () => end());
   });
+
+/** A user who waits longer has gone. */
+const patienceMs = 2000;
+
+async function steady({ host, port, name, from, perSecond, seconds }: Order & { kind: "steady" }): Promise<Outcome> {
+  const hello = clientHello({ name });
+  const all: Promise<number | undefined>[] = [];
+  const began = performance.now();
+  const one = () =>
+    new Promise<number | undefined>((resolve) => {
+      const began = performance.now();
+      const socket = net.connect({ host, port, localAddress: from, noDelay: true }, () => socket.write(hello));
+      const end = (took?: number) => {
+        socket.destroy();
+        resolve(took);
+      };
+      socket.setTimeout(patienceMs, () => end());
+      socket.once("data", () => end((performance.now() - began) * 1000));
+      socket.once("error", () => end()).once("close", () => end());
+    });
+  for (let now = 0; now < seconds * 1000; now = performance.now() - began) {
+    while (all.length < (now / 1000) * perSecond) all.push(one());
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const took = await Promise.all(all);
+  const times = took.flatMap((time) => time ?? []);
+  return { times, failed: took.length - times.length, seconds };
+}
 
 async function echoes({ host, port, name, count }: Order & { kind: "echo" }): Promise<Outcome> {
   const socket = net.connect({ host, port, noDelay: true });

@@ -1,6 +1,7 @@
 /** Starts the processes that make load, and exchanges messages with them. */
 import { type ChildProcess, fork } from "node:child_process";
 import path from "node:path";
+import type { Attack } from "./attacker.ts";
 import type { Order, Outcome } from "./client.ts";
 
 const start = (file: string, ...args: string[]) =>
@@ -22,6 +23,23 @@ export async function startBackend(answer = "."): Promise<Backend> {
   const port = await told<number>(child);
   child.removeAllListeners("exit");
   return { address: `127.0.0.1:${port}`, stop: () => child.disconnect() };
+}
+
+export class Attacker {
+  readonly #child = start("attacker.ts");
+
+  /** Returns how many connections it holds. */
+  begin(attack: Attack): Promise<number> {
+    const answer = told<number>(this.#child);
+    this.#child.send(attack);
+    return answer;
+  }
+
+  /** Its connections end with it, at once. */
+  stop(): void {
+    this.#child.removeAllListeners("exit");
+    this.#child.kill("SIGKILL");
+  }
 }
 
 export class Client {

@@ -114,6 +114,13 @@ export class LocalEdge {
 
 const allocators = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map((kind) => `/usr/lib/${kind}/libjemalloc.so.2`);
 
+/** This machine's nginx, with the allocator that an instance's has (edge/landfall-nginx.service). */
+export function nginxProgram(env = process.env): string[] {
+  const allocator = allocators.find((file) => existsSync(file));
+  const through = allocator === undefined ? [] : ["env", `LD_PRELOAD=${allocator}`];
+  return [...through, env.LANDFALL_NGINX ?? "nginx"];
+}
+
 /** As on an instance, nginx is another user than the agent. Only root can start it as one. */
 const isRoot = process.getuid?.() === 0;
 const asNobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--bounding-set=-all"];
@@ -130,10 +137,8 @@ export function nginxHere(env = process.env): Pick<EdgeSettings["nginx"], "comma
       "nginx's njs module is missing: on Debian, apt-get install nginx libnginx-mod-stream libnginx-mod-stream-js",
     );
   const modules = ["ngx_stream_module.so", "ngx_stream_js_module.so"].map((file) => path.join(folder, file));
-  const allocator = allocators.find((file) => existsSync(file));
-  const through = allocator === undefined ? [] : ["env", `LD_PRELOAD=${allocator}`]; // as edge/user-data.ts does
   return {
-    command: [...(isRoot ? asNobody : []), ...through, env.LANDFALL_NGINX ?? "nginx"],
+    command: [...(isRoot ? asNobody : []), ...nginxProgram(env)],
     modules: modules.filter((file) => existsSync(file)),
     group: isRoot ? "nogroup" : undefined,
     start: "agent",
