@@ -108,11 +108,13 @@ async function steady({ host, port, name, from, perSecond, seconds }: Order & { 
 
 async function echoes({ host, port, name, count }: Order & { kind: "echo" }): Promise<Outcome> {
   const socket = net.connect({ host, port, noDelay: true });
-  const answered = () =>
-    new Promise<void>((resolve, reject) => {
-      socket.once("data", () => resolve());
-      socket.once("close", () => reject(new Error("closed by the other side")));
-    });
+  let waiting: PromiseWithResolvers<void> | undefined;
+  const answered = () => {
+    waiting = Promise.withResolvers();
+    return waiting.promise;
+  };
+  socket.on("data", () => waiting?.resolve());
+  socket.on("close", () => waiting?.reject(new Error("closed by the other side")));
   socket.on("error", () => {}); // close follows
   socket.write(clientHello({ name }));
   await answered();
