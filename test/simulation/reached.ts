@@ -19,6 +19,8 @@ export const rareStates = [
   "a tenant's writes wait for their turn",
   "a report is ignored",
   "an instance dies in the middle of a call",
+  "tenants are admitted in one transaction",
+  "a group of tenants is admitted one by one",
   "a batch needs another attempt",
   "a publisher finds the lease taken",
   "a write meets a conflict",

@@ -188,9 +188,23 @@ export class Services {
       }));
       throw new DynamoError("TransactionCanceledException", "Transaction cancelled", codes);
     }
+    if (operation === "TransactWriteCommand") return this.#transact(input);
     if (!operation.startsWith("Batch") || this.#parts === 0) return this.tables.send(operation, input);
     this.#parts--;
     return operation === "BatchGetCommand" ? this.#readPart(input) : this.#writePart(input);
+  }
+
+  #transact(input: Record<string, unknown>): unknown {
+    const puts = (input.TransactItems as { Put?: { Item: { sk?: string } } }[]).map(({ Put }) => Put?.Item.sk);
+    const isGroup = puts.filter((sk) => sk === "ROW").length > 1;
+    try {
+      const answer = this.tables.send("TransactWriteCommand", input);
+      if (isGroup) this.onRare("tenants are admitted in one transaction");
+      return answer;
+    } catch (error) {
+      if (isGroup) this.onRare("a group of tenants is admitted one by one");
+      throw error;
+    }
   }
 
   #readPart({ RequestItems }: Record<string, unknown>): unknown {
