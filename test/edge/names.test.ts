@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { isNamed, Names, namesIn } from "../../edge/agent/backends/names.ts";
+import { type Answer, isNamed, Names, namesIn } from "../../edge/agent/backends/names.ts";
 import { clock } from "../../edge/agent/clock.ts";
 import { sameSlots } from "../../edge/agent/routes/plan.ts";
 import { RoutesDir } from "../../edge/agent/routes/routes-dir.ts";
@@ -41,7 +41,7 @@ describe("a leaf's text", () => {
 });
 
 describe("names of backends", () => {
-  let answers: Record<string, string[] | Error>;
+  let answers: Record<string, string[] | Partial<Answer>>;
   let asked: string[];
   let names: Names;
   beforeEach(() => {
@@ -50,8 +50,7 @@ describe("names of backends", () => {
     names = new Names(async (name) => {
       asked.push(name);
       const answer = answers[name] ?? [];
-      if (answer instanceof Error) throw answer;
-      return answer;
+      return Array.isArray(answer) ? { four: answer, six: [] } : { four: undefined, six: undefined, ...answer };
     });
   });
   const tick = async (now: number) => {
@@ -77,11 +76,22 @@ describe("names of backends", () => {
   it("keep their addresses when the DNS has none, or does not answer", async () => {
     await names.learn(["a", "b"]);
     names.takeChanged();
-    answers = { a: [], b: new Error("SERVFAIL") };
+    answers = { a: [], b: { fault: new Error("SERVFAIL") } };
     await tick(clock() + 2 * lookupEveryMs);
     expect([names.addressesOf("a"), names.addressesOf("b")]).toEqual([["10.0.0.1", "10.0.0.2"], ["10.0.1.1"]]);
     expect(names.takeChanged().size).toBe(0);
     expect(names.fault).toMatchObject({ message: "SERVFAIL" });
+  });
+
+  it("keep those of a family for which the DNS says nothing, and lose those for which it has no record", async () => {
+    answers.a = { four: ["10.0.0.1"], six: ["fd00::1"] };
+    await names.learn(["a"]);
+    answers.a = { four: ["10.0.0.2"], fault: new Error("TIMEOUT") };
+    await tick(clock() + 2 * lookupEveryMs);
+    expect(names.addressesOf("a")).toEqual(["10.0.0.2", "fd00::1"]);
+    answers.a = { four: ["10.0.0.2"], six: [] };
+    await tick(clock() + 4 * lookupEveryMs);
+    expect(names.addressesOf("a")).toEqual(["10.0.0.2"]);
   });
 
   it("are forgotten when no route has them, even while an answer is under way", async () => {

@@ -18,8 +18,13 @@ const namedPattern = /"([a-z0-9-]*[a-z][a-z0-9.-]*|[0-9][a-z0-9.-]*[a-z][a-z0-9.
 /** The names that a leaf's backends may have. */
 export const namesIn = (leaf: string): string[] => [...leaf.matchAll(namedPattern)].map(([, name]) => name!);
 
-/** Both families' addresses of a name; an empty list if it has none. Throws when the DNS says nothing. */
-export type Lookup = (name: string) => Promise<string[]>;
+/** The addresses of a name by family; an empty list if it has none, undefined if the DNS said nothing, and then why. */
+export interface Answer {
+  four: string[] | undefined;
+  six: string[] | undefined;
+  fault?: unknown;
+}
+export type Lookup = (name: string) => Promise<Answer>;
 
 export class Names {
   readonly #lookup: Lookup;
@@ -84,19 +89,15 @@ export class Names {
     this.#dueAt.delete(name);
     this.#dueAt.set(name, now + lookupEveryMs); // last in turn
     this.#asking++;
-    try {
-      const found = (await this.#lookup(name)).toSorted().slice(0, addressesPerNameMax);
-      const isWanted = this.#dueAt.has(name);
-      if (isWanted && found.length > 0 && found.join() !== this.addressesOf(name).join()) {
-        this.#addresses.set(name, found);
-        this.#changed.add(name);
-      }
-      this.fault = undefined;
-    } catch (error) {
-      this.fault = error;
-    } finally {
-      this.#asking--;
-    }
+    const { four, six, fault } = await this.#lookup(name);
+    this.#asking--;
+    this.fault = fault;
+    const before = this.addressesOf(name);
+    const kept = (family: number) => before.filter((address) => net.isIP(address) === family);
+    const found = [...(four ?? kept(4)), ...(six ?? kept(6))].toSorted().slice(0, addressesPerNameMax);
+    if (!this.#dueAt.has(name) || found.length === 0 || found.join() === before.join()) return;
+    this.#addresses.set(name, found);
+    this.#changed.add(name);
   }
 }
 
@@ -107,13 +108,15 @@ const none = new Set(["ENOTFOUND", "ENODATA"]);
 function lookupFrom(servers: string | undefined): Lookup {
   const resolver = new Resolver({ timeout: lookupMs, tries: 1 });
   if (servers !== undefined) resolver.setServers(servers.split(","));
-  const ask = async (answer: Promise<string[]>) => {
+  const ask = async (answer: Promise<string[]>): Promise<{ found?: string[]; fault?: unknown }> => {
     try {
-      return (await answer).filter((address) => net.isIP(address) !== 0);
+      return { found: (await answer).filter((address) => net.isIP(address) !== 0) };
     } catch (error) {
-      if (none.has((error as NodeJS.ErrnoException).code ?? "")) return [];
-      throw error;
+      return none.has((error as NodeJS.ErrnoException).code ?? "") ? { found: [] } : { fault: error };
     }
   };
-  return async (name) => (await Promise.all([ask(resolver.resolve4(name)), ask(resolver.resolve6(name))])).flat();
+  return async (name) => {
+    const [four, six] = await Promise.all([ask(resolver.resolve4(name)), ask(resolver.resolve6(name))]);
+    return { four: four.found, six: six.found, fault: four.fault ?? six.fault };
+  };
 }
