@@ -1,5 +1,6 @@
 /** Events on the home bus: health from people and monitors, and what the controller says. The bus's policy tells who may put which. */
 import * as z from "zod";
+import { Fullness } from "./report.ts";
 import { Region } from "./tenant.ts";
 
 export const sources = { health: "landfall.health", control: "landfall.control" } as const;
@@ -59,12 +60,13 @@ export const TenantQuarantined = z.strictObject({
   reason: z.string().describe("The edge's reason."),
 });
 
-/** An edge began or ceased to be ready to take users. */
+/** An edge began or ceased to be ready to take users, or to be nearly full. */
 export const EdgeReadiness = z.strictObject({
   cell: z.string(),
   region: Region,
   edgeId: z.string(),
   ready: z.boolean(),
+  fullness: Fullness.optional().describe("How full it is; absent while there is room."),
 });
 
 /** The newest version of an SSM parameter is invalid. An earlier version is used until a valid one is put. */

@@ -8,6 +8,9 @@ export const structureRefused = "refuses the structure: ";
 
 const Reason = z.string().max(edgeLimits.reasonCharactersMax);
 
+export const Fullness = z.enum(["tight", "full"]);
+export type Fullness = z.infer<typeof Fullness>;
+
 /** Sessions of one removed route on one edge. Times are the edge's clock, milliseconds since 1970. */
 export const ClosingSessions = z.object({
   slot: z.number().int(),
@@ -44,6 +47,8 @@ export const EdgeReport = z.object({
   structure: z.string().max(64).optional(),
   /** It takes users: nginx accepts connections, its workers read routes, and it does not drain. */
   serving: z.boolean(),
+  /** How full it is: `tight` asks for fewer new users, `full` for none. Absent while there is room. */
+  fullness: Fullness.optional(),
   rejectedRoutes: z
     .array(z.strictObject({ tenantId: z.string(), slot: z.number().int(), reason: Reason }))
     .max(edgeLimits.rejectedRoutesMax),

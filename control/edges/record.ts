@@ -15,6 +15,7 @@ import { inParallel } from "../../aws/parallel.ts";
 import { assertReport } from "../../core/assert.ts";
 import { canonicalJson } from "../../core/canonical.ts";
 import {
+  asAnnounced,
   type Edge,
   isAnnounced,
   isBeat,
@@ -110,13 +111,14 @@ async function announceReadiness(cell: string, stored: Map<string, StoredSummary
   const due = [...stored.values()].filter(({ summary }) => !isAnnounced(summary));
   if (due.length === 0) return;
   const events = due.map(({ summary }): ControlEvent => {
-    const { region, edgeId } = summary;
-    return { detailType: detailTypes.edgeReadiness, detail: { cell, region, edgeId, ready: isReady(summary) } };
+    const { region, edgeId, fullness } = summary;
+    const detail = { cell, region, edgeId, ready: isReady(summary), ...(fullness === undefined ? {} : { fullness }) };
+    return { detailType: detailTypes.edgeReadiness, detail };
   });
   logger.info("edge readiness changed", { cell, edges: events.map(({ detail }) => detail) });
   await putEvents(events);
   await writeSummaries(
     cell,
-    due.map(({ summary, version }) => ({ summary: { ...summary, announced: isReady(summary) }, version })),
+    due.map(({ summary, version }) => ({ summary: asAnnounced(summary), version })),
   );
 }

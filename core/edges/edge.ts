@@ -1,6 +1,6 @@
 /** An edge as the ledger has it, and what a report changes in it. */
 import { edgeLimits } from "../../schemas/limits.ts";
-import type { ClosingSessions, DrainProgress, EdgeReport } from "../../schemas/report.ts";
+import type { ClosingSessions, DrainProgress, EdgeReport, Fullness } from "../../schemas/report.ts";
 import { sha256 } from "../../schemas/signed.ts";
 
 /** Which edge it is, and where. No report says this: it follows from the report's key and from EC2. */
@@ -31,8 +31,11 @@ export interface EdgeSummary extends EdgeIdentity {
   nack?: { generation: number; reason: string };
   /** When it was seen to serve its latest generations, oldest first, by the controller's clock. */
   acks?: { generation: number; at: number }[];
-  /** The readiness that failover was told. Absent while it must still be told. */
+  /** How full it is; absent while there is room. */
+  fullness?: Fullness;
+  /** The readiness that failover was told, absent while it must still be told, and the fullness. */
   announced?: boolean;
+  announcedFullness?: Fullness;
   /** EC2 reports its instance as terminated: it serves no user any more. */
   terminated?: true;
   /**
@@ -125,7 +128,7 @@ export function mergeReport(
     const { joinsFrom: _, ...before } = known;
     return noteDue({ ...before, ...latest, ...joining });
   }
-  const { region: _, at: __, nack, structure, closing, drain, ...said } = report;
+  const { region: _, at: __, nack, structure, closing, drain, fullness, ...said } = report;
   return noteDue({
     ...said,
     ...identity,
@@ -138,6 +141,8 @@ export function mergeReport(
     ...(structure === undefined ? {} : { structure }),
     ...(closing === undefined ? {} : { closing }),
     ...(drain === undefined ? {} : { drain }),
+    ...(fullness === undefined ? {} : { fullness }),
+    ...(known?.announcedFullness === undefined ? {} : { announcedFullness: known.announcedFullness }),
     ...(known?.announced === undefined ? {} : { announced: known.announced }),
     ...(known?.terminated === undefined ? {} : { terminated: known.terminated }),
   });
@@ -160,8 +165,15 @@ export const isGone = ({ terminated, givenUp }: EdgeSummary) => terminated === t
 export const isReady = (edge: EdgeSummary) =>
   edge.appliedGeneration > 0 && edge.serving && edge.joinsFrom === undefined && !isGone(edge);
 
-/** Whether failover was told of this readiness. */
-export const isAnnounced = (edge: EdgeSummary) => edge.announced === isReady(edge);
+/** Whether failover was told of this readiness and this fullness. */
+export const isAnnounced = (edge: EdgeSummary) =>
+  edge.announced === isReady(edge) && edge.announcedFullness === edge.fullness;
+
+/** The summary after failover was told of it. */
+export function asAnnounced({ announcedFullness: _, ...edge }: EdgeSummary): EdgeSummary {
+  const { fullness } = edge;
+  return { ...edge, announced: isReady(edge), ...(fullness === undefined ? {} : { announcedFullness: fullness }) };
+}
 
 /** Refusals that a report added, and tenants whose routes it no longer refuses. */
 export function refusalChanges(before: EdgeDetail | undefined, after: EdgeDetail) {

@@ -19,6 +19,7 @@ export function edgeFacts(edges: EdgeSummary[], signals: HealthSignal[], now: nu
       region: edge.region,
       ready: isReady(edge) && isRecent(edge, now),
       gone: isGone(edge),
+      fullness: edge.fullness,
       health: degraded.has(edge.edgeId) || !edge.serving ? ("degraded" as const) : ("healthy" as const),
     }))
     .toSorted((a, b) => (a.edgeId < b.edgeId ? -1 : 1));

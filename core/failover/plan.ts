@@ -1,6 +1,9 @@
 /** Failover, first version: which edges the accelerator should have, with what weight. Pure; times in milliseconds. */
+import type { Fullness } from "../../schemas/report.ts";
 
 export const fullWeight = 128;
+/** Of an edge that is nearly full: a quarter of the new users of the others. */
+export const tightWeight = 32;
 export const fullDial = 100;
 
 export interface EdgeFacts {
@@ -12,6 +15,8 @@ export interface EdgeFacts {
   health: "healthy" | "degraded";
   /** Its instance is terminated, or will be. */
   gone: boolean;
+  /** Its own word that it has little room left, or none. */
+  fullness?: Fullness | undefined;
 }
 
 export interface Desired {
@@ -36,7 +41,8 @@ const byName =
 
 /**
  * Returns the whole list, with every weight explicit. A degraded edge gets weight 0 and a degraded region gets dial 0,
- * unless the listener would then have no endpoint that takes users: a degraded edge is better than none. An edge that
+ * unless the listener would then have no endpoint that takes users: a degraded edge is better than none. An edge that is full
+ * gets no new users while another one of its region has room, for other regions are farther from them. An edge that
  * is already in the accelerator stays when it stops reporting: the accelerator's own health check detects dead edges.
  */
 export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], observed: Observed): Desired {
@@ -72,10 +78,14 @@ export function planAccelerator(edges: EdgeFacts[], degradedRegions: string[], o
   if (!dialDown && degradedRegions.some((region) => regions.includes(region)))
     held.push("no region would be left: all dials are set to 100");
 
+  const hasRoom = (region: string) =>
+    members.some((edge) => edge.region === region && edge.fullness !== "full" && takesUsers(edge));
   const weightOf = (edge: EdgeFacts) => {
     if (edge.gone) return present.get(edge.edgeId)!.weight; // nobody else is in its group, or nobody else takes users
     if (!withdraw) return unhealthy.has(edge.edgeId) ? (present.get(edge.edgeId)?.weight ?? fullWeight) : fullWeight;
-    return edge.health === "degraded" ? 0 : fullWeight;
+    if (edge.health === "degraded") return 0;
+    if (edge.fullness === undefined) return fullWeight;
+    return edge.fullness === "full" && hasRoom(edge.region) ? 0 : tightWeight;
   };
   // The group of edges that are all gone keeps its dial: AWS refuses every list with a terminated instance.
   const dialOf = (region: string) => {

@@ -3,12 +3,12 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Logger } from "pino";
 import { edgeLimits } from "../../schemas/limits.ts";
-import { reportItem } from "../../schemas/report.ts";
+import { type Fullness, reportItem } from "../../schemas/report.ts";
 import { parseKeys } from "../../schemas/signed.ts";
 import { Backends } from "./backends/backends.ts";
 import { lookFrom } from "./backends/connect.ts";
 import { Names, namesIn } from "./backends/names.ts";
-import { fullest, nearlyFull, type Use } from "./capacity.ts";
+import { fullest, fullnessAt, type Use } from "./capacity.ts";
 import { clock } from "./clock.ts";
 import { Complaints } from "./complaints.ts";
 import { groupId } from "./files.ts";
@@ -59,6 +59,7 @@ export class Agent {
   readonly names = new Names();
   /** How much of what this edge can carry is in use. */
   use: Use = { sessions: 0, memory: 0, files: 0 };
+  #fullness: Fullness | undefined;
   readonly sessions: Sessions;
   #applied = nothingApplied;
   #bootedAt = 0;
@@ -291,13 +292,15 @@ export class Agent {
 
   #lookAtRoom(): void {
     const { sessions = Number.POSITIVE_INFINITY } = this.structure?.capacity ?? {};
+    const isAlone = this.#identity.listenAddress === undefined; // else other edges use the machine too
     this.use = {
       sessions: this.sessions.table.size / sessions,
-      memory: memoryInUse(),
-      files: filesInUse(this.#settings.runDir),
+      memory: isAlone ? memoryInUse() : 0,
+      files: isAlone ? filesInUse(this.#settings.runDir) : 0,
     };
     const { what, share } = fullest(this.use);
-    if (share < nearlyFull) return;
+    this.#fullness = fullnessAt(share, this.#fullness);
+    if (this.#fullness === undefined) return;
     const error = new Error(`${what}: ${Math.round(share * 100)} % of what this edge can carry are in use`);
     this.#complaints.wrong("this edge is nearly full: it needs a larger machine, or other edges beside it", error);
   }
@@ -363,6 +366,7 @@ export class Agent {
       appliedGeneration: this.generation,
       structure: this.structure?.hash,
       serving: this.serving,
+      fullness: this.#fullness,
       rejectedRoutes: this.routes.rejected.slice(0, edgeLimits.rejectedRoutesMax),
       nack: this.#source.nack,
     };

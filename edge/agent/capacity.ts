@@ -1,4 +1,5 @@
 /** What an edge can carry, from its machine's memory, and how much of that is in use. Pure. */
+import type { Fullness } from "../../schemas/report.ts";
 
 /** Memory of a session that carried 64 KB, with its part of the agent's notes: 137 KB were measured. */
 const sessionBytes = 150 * 1024;
@@ -42,8 +43,14 @@ export interface Use {
   files: number;
 }
 
-/** From this share on, an edge says that it is nearly full. */
-export const nearlyFull = 0.9;
+/** From these shares on, an edge asks for fewer new users, and for none. It takes the word back when much room is free again. */
+const shares = { tight: { from: 0.9, until: 0.8 }, full: { from: 0.97, until: 0.9 } };
+
+/** How full an edge is, after it was as full as `before`. */
+export function fullnessAt(share: number, before: Fullness | undefined): Fullness | undefined {
+  if (share >= (before === "full" ? shares.full.until : shares.full.from)) return "full";
+  return share >= (before === undefined ? shares.tight.from : shares.tight.until) ? "tight" : undefined;
+}
 
 /** What is nearest to its limit. */
 export function fullest(use: Use): { what: keyof Use; share: number } {

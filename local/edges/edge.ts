@@ -56,7 +56,7 @@ export class LocalEdge {
         ...settings.nginx,
         ...nginxHere(),
         workers: 1,
-        connections: 8192,
+        connections: Math.min(8192, settings.nginx.connections),
       },
     };
     mkdirSync(dir, { recursive: true, mode: 0o755 });

@@ -50,6 +50,7 @@ const fleet = fc
       ready: fc.boolean(),
       health: fc.constantFrom("healthy" as const, "degraded" as const),
       gone: fc.boolean(),
+      fullness: fc.constantFrom(undefined, "tight" as const, "full" as const),
     }),
     { maxLength: 8 },
   )
@@ -222,7 +223,38 @@ describe("planAccelerator", () => {
   });
 });
 
+describe("an edge that is nearly full", () => {
+  const serving = (...edges: EdgeFacts[]): Observed =>
+    apply(empty, changesBetween(planAccelerator(edges, [], empty), empty));
+  const weights = (...edges: EdgeFacts[]) =>
+    planAccelerator(edges, [], serving(...edges.map(({ fullness: _, ...room }) => room))).groups.map(({ endpoints }) =>
+      endpoints.map(({ weight }) => weight),
+    );
+
+  it("gets a quarter of the users of those with room, and none once it is full", () => {
+    expect(weights(edge("a", "eu-west-3", { fullness: "tight" }), edge("b", "eu-west-3"))).toEqual([[32, 128]]);
+    expect(weights(edge("a", "eu-west-3", { fullness: "full" }), edge("b", "eu-west-3"))).toEqual([[0, 128]]);
+    expect(
+      weights(edge("a", "eu-west-3", { fullness: "full" }), edge("b", "eu-west-3", { fullness: "tight" })),
+    ).toEqual([[0, 32]]);
+  });
+
+  it("goes on taking users when no other one of its region has room: other regions are farther away", () => {
+    const full = { fullness: "full" as const };
+    expect(weights(edge("a", "eu-west-3", full), edge("b", "eu-west-3", full), edge("c", "us-west-2"))).toEqual([
+      [32, 32],
+      [128],
+    ]);
+    expect(weights(edge("a", "eu-west-3", full), edge("b", "eu-west-3", { health: "degraded" }))).toEqual([[32, 0]]);
+    expect(weights(edge("a", "eu-west-3", full))).toEqual([[32]]);
+  });
+});
+
 describe("edgeFacts", () => {
+  it("passes on an edge's own word that it is full", () => {
+    expect(edgeFacts([reportingEdge("a", { fullness: "full" })], [], 0)[0]?.fullness).toBe("full");
+  });
+
   const row = reportingEdge("a", { reportedAt: 0 });
 
   it("keeps signals about an edge apart from those about its region", () => {

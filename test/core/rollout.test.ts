@@ -1,6 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Edge, isBeat, isReady, mergeBeat, mergeReport, partsOf } from "../../core/edges/edge.ts";
+import {
+  asAnnounced,
+  type Edge,
+  isAnnounced,
+  isBeat,
+  isReady,
+  mergeBeat,
+  mergeReport,
+  partsOf,
+} from "../../core/edges/edge.ts";
 import { isNews, type Served } from "../../core/rollout/settle.ts";
 import { evaluateWait, forTenant, lackingOf } from "../../core/rollout/waits.ts";
 import { edgeLimits } from "../../schemas/limits.ts";
@@ -140,6 +149,29 @@ describe("mergeReport", () => {
     };
     expect(merge(undefined, EdgeReport.parse(lie), 100)).toMatchObject({ ...identity, writer: "AROA:a" });
     expect(merge(undefined, EdgeReport.parse(lie), 100)).not.toHaveProperty("announced");
+  });
+
+  it("is to be announced when it gets full, when it gets fuller, and when it has room again, and once each time", () => {
+    let edge = merge(undefined, report(10, 1), 100);
+    const says = (at: number, fullness?: "tight" | "full") => {
+      edge = merge(edge, report(at, 1, fullness === undefined ? {} : { fullness }), at);
+      const due = !isAnnounced(edge);
+      const { announcedFullness: _, ...rest } = edge;
+      edge = { ...rest, ...asAnnounced(edge) };
+      return [edge.fullness, due];
+    };
+    expect(says(11)).toEqual([undefined, true]); // its readiness
+    expect([says(12), says(13, "tight"), says(14, "tight")]).toEqual([
+      [undefined, false],
+      ["tight", true],
+      ["tight", false],
+    ]);
+    expect([says(15, "full"), says(16), says(17)]).toEqual([
+      ["full", true],
+      [undefined, true],
+      [undefined, false],
+    ]);
+    expect(merge(edge, report(12, 1, { fullness: "full" }), 18)).not.toHaveProperty("fullness"); // an older report
   });
 
   it("is as recent as the report was written, however late it comes", () => {

@@ -161,6 +161,28 @@ describe("an edge", () => {
     await eventually(route, (text) => text.includes(`-${a.address}`));
   });
 
+  it("asks for fewer users when nine of ten sessions that it can carry are open, and stays healthy", async () => {
+    region.publish([tlsRoute(20000, "acme", "a.example.com", a.address)]);
+    await start({ nginx: { ...region.settings.nginx, connections: 512 } });
+    await applied();
+    const capacity = value(await metrics(), "landfall_sessions_capacity")!;
+    const each = Math.ceil((0.92 * capacity) / 4);
+    const open = (last: number) =>
+      Array.from({ length: each }, async () => {
+        const socket = connect({ port: tls, host: address, from: `127.0.8.${last}` });
+        socket.write(clientHello({ name: "a.example.com" }));
+        await firstAnswer(socket);
+        return socket;
+      });
+    const sockets = await Promise.all([1, 2, 3, 4].flatMap(open));
+    await reported(({ fullness }) => fullness === "tight");
+    expect(await health()).toBe(200);
+    expect(value(await metrics(), "landfall_use_ratio", 'of="sessions"')).toBeCloseTo((4 * each) / capacity, 2);
+    for (const socket of sockets.slice(0, Math.ceil(0.2 * capacity))) socket.destroy();
+    await reported(({ fullness }) => fullness === undefined);
+    for (const socket of sockets) socket.destroy();
+  });
+
   it("serves the addresses of a backend's DNS name, and the new ones ten seconds after they change", async () => {
     const port = Number(a.address.split(":")[1]);
     const [dns, moved] = await Promise.all([Dns.start("127.0.0.1"), startBackend("B", "127.98.0.2", port)]);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { capacityOf, fullest } from "../../edge/agent/capacity.ts";
+import { capacityOf, fullest, fullnessAt } from "../../edge/agent/capacity.ts";
 import { filesInUse, memoryInUse } from "../../edge/agent/machine.ts";
 
 const gibibytes = (count: number) => count * 1024 ** 3;
@@ -38,6 +38,15 @@ describe("what an edge can carry", () => {
 });
 
 describe("how full an edge is", () => {
+  it("begins at 90 and 97 %, and ends only when much room is free again", () => {
+    const said = [0.5, 0.89, 0.9, 0.85, 0.8, 0.79, 0.97, 0.91, 0.9, 0.89, 0.81, 0.79];
+    let now: ReturnType<typeof fullnessAt>;
+    expect(said.map((share) => (now = fullnessAt(share, now)))).toEqual([
+      ...[undefined, undefined, "tight", "tight", "tight", undefined],
+      ...["full", "full", "full", "tight", "tight", undefined],
+    ]);
+  });
+
   it("is said of what is nearest to its limit", () => {
     expect(fullest({ sessions: 0.2, memory: 0.95, files: 0.4 })).toEqual({ what: "memory", share: 0.95 });
     expect(fullest({ sessions: 0.97, memory: 0.95, files: 0 })).toEqual({ what: "sessions", share: 0.97 });

@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { EC2Client, StartInstancesCommand, StopInstancesCommand } from "@aws-sdk/client-ec2";
 import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
+import { PutCommand, ScanCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Session } from "../../local/demo/user.ts";
 import { isAlive } from "../../local/processes.ts";
@@ -52,6 +53,23 @@ describe("failover", () => {
     await eventually(weights, (now) => now[edge] === 0);
     await signal("eu-west-3", "healthy", edge);
     await eventually(weights, (now) => now[edge] === 128);
+  });
+
+  it("gives an edge that says it is nearly full a quarter of the users, and all of them again when it has room", async () => {
+    const { id, agentPid } = world.cloud.endpoints().edges.find(({ region }) => region === "eu-west-3")!;
+    const TableName = world.cloud.endpoints().tables.reports;
+    const { Items = [] } = await world.tables.send(new ScanCommand({ TableName }));
+    const last = Items.find((item) => String(item.id).endsWith(id))!;
+    const at = Date.now() + 1;
+    const report = JSON.stringify({ ...JSON.parse(String(last.report)), at, changedAt: at, fullness: "tight" });
+    process.kill(agentPid!, "SIGSTOP"); // it would say otherwise
+    try {
+      await world.tables.send(new PutCommand({ TableName, Item: { ...last, beat: false, report } }));
+      await eventually(weights, (now) => now[id] === 32);
+    } finally {
+      process.kill(agentPid!, "SIGCONT");
+    }
+    await eventually(weights, (now) => now[id] === 128, 15_000);
   });
 
   it("sets a draining edge's weight to 0, cuts no session early, and shows its progress", async () => {
