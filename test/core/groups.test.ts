@@ -60,6 +60,11 @@ describe("groups of admissions", () => {
   it("are as few as tenants of their own names allow", () => {
     const plans = Array.from({ length: 100 }, (_, index) => planOf(`t${index}`, [`t${index}.tenants.example.com`]));
     expect(groupsOf(plans).map((group) => group.length)).toEqual([25, 25, 25, 25]);
+    const many = (tenant: number) =>
+      Array.from({ length: 20 }, (_, index) => `n${tenant}-${index}.tenants.example.com`);
+    const large = Array.from({ length: 9 }, (_, index) => planOf(`t${index}`, many(index)));
+    expect(large.map(writesOf)).toEqual(Array.from({ length: 9 }, () => 23)); // a row, 20 names, a slot, a route
+    expect(groupsOf(large).map((group) => group.length)).toEqual([4, 4, 1]);
     const siblings = Array.from({ length: 3 }, (_, index) => planOf(`t${index}`, [`t${index}.example.net`]));
     expect(groupsOf(siblings)).toHaveLength(3);
   });

@@ -87,5 +87,8 @@ describe("a manifest", () => {
     const { during } = planApply(first.after, manifest(2, "a", "d"), divided, rendering);
     const again = planApply(during, manifest(2, "a", "d"), divided, rendering);
     expect([again.changed, again.gone]).toEqual([[{ leaf: "1/0", hash: "d0", last: undefined }], ["1/"]]);
+    // Its files may be gone: a snapshot that takes the division back writes them again.
+    const back = planApply(during, manifest(3, "a", "b"), trees({ a: { "": "a" }, b: { "": "b" } }), rendering);
+    expect([back.changed, back.gone]).toEqual([[{ leaf: "1/", hash: "b", last: undefined }], ["1/0"]]);
   });
 });

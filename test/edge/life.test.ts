@@ -1,4 +1,5 @@
 /** What an agent does by itself over months: credentials, clocks that jump, logs. */
+import { spawn } from "node:child_process";
 import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import http from "node:http";
@@ -166,6 +167,14 @@ describe("a pid file", () => {
     for (const text of [String(process.pid), "1", "0", "-1", "x", "", "4194304"]) {
       writeFileSync(path.join(dir, "nginx.pid"), `${text}\n`);
       expect(nginx.pid()).toBeUndefined();
+    }
+    const other = spawn("sleep", ["30"], { argv0: `nginx: master process ${dir}` }); // who writes the file may name anybody
+    try {
+      writeFileSync(path.join(dir, "nginx.pid"), `${other.pid}\n`);
+      expect(readFileSync(`/proc/${other.pid}/cmdline`, "utf8")).toContain(dir);
+      expect(nginx.pid()).toBeUndefined();
+    } finally {
+      other.kill("SIGKILL");
     }
     rmSync(dir, { recursive: true });
   });
