@@ -227,7 +227,7 @@ const accepts = ({ host, port }: { host: string; port: number }) =>
 
 async function end(child: ChildProcess, dir: string): Promise<void> {
   const gone = new Promise((resolve) => child.once("exit", resolve));
-  for (const pid of family(child.pid!).reverse()) kill(pid);
+  for (const pid of family(child.pid!)) kill(pid); // the master first: it would replace a worker that dies
   await gone;
   rmSync(dir, { recursive: true, force: true });
 }
