@@ -58,7 +58,7 @@ export async function saveLook({ tenantId, looks, nextAt }: Awaited, next: Pick<
   }
 }
 
-/** Keeps a proof until an admission uses it, or for a week. */
+/** Keeps a proof for a week: admission uses it within seconds, unless the name is somebody's. */
 export async function saveProof(owner: string, name: string, now: number): Promise<void> {
   const expires = Math.floor(now / 1000) + proofLimits.keepSeconds;
   await documents.send(new PutCommand({ TableName, Item: { ...keys.proof(owner, name), at: now, expires } }));
@@ -66,9 +66,10 @@ export async function saveProof(owner: string, name: string, now: number): Promi
 
 /** Those of the names that were shown to be their owner's, and not too long ago. */
 export async function readProofs(wanted: { owner: string; name: string }[], now: number): Promise<Set<string>> {
-  const all = wanted.map(({ owner, name }) => keys.proof(owner, name));
-  const items = await batchGet<{ pk: string; sk: string; expires: number }>(TableName, all);
-  return new Set(items.flatMap(({ pk, sk, expires }) => (expires * 1000 > now ? [proofId(pk.slice(6), sk)] : [])));
+  const all = new Map(wanted.map(({ owner, name }) => [proofId(owner, name), keys.proof(owner, name)])); // once each
+  const items = await batchGet<{ pk: string; sk: string; expires: number }>(TableName, [...all.values()]);
+  const valid = items.filter(({ expires }) => expires * 1000 > now).map(({ pk, sk }) => `${pk} ${sk}`);
+  return new Set([...all].flatMap(([id, { pk, sk }]) => (valid.includes(`${pk} ${sk}`) ? [id] : [])));
 }
 
 export const proofId = (owner: string, name: string) => `${owner} ${name}`;

@@ -295,6 +295,15 @@ describe("a fleet that requires proofs", () => {
       await world.settled("prover", "Pending", 2);
       await prove();
       expect(await world.settled("prover", "Suspended", 2)).toMatchObject({ hostnames: [name] });
+      const { proofId, readProofs } = await import("../../aws/ledger/proofs.ts");
+      const owner = "tenant:prover";
+      const twice = [
+        { owner, name },
+        { owner, name: "other.example.org" },
+        { owner, name },
+      ]; // of two tenants of an account
+      expect(await readProofs(twice, Date.now())).toEqual(new Set([proofId(owner, name)]));
+      expect(await readProofs(twice, Date.now() + 8 * 24 * 3600_000)).toEqual(new Set());
       expect(await prove()).toEqual({ due: 0, proven: 0 });
     } finally {
       await setParameter("fleet", before);
