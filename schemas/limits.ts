@@ -173,7 +173,7 @@ export const proofLimits = {
   everyMs: 55_000,
   soonLooks: 20,
   everyMaxMs: 3600_000,
-  /** How long the DNS may take, and how long a proof counts that no admission used. */
+  /** How long the DNS may take, and how long a proof counts. What a tenant has needs none. */
   answerMs: 3000,
   keepSeconds: 7 * 24 * 3600,
   /** Tenants of one run; the others come first in the next one. */
