@@ -90,6 +90,7 @@ export class Agent {
     this.#structures = new Structures(settings, identity, this.#store, this.nginx);
     this.backends = new Backends({
       file: path.join(settings.runDir, "backends.json"),
+      watched: () => this.routes.backends,
       look: lookFrom(identity.listenAddress),
       checkOf: (backend) => this.routes.checkOf(backend),
       onChange: (changed) => this.#healthChanged(changed),
@@ -255,7 +256,7 @@ export class Agent {
   #watchBackends(): void {
     const { began, ended } = this.routes.takeBackends();
     this.backends.unwatch(ended);
-    this.backends.watch(began, clock());
+    this.backends.watch(began);
   }
 
   /** Asks for names' addresses, and serves those that changed. */

@@ -181,8 +181,10 @@ describe("Backends", () => {
   let troubles: unknown[];
   let answers: Map<string, "connected" | "refused" | "silent" | "own fault">;
   let checks: (BackendCheck | undefined)[];
+  let watched: Set<string>;
   const make = (budget = 500, check?: BackendCheck) =>
     new Backends({
+      watched: () => watched,
       file: path.join(dir, "backends.json"),
       checkOf: () => check,
       look: async (backend, check) => {
@@ -195,6 +197,11 @@ describe("Backends", () => {
       onTrouble: (error) => troubles.push(error),
       budget,
     });
+  const watch = (backends: Backends, ...names: string[]) => {
+    const began = names.filter((name) => !watched.has(name));
+    for (const name of began) watched.add(name);
+    backends.watch(began);
+  };
   /** Runs `seconds` of ticks, ten a second, on a simulated clock. */
   const run = (backends: Backends, seconds: number, from = start) => {
     for (let ms = 0; ms <= seconds * 1000; ms += 100) backends.tick(from + ms);
@@ -203,13 +210,13 @@ describe("Backends", () => {
 
   beforeEach(() => {
     dir = mkdtempSync(path.join(os.tmpdir(), "landfall-backends-"));
-    [looks, checks, changes, troubles, answers] = [[], [], [], [], new Map()];
+    [looks, checks, changes, troubles, answers, watched] = [[], [], [], [], new Map(), new Set()];
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
   it("checks idle backends every 30 s and used ones every second", () => {
     const backends = make();
-    backends.watch(["idle", "hot"], start);
+    watch(backends, "idle", "hot");
     for (let ms = 0; ms <= 60_000; ms += 100) {
       backends.used("hot", start + ms);
       backends.tick(start + ms);
@@ -221,13 +228,29 @@ describe("Backends", () => {
     expect(count("hot")).toBeLessThanOrEqual(61);
   });
 
+  it("checks every idle backend within half a minute, also while others come and go", () => {
+    const backends = make();
+    const idle = Array.from({ length: 900 }, (_, index) => `idle${index}`);
+    watch(backends, ...idle, "leaves");
+    run(backends, 10);
+    looks = [];
+    for (let ms = 0; ms < 31_000; ms += 100) {
+      if (ms === 5000) watched.delete("leaves");
+      if (ms === 5000) backends.unwatch(["leaves"]);
+      if (ms % 1000 === 0) watch(backends, `new${ms}`);
+      backends.tick(start + 10_000 + ms);
+    }
+    expect(idle.filter((backend) => !looks.includes(backend))).toEqual([]);
+    expect(looks.length).toBeLessThan(1000);
+  });
+
   it("keeps its budget, and leaves a tenth of it for idle backends when too many are in use", () => {
     const backends = make(100);
     const hot = Array.from({ length: 500 }, (_, index) => `hot${index}`);
     const idle = Array.from({ length: 200 }, (_, index) => `idle${index}`);
-    backends.watch(idle, start);
+    watch(backends, ...idle);
     run(backends, 10);
-    backends.watch([...idle, ...hot], start + 10_000);
+    watch(backends, ...idle, ...hot);
     looks = [];
     for (let ms = 0; ms < 60_000; ms += 100) {
       for (const backend of hot) backends.used(backend, start + 10_000 + ms);
@@ -240,12 +263,9 @@ describe("Backends", () => {
 
   it("checks those in use on time, though a snapshot brings very many new ones", () => {
     const backends = make(100);
-    backends.watch(["hot"], start);
+    watch(backends, "hot");
     run(backends, 1);
-    backends.watch(
-      Array.from({ length: 5000 }, (_, index) => `new${index}`),
-      start + 1000,
-    );
+    watch(backends, ...Array.from({ length: 5000 }, (_, index) => `new${index}`));
     looks = [];
     for (let ms = 0; ms < 20_000; ms += 100) {
       backends.used("hot", start + 1000 + ms);
@@ -258,7 +278,7 @@ describe("Backends", () => {
   it("reports each change once, in batches, and remembers over a restart which backends are down", async () => {
     const backends = make();
     for (const backend of ["a", "b"]) answers.set(backend, "refused");
-    backends.watch(["a", "b", "c"], start);
+    watch(backends, "a", "b", "c");
     run(backends, 1);
     await settle();
     expect(changes.map((changed) => changed.toSorted())).toEqual([["a", "b"]]);
@@ -268,7 +288,7 @@ describe("Backends", () => {
 
   it("stays up when a user could not be connected because this edge has no port left, and else is down at once", async () => {
     const backends = make();
-    backends.watch(["a", "b"], start);
+    watch(backends, "a", "b");
     answers.set("a", "own fault");
     for (let i = 0; i < 5; i++) for (const backend of ["a", "b"]) void backends.failed(backend, Date.now());
     await settle();
@@ -282,14 +302,14 @@ describe("Backends", () => {
   it("that a user got nothing from is asked for a word: one that is silent is down, over a restart too, until it speaks", async () => {
     const check = { type: "http", path: "/readyz", port: 9, name: "a.example.com", proxyProtocol: "v2" } as const;
     const backends = make(500, check);
-    backends.watch(["a"], start);
+    watch(backends, "a");
     answers.set("a", "silent");
     backends.doubt("a", Date.now());
     await settle();
     expect(checks).toEqual([{ type: "word", name: "a.example.com", proxyProtocol: "v2" }]);
     expect([backends.isUp("a"), changes]).toEqual([false, [["a"]]]);
     const next = make(500, check);
-    next.watch(["a"], start);
+    next.watch(["a"]);
     answers.set("a", "connected");
     const later = Date.now() + 60_000;
     for (const second of [1, 3, 5, 7]) {
@@ -307,7 +327,7 @@ describe("Backends", () => {
     "that a user got nothing from stays up when it %s (%s), and is not asked at once again",
     async (sign, _) => {
       const backends = make();
-      backends.watch(["a"], start);
+      watch(backends, "a");
       answers.set("a", sign);
       for (const ms of [0, 4999, 5000]) backends.doubt("a", start + ms);
       await settle();
@@ -317,10 +337,10 @@ describe("Backends", () => {
 
   it("is not asked for a word when it must not be checked, is not of a route, or is down", async () => {
     const never = make(500, { type: "none" });
-    never.watch(["a"], start);
+    watch(never, "a");
     never.doubt("a", start);
     const backends = make();
-    backends.watch(["a"], start);
+    backends.watch(["a"]);
     await backends.failed("a", start);
     for (const backend of ["a", "b"]) backends.doubt(backend, start);
     await settle();
@@ -334,7 +354,7 @@ describe("Backends", () => {
 
   it("goes on when its state can't be saved, and reports it", async () => {
     const backends = make();
-    backends.watch(["a"], start);
+    watch(backends, "a");
     rmSync(dir, { recursive: true });
     await backends.failed("a", start);
     await settle();
@@ -343,12 +363,13 @@ describe("Backends", () => {
 
   it("keeps the state of a backend that the edge itself could not check", async () => {
     const backends = new Backends({
+      watched: () => watched,
       file: path.join(dir, "backends.json"),
       look: async () => undefined,
       onChange: (changed) => changes.push(changed),
       onTrouble: (error) => troubles.push(error),
     });
-    backends.watch(["a"], start);
+    watch(backends, "a");
     run(backends, 5);
     await settle();
     expect([backends.isUp("a"), changes]).toEqual([true, []]);
@@ -356,11 +377,12 @@ describe("Backends", () => {
 
   it("marks a backend down at once after a failed connection, and forgets one that no route names", async () => {
     const backends = make();
-    backends.watch(["a"], start);
+    watch(backends, "a");
     await backends.failed("a", Date.now());
     await backends.failed("stranger", Date.now());
     await settle();
     expect(changes).toEqual([["a"]]);
+    watched.delete("a");
     backends.unwatch(["a"]);
     expect([backends.down, backends.count]).toEqual([[], 0]);
   });

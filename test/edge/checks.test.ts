@@ -162,6 +162,7 @@ describe("a backend without checks", () => {
     const looks: string[] = [];
     const changes: string[][] = [];
     const backends = new Backends({
+      watched: () => new Set(["db"]),
       file: path.join(dir, "none.json"),
       look: async (backend, check) => {
         looks.push(`${backend} ${check?.type}`);
@@ -172,7 +173,7 @@ describe("a backend without checks", () => {
       onTrouble: () => {},
     });
     const now = Date.now();
-    backends.watch(["db"], now);
+    backends.watch(["db"]);
     for (let ms = 0; ms < 10 * 60_000; ms += 100) {
       backends.used("db", now + ms);
       backends.tick(now + ms);

@@ -4,9 +4,27 @@ import * as z from "zod";
 import { clock } from "../clock.ts";
 import { readIfThere, writeAtomically } from "../files.ts";
 import type { BackendCheck, Look } from "./connect.ts";
-import { type Backend, checkEveryMs, hotEveryMs, isUnknown, observe, type Sign, unknownBackend } from "./damping.ts";
+import {
+  type Backend,
+  checkEveryMs,
+  hotEveryMs,
+  idleEveryMs,
+  isUnknown,
+  observe,
+  type Sign,
+  unknownBackend,
+} from "./damping.ts";
+
+/** Backends, in an order that stays. */
+export interface BackendSet {
+  readonly size: number;
+  has(backend: string): boolean;
+  keys(): Iterator<string>;
+}
 
 export interface BackendsOptions {
+  /** The backends that are watched. An edge may have 300,000, so they are not listed here again. */
+  watched: () => BackendSet;
   /** Keeps the backends that are down for the next run, so that a restart sends no users to them. */
   file: string;
   look: Look;
@@ -48,11 +66,14 @@ export class Backends {
   /** What an earlier run knew of backends that are not watched yet. */
   readonly #former: Map<string, Backend>;
   readonly #usedAt = new Map<string, number>();
-  /** Due times. All entries of a queue have the same interval, so the front is always due first. */
+  /** When backends in use or in doubt are due. All have the same interval, so the front is always due first. */
   readonly #often = new Map<string, number>();
-  readonly #seldom = new Map<string, number>();
   /** Backends that were never checked. They wait for those in use: a snapshot may bring a hundred thousand at once. */
-  readonly #fresh = new Map<string, number>();
+  readonly #fresh = new Set<string>();
+  /** The others are idle: they are checked one after the other, in circles. */
+  #circle: Iterator<string> | undefined;
+  /** How many steps of the circle are due, at most those of a second. */
+  #idleDue = 0;
   readonly #changed = new Set<string>();
   #lastTick: number | undefined;
   readonly checks: Record<Exclude<Sign, "failed" | "mute">, number> = { connected: 0, refused: 0, silent: 0 };
@@ -75,35 +96,34 @@ export class Backends {
   }
 
   get count(): number {
-    return this.#often.size + this.#seldom.size + this.#fresh.size;
+    return this.#options.watched().size;
   }
 
-  /** Watches these backends too. They are checked soon. */
-  watch(backends: Iterable<string>, now: number): void {
+  /** These backends are watched from now on. They are checked soon. */
+  watch(backends: Iterable<string>): void {
     for (const backend of backends) {
-      if (this.#isWatched(backend)) continue;
-      this.#fresh.set(backend, now);
+      this.#fresh.add(backend);
       const former = this.#former.get(backend);
       if (former !== undefined) this.#known.set(backend, former);
       this.#former.delete(backend);
     }
   }
 
-  /** Forgets these. */
+  /** Forgets these: they are not watched any more. */
   unwatch(backends: Iterable<string>): void {
     for (const backend of backends)
-      for (const map of [this.#often, this.#seldom, this.#fresh, this.#known, this.#usedAt, this.#askedAt])
-        map.delete(backend);
+      for (const map of [this.#often, this.#fresh, this.#known, this.#usedAt, this.#askedAt]) map.delete(backend);
   }
 
   /** A user was sent to this backend. */
   used(backend: string, now: number): void {
     if (!this.#isWatched(backend)) return;
     this.#usedAt.set(backend, now);
-    if (this.#seldom.delete(backend) || this.#fresh.delete(backend)) this.#often.set(backend, now);
+    if (!this.#often.has(backend)) this.#often.set(backend, now);
+    this.#fresh.delete(backend);
   }
 
-  #isWatched = (backend: string) => this.#often.has(backend) || this.#seldom.has(backend) || this.#fresh.has(backend);
+  #isWatched = (backend: string) => this.#options.watched().has(backend);
 
   /**
    * nginx could not connect a user to this backend. That may be this edge's own fault, if it has no port or descriptor left:
@@ -148,18 +168,38 @@ export class Backends {
     const elapsed = Math.min(1000, now - (this.#lastTick ?? now));
     this.#lastTick = now;
     const budget = (this.#options.budget * elapsed) / 1000;
-    const share = Math.ceil(budget * idleShare);
-    const reserved = Math.min(share, this.#fresh.size + dueIn(this.#seldom, now, share));
-    let begun = this.#begin(this.#often, now, Math.floor(budget) - reserved);
-    begun += this.#begin(this.#fresh, now, Math.floor(budget) - begun);
-    this.#begin(this.#seldom, now, Math.floor(budget) - begun);
+    const { size } = this.#options.watched();
+    this.#idleDue = Math.min(1 + (size * 1000) / idleEveryMs, this.#idleDue + (size * elapsed) / idleEveryMs);
+    const reserved = Math.min(Math.ceil(budget * idleShare), this.#fresh.size + Math.floor(this.#idleDue));
+    let left = Math.floor(budget);
+    left -= this.#begin(this.#dueOften(now), left - reserved, now);
+    left -= this.#begin(this.#fresh, left, now);
+    this.#begin(this.#dueIdle(), left, now);
   }
 
-  #begin(queue: Map<string, number>, now: number, most: number): number {
+  *#dueOften(now: number): Generator<string> {
+    for (const [backend, due] of this.#often) {
+      if (due > now) return;
+      yield backend;
+    }
+  }
+
+  *#dueIdle(): Generator<string> {
+    while (this.#idleDue >= 1) {
+      this.#circle ??= this.#options.watched().keys();
+      this.#idleDue--;
+      const next = this.#circle.next();
+      if (next.done) this.#circle = undefined;
+      else if (!this.#often.has(next.value) && !this.#fresh.has(next.value)) yield next.value;
+    }
+  }
+
+  /** Starts checks of at most so many of these. Returns how many. */
+  #begin(due: Iterable<string>, most: number, now: number): number {
     let begun = 0;
-    for (const [backend, due] of queue) {
-      if (due > now || begun >= most) break;
-      this.#enqueue(backend, now);
+    if (most <= 0) return begun;
+    for (const backend of due) {
+      this.#place(backend, now);
       const check = this.#checkOf(backend);
       if (check?.type === "none" && this.isUp(backend)) continue;
       begun++;
@@ -168,14 +208,17 @@ export class Backends {
         this.checks[sign]++;
         this.#note(backend, sign, clock());
       });
+      if (begun >= most) break;
     }
     return begun;
   }
 
-  #enqueue(backend: string, now: number): void {
-    for (const queue of [this.#often, this.#seldom, this.#fresh]) queue.delete(backend);
+  /** Decides when the backend is checked again. */
+  #place(backend: string, now: number): void {
+    this.#fresh.delete(backend);
+    this.#often.delete(backend);
     const every = checkEveryMs(this.#known.get(backend) ?? unknownBackend, this.#usedAt.get(backend) ?? 0, now);
-    (every === hotEveryMs ? this.#often : this.#seldom).set(backend, now + every);
+    if (every === hotEveryMs) this.#often.set(backend, now + every);
   }
 
   #note(backend: string, sign: Sign, now: number): void {
@@ -185,7 +228,7 @@ export class Backends {
     if (isUnknown(after))
       this.#known.delete(backend); // most are: of them there is nothing to remember
     else this.#known.set(backend, after);
-    if (!this.#often.has(backend) && (after.against > 0 || !after.up)) this.#enqueue(backend, now);
+    if (!this.#often.has(backend) && (after.against > 0 || !after.up)) this.#place(backend, now);
     if (after.up === before.up) return;
     if (this.#changed.size === 0) setImmediate(() => this.#tell()); // a failed region changes many at once
     this.#changed.add(backend);
@@ -211,16 +254,6 @@ function wordOf(check: BackendCheck | undefined): BackendCheck {
     ...(name === undefined ? {} : { name }),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
   };
-}
-
-/** How many are due, counted to `most`. */
-function dueIn(queue: Map<string, number>, now: number, most: number): number {
-  let due = 0;
-  for (const at of queue.values()) {
-    if (at > now || due >= most) break;
-    due++;
-  }
-  return due;
 }
 
 function readDown(file: string): [string, Backend][] {

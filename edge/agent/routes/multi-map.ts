@@ -14,9 +14,10 @@ export class MultiMap<K, V extends object> {
   /** Returns true if the key has no value any more. */
   delete(key: K, value: V): boolean {
     const before = this.#values.get(key);
-    if (before instanceof Set && before.delete(value) && before.size === 0) this.#values.delete(key);
-    else if (before === value) this.#values.delete(key);
-    return before !== undefined && !this.#values.has(key);
+    if (before === undefined) return false;
+    if (before === value) return this.#values.delete(key);
+    if (before instanceof Set && before.delete(value) && before.size === 1) this.#values.set(key, [...before][0]!);
+    return false;
   }
 
   get(key: K): Iterable<V> {
@@ -32,5 +33,13 @@ export class MultiMap<K, V extends object> {
 
   has(key: K): boolean {
     return this.#values.has(key);
+  }
+
+  keys(): MapIterator<K> {
+    return this.#values.keys();
+  }
+
+  get size(): number {
+    return this.#values.size;
   }
 }

@@ -75,7 +75,7 @@ export function planLeaf({ routes, same }: LeafChange, context: RouteContext, kn
     if (made.names !== undefined) plan.named.set(route.slot, made.names);
     if (made.ok) {
       const isEqual = before !== undefined && JSON.stringify(before) === JSON.stringify(made.route);
-      const served = isEqual ? before : made.route;
+      const served = isEqual ? before : sharing(before, made.route);
       plan.after.set(served.slot, served);
       if (!isEqual || known.torn) plan.writes.push({ route: served, files: served.files });
       continue;
@@ -94,6 +94,20 @@ export function planLeaf({ routes, same }: LeafChange, context: RouteContext, kn
     for (const file of owner.files) if (!now?.files.includes(file)) plan.stale.push({ owner, file });
   }
   return plan;
+}
+
+/** The route with the texts of the one before where they are equal: an edge's maps hold those as keys already. */
+function sharing(before: ServedRoute | undefined, route: ServedRoute): ServedRoute {
+  if (before === undefined) return route;
+  const known = new Map([...before.files, ...before.target.groups, before.tenantId].map((text) => [text, text]));
+  const same = (text: string) => known.get(text) ?? text;
+  const { tenantId, files, target } = route;
+  return {
+    ...route,
+    tenantId: same(tenantId),
+    files: files.map(same),
+    target: { ...target, groups: target.groups.map(same) },
+  };
 }
 
 /** A route's files, except those that another route owns now: a refused route must not take a name back. */

@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { SessionLimits } from "../../../schemas/tenant.ts";
+import type { BackendSet } from "../backends/backends.ts";
 import type { BackendCheck } from "../backends/connect.ts";
 import { readIfThere, unfinished, writeAtomically } from "../files.ts";
 import { pace } from "../pace.ts";
@@ -27,11 +28,9 @@ export class RoutesDir {
   readonly #isUp: (backend: string) => boolean;
   /** The routes of each leaf, by slot. */
   readonly #leaves = new Map<string, Map<number, ServedRoute>>();
-  /** The route that is served at each slot. */
-  readonly #served = new Map<number, ServedRoute>();
   /** The route that owns each file: a route that lost a name must not delete the new owner's file. */
   readonly #owners = new Map<string, ServedRoute>();
-  /** The routes that use each backend, and those of each tenant. */
+  /** The routes that use each backend, and those of each tenant: of what is served. */
   readonly #users = new MultiMap<string, ServedRoute>();
   readonly #ofTenant = new MultiMap<string, ServedRoute>();
   /** More options of a tenant's files: its limits are reached. */
@@ -70,6 +69,11 @@ export class RoutesDir {
     return this.#owners.size + this.#left.size;
   }
 
+  /** The backends that routes name, in the order in which they came. */
+  get backends(): BackendSet {
+    return this.#users;
+  }
+
   /** How a backend is checked: as the first route that named it says. Undefined when a connection is enough. */
   checkOf(backend: string): BackendCheck | undefined {
     const route = this.#users.first(backend);
@@ -79,7 +83,12 @@ export class RoutesDir {
 
   /** Is this tenant served at this slot? */
   serves(slot: number, tenantId: string): boolean {
-    return this.#served.get(slot)?.tenantId === tenantId;
+    return this.#servedAt(slot, tenantId) !== undefined;
+  }
+
+  #servedAt(slot: number, tenantId: string): ServedRoute | undefined {
+    for (const route of this.#ofTenant.get(tenantId)) if (route.slot === slot) return route;
+    return undefined;
   }
 
   servesTenant(tenantId: string): boolean {
@@ -178,7 +187,8 @@ export class RoutesDir {
       torn,
       before: this.#leaves.get(leaf) ?? new Map<number, ServedRoute>(),
       refused,
-      lastGood: (route: LooseLeaf["routes"][number]) => this.#served.get(route.slot) ?? this.#leftBy(route),
+      lastGood: (route: LooseLeaf["routes"][number]) =>
+        this.#servedAt(route.slot, route.tenantId) ?? this.#leftBy(route),
       ownerOf: this.#ownerOf,
       named: this.#named.get(leaf) ?? new Map<number, string[]>(),
       addressesOf: this.#addressesOf,
@@ -245,14 +255,13 @@ export class RoutesDir {
       await breathe();
     }
     for (const [file, owner] of this.#owners) {
-      if (this.#served.get(owner.slot) !== owner) this.#remove(file);
+      if (this.#servedAt(owner.slot, owner.tenantId) !== owner) this.#remove(file);
       await breathe();
     }
   }
 
   #index(route: ServedRoute): void {
     const { began, ended } = this.#backends;
-    this.#served.set(route.slot, route);
     this.#ofTenant.add(route.tenantId, route);
     for (const backend of backendsOf(route))
       if (this.#users.add(backend, route) && !ended.delete(backend)) began.add(backend);
@@ -260,7 +269,6 @@ export class RoutesDir {
 
   #forget(route: ServedRoute): void {
     const { began, ended } = this.#backends;
-    if (this.#served.get(route.slot) === route) this.#served.delete(route.slot);
     this.#ofTenant.delete(route.tenantId, route);
     for (const backend of backendsOf(route))
       if (this.#users.delete(backend, route) && !began.delete(backend)) ended.add(backend);
