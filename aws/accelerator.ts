@@ -5,7 +5,8 @@ import {
   paginateListEndpointGroups,
   UpdateEndpointGroupCommand,
 } from "@aws-sdk/client-global-accelerator";
-import type { Change, Observed } from "../core/failover/plan.ts";
+import type { Change } from "../core/failover/changes.ts";
+import type { Observed } from "../core/failover/model.ts";
 import type { Cell } from "../schemas/fleet.ts";
 import { acceleratorLimits } from "../schemas/limits.ts";
 
@@ -37,7 +38,7 @@ export async function observeAccelerator(listenerArn: string): Promise<Observed>
   return { groups: groups.sort((a, b) => (a.region < b.region ? -1 : 1)) };
 }
 
-/** Writes one change: always the whole list, every weight explicit. */
+/** Writes one change: a list that changes is always whole, with every weight. */
 export async function writeChange(cell: Cell, change: Change, idempotencyToken: string): Promise<void> {
   const EndpointConfigurations = change.endpoints.map(({ edgeId, weight }) => ({
     EndpointId: edgeId,
@@ -48,7 +49,7 @@ export async function writeChange(cell: Cell, change: Change, idempotencyToken: 
     await client.send(
       new UpdateEndpointGroupCommand({
         EndpointGroupArn: change.arn,
-        EndpointConfigurations,
+        ...(change.onlyDial ? {} : { EndpointConfigurations }),
         TrafficDialPercentage: change.dial,
       }),
     );

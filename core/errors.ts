@@ -20,15 +20,4 @@ export class NotCoveredError extends Error {
   override readonly name = "NotCoveredError";
 }
 
-/** The accelerator does not yet show what was written. */
-export class NotConvergedError extends Error {
-  override readonly name = "NotConvergedError";
-}
-
-export const workflowErrors = [
-  RowChangedError,
-  LeaseHeldError,
-  LedgerBehindError,
-  NotConvergedError,
-  NotCoveredError,
-] as const;
+export const workflowErrors = [RowChangedError, LeaseHeldError, LedgerBehindError, NotCoveredError] as const;

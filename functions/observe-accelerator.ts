@@ -1,17 +1,33 @@
-/** Failover's first step: stores a health event, if there is one, and counts the changes that the accelerator needs. */
+/**
+ * Failover's first step: stores what an event says, if there is one, and tells what comes next: to apply what is decided, to
+ * wait and look again while something is not as it should be, or to end.
+ */
+import { takeWatch } from "../aws/ledger/failover.ts";
 import { recordSignal } from "../aws/ledger/signals.ts";
 import { logger } from "../aws/logger.ts";
 import { evaluateFailover } from "../control/failover/evaluate.ts";
-import { signalAt } from "../core/failover/facts.ts";
+import { signalAt } from "../core/failover/beliefs.ts";
+import { failoverLimits } from "../schemas/limits.ts";
 import { FailoverInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
-export const handler = shell(FailoverInput, async ({ cell, signal, at }) => {
+const { lookMs, watchMs } = failoverLimits;
+
+export const handler = shell(FailoverInput, async ({ cell, signal, at, watcher, since }) => {
   if (signal !== undefined) {
     await recordSignal({ ...signal, at: signalAt(signal.at, Date.parse(at ?? ""), Date.now()) });
     logger.info("health signal", { ...signal });
   }
-  const { changes, held } = await evaluateFailover(cell);
+  const { now, decision } = await evaluateFailover(cell);
+  const { changes, held, isNews, dueAt } = decision;
   if (held.length > 0) logger.warn("held back", { cell, held });
-  return { cell, changes: changes.length, held };
+  const isOver = since !== undefined && now - Date.parse(since) >= watchMs;
+  const base = { cell, changes: changes.length, held };
+  if (isOver) return { ...base, go: "end" };
+  if (changes.length > 0 || isNews) return { ...base, go: "apply" };
+  if (dueAt === undefined || since === undefined) return { ...base, go: "end" };
+  // Events come in storms: only one of their executions watches. Reconcile's, one a minute, always does.
+  const watches = watcher === undefined || (await takeWatch(cell, watcher, since));
+  const again = Math.max(1, Math.ceil(Math.min(dueAt - now, lookMs) / 1000));
+  return watches ? { ...base, go: "wait", again } : { ...base, go: "end" };
 });

@@ -200,7 +200,7 @@ export function functions({
     applyAccelerator: make("ApplyAccelerator", "apply-accelerator", {
       permissions: [
         readSettings,
-        onLedger("GetItem", "BatchGetItem", "Query", "UpdateItem"),
+        onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem"),
         readAccelerator,
         { actions: ["globalaccelerator:CreateEndpointGroup"], resources: listenerArns },
         {
@@ -210,9 +210,6 @@ export function functions({
         // Adding an EC2 endpoint makes the service look the instance up on the caller's behalf.
         { actions: ["ec2:DescribeInstances", "ec2:DescribeSubnets", "ec2:DescribeRegions"], resources: ["*"] },
       ],
-    }),
-    confirmAccelerator: make("ConfirmAccelerator", "confirm-accelerator", {
-      permissions: [readSettings, onLedger("GetItem", "BatchGetItem", "Query"), readAccelerator],
     }),
   };
 }

@@ -45,6 +45,7 @@ export function settings(
     sessionLimitsMax: fleet.sessionLimitsMax,
     coolOffSeconds: fleet.coolOffSeconds,
     structureBakeSeconds: fleet.structureBakeSeconds,
+    failover: fleet.failover,
   };
   const structures: Record<string, string> = {};
   for (const cell of fleet.cells) {

@@ -41,7 +41,6 @@ export function workflows(fleet: StageFleet, fns: Functions, root: string) {
     SweepSnapshots: fns.sweepSnapshots.arn,
     ObserveAccelerator: fns.observeAccelerator.arn,
     ApplyAccelerator: fns.applyAccelerator.arn,
-    ConfirmAccelerator: fns.confirmAccelerator.arn,
   };
   const machine = (logical: string, file: string) => {
     const text = readFileSync(path.join(root, `stepflows/${file}.asl.json`), "utf8");

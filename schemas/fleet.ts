@@ -68,6 +68,15 @@ const fields = {
   sessionLimitsMax: SessionLimits.default({ open: 1_000_000, newPerSecond: 1_000_000 }),
   /** Minimum time until a given-up slot or name is free again. Every edge must have acked its removal, too. */
   coolOffSeconds: z.strictObject({ slot: z.number().int().min(0), name: z.number().int().min(0) }),
+  /** How edges and regions leave the accelerator and return. */
+  failover: z
+    .strictObject({
+      /** How long a returning edge or region stays at each step, at least. */
+      soakSeconds: z.number().min(0.1).max(3600).default(60),
+      /** Withdrawals in an hour that follow only from what monitors say; pins are not counted. */
+      withdrawalsPerHourMax: z.number().int().min(1).default(12),
+    })
+    .prefault({}),
   /** How long each stage of a new structure is watched before the next one. */
   structureBakeSeconds: z.number().int().min(0),
 };

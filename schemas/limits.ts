@@ -165,6 +165,30 @@ export const acceleratorLimits = {
   /** Seconds between two health checks (AWS: 10 or 30) and failures until an endpoint is unhealthy: found in 10 to 20 s. */
   healthCheckSeconds: 10,
   healthCheckFailures: 1,
+  /** Endpoints of a group (AWS's quota; also as many as one write may name). */
+  endpointsMax: 10,
+} as const;
+
+/** Failover. */
+export const failoverLimits = {
+  /** How long a monitor's word counts. A monitor that died must not keep an edge out for ever; one that lives repeats itself. */
+  signalKeepMs: 60 * 60_000,
+  /** After so long with users, a cell counts as whole though a region of it never came up. */
+  armAfterMs: 10 * 60_000,
+  /** Falls that double the soak of a return, and how long without one until they are forgotten. */
+  soakDoublingsMax: 3,
+  forgetFallsMs: 10 * 60_000,
+  /** The time in which withdrawals by opinion are counted. */
+  withdrawalsMs: 60 * 60_000,
+  /** While anything is not as it should be, the accelerator is looked at this often: drift is seen within 15 s. */
+  lookMs: 10_000,
+  /** An execution that watches ends after so long: reconcile, once a minute, goes on. */
+  watchMs: 55_000,
+  /** Shortest and longest pin. A pin that nobody remembers must end. */
+  pinMsMin: 60_000,
+  pinMsMax: 72 * 3600_000,
+  /** How long decision records are kept. */
+  recordSeconds: 30 * 24 * 3600,
 } as const;
 
 /** Proofs that names are their tenants' own, where the fleet requires them. */

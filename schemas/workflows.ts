@@ -16,5 +16,14 @@ export const AuditInput = z.object({});
 export const ProveInput = z.object({});
 export const SettleInput = z.object({ batchId: BatchId });
 
-/** One evaluation of one accelerator: with a health event and its time (ISO 8601), or a tick without. */
-export const FailoverInput = z.object({ cell: z.string(), signal: EdgeHealth.optional(), at: z.string().optional() });
+/**
+ * One evaluation of one accelerator: with a health event and its time (ISO 8601), or a tick without. `watcher` is an execution
+ * that can look again, and `since` when it began.
+ */
+export const FailoverInput = z.object({
+  cell: z.string(),
+  signal: EdgeHealth.optional(),
+  at: z.string().optional(),
+  watcher: z.string().optional(),
+  since: z.string().optional(),
+});

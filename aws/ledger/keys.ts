@@ -64,6 +64,14 @@ export const keys = {
   /** Reports that counted for no edge. */
   ignoredReports: "IGNORED",
   ignored: (reason: string) => ({ pk: "IGNORED", sk: reason }),
+  /** Failover's state, pins, and what EC2 says of instances. */
+  failover: (cell: string) => `FAILOVER#${cell}`,
+  failoverState: (cell: string) => ({ pk: `FAILOVER#${cell}`, sk: "STATE" }),
+  /** The execution that looks again while something is not as it should be. */
+  watch: (cell: string) => ({ pk: `WATCH#${cell}`, sk: "WATCH" }),
+  pin: (cell: string, kind: string, target: string) => ({ pk: `FAILOVER#${cell}`, sk: `PIN#${kind}#${target}` }),
+  instance: (cell: string, edgeId: string) => ({ pk: `FAILOVER#${cell}`, sk: `INSTANCE#${edgeId}` }),
+  failoverRecord: (cell: string, at: number) => ({ pk: `FAILOVERS#${cell}`, sk: new Date(at).toISOString() }),
   signals: (cell: string) => `SIGNALS#${cell}`,
   signal: (cell: string, subject: string) => ({ pk: `SIGNALS#${cell}`, sk: subject }),
 };

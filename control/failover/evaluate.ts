@@ -1,29 +1,29 @@
 import { observeAccelerator } from "../../aws/accelerator.ts";
 import { readSummaries } from "../../aws/ledger/edges.ts";
+import { readFailover } from "../../aws/ledger/failover.ts";
 import { readSignals } from "../../aws/ledger/signals.ts";
 import { cellOf, loadSettings } from "../../aws/settings.ts";
-import { isGone } from "../../core/edges/edge.ts";
-import { degradedRegions, edgeFacts } from "../../core/failover/facts.ts";
-import { changesBetween, planAccelerator } from "../../core/failover/plan.ts";
+import { decide, firstState, type Mode } from "../../core/failover/decide.ts";
+import type { Cell } from "../../schemas/fleet.ts";
 
 /**
- * Reads the input of failover and decides which changes to write now and which to hold back, with reasons. In monitor
- * mode and while frozen, every change is held back.
+ * Reads the input of failover and decides. In monitor mode and while frozen, nothing is to be written; the decision says what
+ * would be.
  */
 export async function evaluateFailover(cellName: string) {
-  const { fleet, mode, frozen } = await loadSettings();
-  const cell = cellOf(fleet, cellName);
-  const [observed, edges, signals] = await Promise.all([
+  const now = Date.now();
+  const { fleet, mode: wanted, frozen } = await loadSettings();
+  const cell: Cell = cellOf(fleet, cellName);
+  const [observed, edges, signals, { state = firstState, pins: all, instances }] = await Promise.all([
     observeAccelerator(cell.listenerArn),
     readSummaries(cellName),
     readSignals(cellName),
+    readFailover(cellName),
   ]);
-  const desired = planAccelerator(edgeFacts(edges, signals, Date.now()), degradedRegions(signals), observed);
-  const changes = changesBetween(desired, observed);
-  const gone = new Set(edges.filter(isGone).map(({ edgeId }) => edgeId));
-  const base = { cell, observed, gone };
-  if (mode === "enforce" && !frozen) return { ...base, changes, held: desired.held };
-  const why = frozen ? "frozen" : "monitor mode";
-  const held = [...desired.held, ...changes.map((change) => `${why}: ${JSON.stringify(change)}`)];
-  return { ...base, changes: [], held };
+  const pins = all.filter(({ until }) => now < until);
+  const { soakSeconds, withdrawalsPerHourMax } = fleet.failover;
+  const mode: Mode = frozen ? "frozen" : wanted;
+  const seen = { edges, signals, instances, observed, cellRegions: cell.regions };
+  const decision = decide({ ...seen, mode, state, pins, soakSeconds, withdrawalsMax: withdrawalsPerHourMax, now });
+  return { cell, mode, now, observed, pins, state, decision };
 }

@@ -1,6 +1,6 @@
 /** What becomes of edges that stopped reporting. */
 import { edgeLimits } from "../../schemas/limits.ts";
-import type { Observed } from "../failover/plan.ts";
+import type { Observed } from "../failover/model.ts";
 import { type EdgeIdentity, type EdgeSummary, isReady, isRecent } from "./edge.ts";
 
 /** An edge that missed several reports. */

@@ -10,7 +10,8 @@ import {
   assertRow,
   LawBrokenError,
 } from "../../core/assert.ts";
-import { type Change, type Observed, uncertain, written } from "../../core/failover/plan.ts";
+import { type Change, uncertain, written } from "../../core/failover/changes.ts";
+import type { Observed } from "../../core/failover/model.ts";
 import type { Commit } from "../../core/publishing/commit.ts";
 import { type PublishPlan, planPublish } from "../../core/publishing/plan.ts";
 import { everyBucket } from "../../core/routes/buckets.ts";
@@ -181,6 +182,7 @@ describe("assertChange", () => {
   const observed: Observed = { groups: [group("us-west-2", well("a"), well("b", 0)), group("eu-west-3")] };
   const change = (...endpoints: Change["endpoints"]): Change => ({
     kind: "update",
+    onlyDial: false,
     region: "us-west-2",
     arn: "arn:us-west-2",
     dial: 100,
@@ -204,6 +206,7 @@ describe("assertChange", () => {
     const arn = "arn:eu-west-3";
     const raise: Change = {
       kind: "update",
+      onlyDial: false,
       region: "eu-west-3",
       arn,
       dial: 100,
@@ -217,7 +220,14 @@ describe("assertChange", () => {
   it("counts a failed write as made where it withdraws, and as not made where it adds", () => {
     const state: Observed = { groups: [group("a", well("a1")), group("b", well("b1", 0)), group("c", well("c1"))] };
     const to = (region: string, weight: number): Change => {
-      return { kind: "update", region, arn: "", dial: 100, endpoints: [{ edgeId: `${region}1`, weight }] };
+      return {
+        kind: "update",
+        onlyDial: false,
+        region,
+        arn: "",
+        dial: 100,
+        endpoints: [{ edgeId: `${region}1`, weight }],
+      };
     };
     const afterRaise = uncertain(state, to("b", 128));
     const afterLower = uncertain(afterRaise, to("a", 0));

@@ -1,287 +1,673 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { degradedRegions, edgeFacts, signalAt } from "../../core/failover/facts.ts";
-import {
-  type Change,
-  changesBetween,
-  type EdgeFacts,
-  type Observed,
-  planAccelerator,
-} from "../../core/failover/plan.ts";
+import { type HealthSignal, signalAt } from "../../core/failover/beliefs.ts";
+import { type Change, changesBetween, uncertain, written } from "../../core/failover/changes.ts";
+import { type Decision, decide, type Facts, type FailoverState, firstState } from "../../core/failover/decide.ts";
+import { endpointsIn, type Observed, takersIn } from "../../core/failover/model.ts";
+import { type Pin, pinFault } from "../../core/failover/pins.ts";
 import { edge as reportingEdge } from "../fixtures/edge.ts";
 
-const regions = ["ap-northeast-1", "eu-west-3", "us-west-2"];
-const edge = (edgeId: string, region: string, changes: Partial<EdgeFacts> = {}): EdgeFacts => ({
+const now = 1_000_000_000_000;
+const soakSeconds = 10;
+const soakMs = soakSeconds * 1000;
+const [tokyo, paris, oregon] = ["ap-northeast-1", "eu-west-3", "us-west-2"] as const;
+const regions = [tokyo, paris, oregon];
+const armed: FailoverState = { ...firstState, armed: true, firstAt: now };
+
+type EdgeChanges = Parameters<typeof reportingEdge>[1];
+const edge = (edgeId: string, region: string, changes: EdgeChanges = {}) =>
+  reportingEdge(edgeId, { region, appliedGeneration: 5, serving: true, reportedAt: now, edgeAt: now, ...changes });
+
+const endpoint = (edgeId: string, weight = 128, health: "INITIAL" | "HEALTHY" | "UNHEALTHY" = "HEALTHY") => ({
   edgeId,
+  weight,
+  health,
+});
+const group = (region: string, endpoints: ReturnType<typeof endpoint>[], dial = 100) => ({
   region,
-  ready: true,
-  health: "healthy",
-  gone: false,
+  arn: `arn:${region}`,
+  dial,
+  endpoints,
+});
+const facts = (changes: Partial<Facts>): Facts => ({
+  edges: [],
+  signals: [],
+  instances: [],
+  observed: { groups: [] },
+  state: armed,
+  pins: [],
+  mode: "enforce",
+  cellRegions: [],
+  soakSeconds,
+  withdrawalsMax: 12,
+  now,
   ...changes,
 });
-const empty: Observed = { groups: [] };
+const degraded = (region: string, edgeId?: string, at = now): HealthSignal => ({
+  region,
+  health: "degraded",
+  at,
+  ...(edgeId === undefined ? {} : { edgeId }),
+});
+const pin = (kind: Pin["kind"], target: string, value: number): Pin => ({
+  kind,
+  target,
+  value,
+  at: now,
+  until: now + 3600_000,
+  by: "ops",
+  why: "test",
+});
 
-/** The accelerator's state after the changes, with the given health. */
+const weightsIn = ({ model }: Pick<Decision, "model">) =>
+  Object.fromEntries([...endpointsIn(model).values()].map(({ edgeId, weight }) => [edgeId, weight]));
+const dialsIn = ({ model }: Pick<Decision, "model">) =>
+  Object.fromEntries(model.groups.map(({ region, dial }) => [region, dial]));
+const railsOf = ({ held }: Decision) => held.map(({ rail, target }) => `${rail}: ${target}`);
+
+/** The accelerator's state after the changes, once it has checked everything. */
 function apply(
   observed: Observed,
   changes: Change[],
   health: (edgeId: string) => "HEALTHY" | "UNHEALTHY" = () => "HEALTHY",
 ): Observed {
-  const groups = new Map(observed.groups.map((group) => [group.region, group]));
-  for (const change of changes)
-    groups.set(change.region, {
-      region: change.region,
-      arn: change.kind === "update" ? change.arn : `arn:${change.region}`,
-      dial: change.dial,
-      endpoints: change.endpoints.map((endpoint) => ({ ...endpoint, health: health(endpoint.edgeId) })),
-    });
-  return { groups: [...groups.values()] };
+  const { groups } = changes.reduce(written, observed);
+  return {
+    groups: groups.map((one) => ({
+      ...one,
+      arn: `arn:${one.region}`,
+      endpoints: one.endpoints.map((each) => ({ ...each, health: health(each.edgeId) })),
+    })),
+  };
 }
-const takers = ({ groups }: Observed) =>
-  groups
-    .filter(({ dial }) => dial > 0)
-    .flatMap(({ endpoints }) => endpoints.filter(({ weight, health }) => weight > 0 && health !== "UNHEALTHY"));
 
-const fleet = fc
-  .array(
-    fc.record({
-      edgeId: fc.constantFrom(..."abcdefgh"),
-      region: fc.constantFrom(...regions),
-      ready: fc.boolean(),
-      health: fc.constantFrom("healthy" as const, "degraded" as const),
-      gone: fc.boolean(),
-      fullness: fc.constantFrom(undefined, "tight" as const, "full" as const),
-    }),
-    { maxLength: 8 },
-  )
-  .map((edges) => [...new Map(edges.map((one) => [one.edgeId, one])).values()]);
+/** Decides again and again, a look apart, until nothing is due; with the weights of each decision that changed them. */
+function follow(from: Facts, mostMs: number) {
+  let { observed, state } = from;
+  const steps: { at: number; weights: Record<string, number>; dials: Record<string, number> }[] = [];
+  for (let at = from.now; at <= from.now + mostMs; at += 1000) {
+    const edges = from.edges.map((one) => ({ ...one, reportedAt: one.reportedAt === now ? at : one.reportedAt }));
+    const decision = decide({ ...from, edges, observed, state, now: at });
+    if (decision.changes.length > 0)
+      steps.push({ at: at - from.now, weights: weightsIn(decision), dials: dialsIn(decision) });
+    observed = apply(observed, decision.changes);
+    ({ state } = decision);
+  }
+  return { steps, observed, state };
+}
 
-describe("planAccelerator", () => {
+const two = [edge("a", oregon), edge("b", oregon)];
+const twoSeen: Observed = { groups: [group(oregon, [endpoint("a"), endpoint("b")])] };
+
+describe("what is believed", () => {
+  const stateOf = (changes: Partial<Facts>, edgeId = "a") =>
+    decide(facts({ observed: twoSeen, edges: two, ...changes })).beliefs.find((one) => one.edgeId === edgeId)?.state;
+
+  it.each([
+    ["reports that it serves", {}, "serving"],
+    ["says itself that it does not serve", { edges: [edge("a", oregon, { serving: false }), two[1]!] }, "down"],
+    ["has stopped reporting", { edges: [edge("a", oregon, { reportedAt: now - 60_000 }), two[1]!] }, "unknown"],
+    ["never reported", { edges: [edge("a", oregon, { edgeAt: 0, serving: false }), two[1]!] }, "unknown"],
+    ["is in nobody's ledger", { edges: [two[1]!] }, "unknown"],
+    ["a monitor calls degraded", { signals: [degraded(oregon, "a")] }, "down"],
+    ["a monitor called degraded long ago", { signals: [degraded(oregon, "a", now - 3 * 3600_000)] }, "serving"],
+    [
+      "reports, and the accelerator can't reach",
+      { observed: { groups: [group(oregon, [endpoint("a", 128, "UNHEALTHY"), endpoint("b")])] } },
+      "suspect",
+    ],
+    ["EC2 stopped", { instances: [{ edgeId: "a", state: "stopping", at: now }] }, "down"],
+    ["EC2 terminated", { instances: [{ edgeId: "a", state: "terminated", at: now }] }, "down"],
+    ["EC2 started again", { instances: [{ edgeId: "a", state: "running", at: now }] }, "serving"],
+  ] as [string, Partial<Facts>, string][])("of an edge that %s", (_, changes, state) => {
+    expect(stateOf(changes)).toBe(state);
+  });
+
+  it("takes the time of an event from its sender, but not later than the bus had it", () => {
+    expect(signalAt(5000, 9000, 20_000)).toBe(5000);
+    expect(signalAt(99_000, 9000, 20_000)).toBe(9999);
+    expect(signalAt(undefined, 9000, 20_000)).toBe(9000);
+    expect(signalAt(99_000, Number.NaN, 20_000)).toBe(20_000);
+  });
+});
+
+describe("what is wanted", () => {
   it("adds edges that are ready, with explicit weights, and leaves out those that are not", () => {
-    const desired = planAccelerator([edge("a", "us-west-2"), edge("b", "us-west-2", { ready: false })], [], empty);
-    expect(desired.groups).toEqual([{ region: "us-west-2", dial: 100, endpoints: [{ edgeId: "a", weight: 128 }] }]);
+    const edges = [edge("a", oregon), edge("b", oregon, { appliedGeneration: 0 })];
+    const { model, changes } = decide(facts({ edges, state: firstState }));
+    expect(model.groups).toEqual([{ region: oregon, dial: 100, endpoints: [{ edgeId: "a", weight: 128 }] }]);
+    expect(changes).toMatchObject([{ kind: "create", region: oregon }]);
   });
 
-  it("sets a degraded edge's weight to 0, and restores it on recovery", () => {
-    const both = [edge("a", "us-west-2"), edge("b", "us-west-2")];
-    const observed = apply(empty, changesBetween(planAccelerator(both, [], empty), empty));
-    const out = planAccelerator([both[0]!, { ...both[1]!, health: "degraded" }], [], observed);
-    expect(out.groups[0]?.endpoints).toEqual([
-      { edgeId: "a", weight: 128 },
-      { edgeId: "b", weight: 0 },
+  it("takes out an edge at once, and lets it return in steps, a soak apart", () => {
+    const out = decide(facts({ edges: two, observed: twoSeen, signals: [degraded(oregon, "b")] }));
+    expect(weightsIn(out)).toEqual({ a: 128, b: 0 });
+    const observed = apply(twoSeen, out.changes);
+    const back = follow(facts({ edges: two, observed, state: out.state }), 10 * soakMs);
+    expect(back.steps.map(({ at, weights }) => [at, weights.b])).toEqual([
+      [soakMs, 16],
+      [2 * soakMs, 32],
+      [3 * soakMs, 64],
+      [4 * soakMs, 128],
     ]);
-    expect(planAccelerator(both, [], apply(observed, changesBetween(out, observed))).groups[0]?.endpoints[1]).toEqual({
-      edgeId: "b",
-      weight: 128,
+  });
+
+  it("lets one that fell again return more slowly, up to eight times, and forgets falls after a long good time", () => {
+    let state = armed;
+    let observed = twoSeen;
+    let at = now;
+    const times: number[] = [];
+    for (let fall = 0; fall < 6; fall++) {
+      const out = decide(
+        facts({
+          edges: two.map((one) => ({ ...one, reportedAt: at })),
+          observed,
+          state,
+          signals: [degraded(oregon, "b", at)],
+          now: at,
+        }),
+      );
+      observed = apply(observed, out.changes);
+      const edges = two.map((one) => ({ ...one, reportedAt: at }));
+      const first = [1, 2, 4, 8, 16].find((soaks) => {
+        const later = at + soaks * soakMs;
+        const begun = decide(facts({ edges, observed, state: out.state, now: at }));
+        const step = decide(
+          facts({
+            edges: edges.map((one) => ({ ...one, reportedAt: later })),
+            observed,
+            state: begun.state,
+            now: later,
+          }),
+        );
+        return weightsIn(step).b! > 0;
+      });
+      times.push(first!);
+      state = out.state;
+      state = decide(facts({ edges, observed, state, now: at })).state;
+      at += fall === 4 ? 3600_000 : 1000;
+    }
+    expect(times).toEqual([1, 2, 4, 8, 8, 1]);
+  });
+
+  it("adds an edge to a group that takes users with a small weight, and the first ones of an empty group at once", () => {
+    const observed = { groups: [group(oregon, [endpoint("a")])] };
+    expect(weightsIn(decide(facts({ edges: two, observed })))).toEqual({ a: 128, b: 16 });
+    const dead = { groups: [group(oregon, [endpoint("a", 128, "UNHEALTHY")])] };
+    expect(weightsIn(decide(facts({ edges: two, observed: dead }))).b).toBe(128);
+    expect(weightsIn(decide(facts({ edges: two })))).toEqual({ a: 128, b: 128 });
+  });
+
+  it("takes out a region by its dial and keeps its weights, in case all others fail; it returns in steps", () => {
+    const edges = [edge("a", oregon), edge("b", paris)];
+    const observed = { groups: [group(paris, [endpoint("b")]), group(oregon, [endpoint("a")])] };
+    const out = decide(facts({ edges, observed, signals: [degraded(paris)] }));
+    expect([dialsIn(out), weightsIn(out)]).toEqual([
+      { [paris]: 0, [oregon]: 100 },
+      { a: 128, b: 128 },
+    ]);
+    expect(out.changes).toMatchObject([{ region: paris, onlyDial: true }]);
+    const back = follow(facts({ edges, observed: apply(observed, out.changes), state: out.state }), 5 * soakMs);
+    expect(back.steps.map(({ at, dials }) => [at, dials[paris]])).toEqual([
+      [soakMs, 25],
+      [2 * soakMs, 50],
+      [3 * soakMs, 100],
+    ]);
+  });
+
+  it("lets a region that joins others begin at dial 0", () => {
+    const edges = [edge("a", oregon), edge("b", paris)];
+    const decision = decide(facts({ edges, observed: { groups: [group(oregon, [endpoint("a")])] } }));
+    expect([dialsIn(decision)[paris], weightsIn(decision).b]).toEqual([0, 128]);
+  });
+
+  it("lowers the weight of an edge that signs disagree about, in steps, never to zero, and never without a sign", () => {
+    const observed = { groups: [group(oregon, [endpoint("a"), endpoint("b", 128, "UNHEALTHY")])] };
+    let state = armed;
+    let shown: Observed = observed;
+    const weights = [0, 1, 2, 3, 4, 5].map((soaks) => {
+      const at = now + soaks * soakMs;
+      const decision = decide(
+        facts({ edges: two.map((one) => ({ ...one, reportedAt: at })), observed: shown, state, now: at }),
+      );
+      ({ state } = decision);
+      shown = apply(shown, decision.changes, (edgeId) => (edgeId === "b" ? "UNHEALTHY" : "HEALTHY"));
+      return weightsIn(decision).b;
     });
+    expect(weights).toEqual([64, 32, 16, 16, 16, 16]);
+    const silent = [two[0]!, edge("b", oregon, { reportedAt: now - 60_000 })];
+    expect(decide(facts({ edges: silent, observed: twoSeen })).changes).toEqual([]);
   });
 
-  it("sets a degraded region's dial to 0 and keeps its edges, in case all others fail", () => {
-    const edges = [edge("a", "us-west-2"), edge("b", "eu-west-3")];
-    const observed = apply(empty, changesBetween(planAccelerator(edges, [], empty), empty));
-    const desired = planAccelerator(edges, ["eu-west-3"], observed);
-    expect(desired.groups.map(({ region, dial }) => [region, dial])).toEqual([
-      ["eu-west-3", 0],
-      ["us-west-2", 100],
-    ]);
-    expect(desired.groups[0]?.endpoints).toEqual([{ edgeId: "b", weight: 128 }]);
+  it("removes an edge that is gone in the write that keeps a living one, but never empties a group", () => {
+    const observed = { groups: [group(oregon, [endpoint("a", 128, "UNHEALTHY"), endpoint("b")])] };
+    const edges = [edge("a", oregon, { terminated: true }), two[1]!];
+    expect(weightsIn(decide(facts({ edges, observed })))).toEqual({ b: 128 });
+    const alone = { groups: [group(oregon, [endpoint("a", 128, "UNHEALTHY")]), group(paris, [endpoint("c")])] };
+    expect(weightsIn(decide(facts({ edges: [edges[0]!, edge("c", paris)], observed: alone })))).toEqual({
+      a: 128,
+      c: 128,
+    });
+    const next = decide(facts({ edges: [edges[0]!, edge("n", oregon), edge("c", paris)], observed: alone }));
+    expect(weightsIn(next)).toEqual({ n: 128, c: 128 });
   });
 
-  it("withdraws nothing in favour of an endpoint that is not added yet or not checked yet", () => {
-    const degraded = edge("a", "us-west-2", { health: "degraded" });
-    const lone: Observed = {
-      groups: [
-        { region: "us-west-2", arn: "x", dial: 100, endpoints: [{ edgeId: "a", weight: 128, health: "HEALTHY" }] },
-      ],
-    };
-    expect(planAccelerator([degraded, edge("new", "us-west-2")], ["us-west-2"], lone).groups).toMatchObject([
-      { dial: 100, endpoints: [{ weight: 128 }, { weight: 128 }] },
-    ]);
-    const unchecked: Observed = {
-      groups: [
-        ...lone.groups,
-        { region: "eu-west-3", arn: "y", dial: 100, endpoints: [{ edgeId: "b", weight: 128, health: "INITIAL" }] },
-      ],
-    };
-    expect(
-      changesBetween(planAccelerator([degraded, edge("b", "eu-west-3")], ["us-west-2"], unchecked), unchecked),
-    ).toEqual([]);
-  });
-
-  it("never withdraws the last healthy endpoint, nor the last region", () => {
-    const lone = [edge("a", "us-west-2", { health: "degraded" })];
-    const observed: Observed = {
-      groups: [
-        { region: "us-west-2", arn: "x", dial: 100, endpoints: [{ edgeId: "a", weight: 128, health: "HEALTHY" }] },
-      ],
-    };
-    const desired = planAccelerator(lone, ["us-west-2"], observed);
-    expect(changesBetween(desired, observed)).toEqual([]);
-    expect(desired.held).toHaveLength(2);
-  });
-
-  it("prefers a degraded edge to one that the accelerator reports as unhealthy", () => {
-    const observed: Observed = {
-      groups: [
-        { region: "eu-west-3", arn: "y", dial: 100, endpoints: [{ edgeId: "b", weight: 128, health: "UNHEALTHY" }] },
-        { region: "us-west-2", arn: "x", dial: 100, endpoints: [{ edgeId: "a", weight: 0, health: "HEALTHY" }] },
-      ],
-    };
-    const desired = planAccelerator(
-      [edge("a", "us-west-2", { health: "degraded" }), edge("b", "eu-west-3")],
-      [],
-      observed,
-    );
-    expect(desired.groups[1]?.endpoints).toEqual([{ edgeId: "a", weight: 128 }]);
-  });
-
-  it("does not count an edge as capacity if the accelerator reports it as unhealthy", () => {
-    const observed: Observed = {
-      groups: [
-        {
-          region: "us-west-2",
-          arn: "x",
-          dial: 100,
-          endpoints: [
-            { edgeId: "a", weight: 128, health: "UNHEALTHY" },
-            { edgeId: "b", weight: 128, health: "HEALTHY" },
-          ],
-        },
-      ],
-    };
-    const desired = planAccelerator(
-      [edge("a", "us-west-2"), edge("b", "us-west-2", { health: "degraded" })],
-      [],
-      observed,
-    );
-    expect(changesBetween(desired, observed)).toEqual([]);
-  });
-
-  it("keeps an edge without facts: missing information is no reason to withdraw it", () => {
-    const observed: Observed = {
-      groups: [
-        { region: "us-west-2", arn: "x", dial: 100, endpoints: [{ edgeId: "ghost", weight: 128, health: "HEALTHY" }] },
-      ],
-    };
-    expect(planAccelerator([], [], observed).groups[0]?.endpoints).toEqual([{ edgeId: "ghost", weight: 128 }]);
-  });
-
-  it("removes an edge whose instance is terminated, but never empties a group", () => {
-    const observed: Observed = {
-      groups: [
-        {
-          region: "us-west-2",
-          arn: "g",
-          dial: 100,
-          endpoints: [
-            { edgeId: "dead", weight: 128, health: "UNHEALTHY" },
-            { edgeId: "lives", weight: 128, health: "HEALTHY" },
-          ],
-        },
-      ],
-    };
-    const dead = edge("dead", "us-west-2", { ready: false, gone: true });
-    expect(planAccelerator([dead, edge("lives", "us-west-2")], [], observed).groups[0]?.endpoints).toEqual([
-      { edgeId: "lives", weight: 128 },
-    ]);
-    const alone: Observed = { groups: [{ ...observed.groups[0]!, endpoints: [observed.groups[0]!.endpoints[0]!] }] };
-    expect(planAccelerator([dead], [], alone).groups[0]?.endpoints).toEqual([{ edgeId: "dead", weight: 128 }]);
-    expect(changesBetween(planAccelerator([{ ...dead, health: "degraded" }], ["us-west-2"], alone), alone)).toEqual([]);
-    expect(planAccelerator([dead, edge("next", "us-west-2")], [], alone).groups[0]?.endpoints).toEqual([
-      { edgeId: "next", weight: 128 },
+  it("changes the dial of a group whose edges are all gone without sending its list, which AWS would refuse", () => {
+    const observed = { groups: [group(oregon, [endpoint("a", 128, "UNHEALTHY")]), group(paris, [endpoint("c")])] };
+    const edges = [edge("a", oregon, { reportedAt: now - 90_000 }), edge("c", paris)];
+    expect(decide(facts({ edges, observed, signals: [degraded(oregon)] })).changes).toMatchObject([
+      { region: oregon, dial: 0, onlyDial: true },
     ]);
   });
 
   it("keeps an edge that is given up and takes users until another one takes them", () => {
-    const endpoint = (edgeId: string, health: "HEALTHY" | "INITIAL") => ({ edgeId, weight: 128, health });
-    const group = { region: "us-west-2", arn: "g", dial: 100 };
-    const edges = [edge("silent", "us-west-2", { ready: false, gone: true }), edge("next", "us-west-2")];
-    const idsWith = (health: "HEALTHY" | "INITIAL") => {
-      const observed = { groups: [{ ...group, endpoints: [endpoint("next", health), endpoint("silent", "HEALTHY")] }] };
-      return planAccelerator(edges, [], observed).groups[0]?.endpoints.map(({ edgeId }) => edgeId);
-    };
+    const edges = [edge("silent", oregon, { givenUp: true, reportedAt: now - 3600_000 }), edge("next", oregon)];
+    const idsWith = (health: "HEALTHY" | "INITIAL") =>
+      Object.keys(
+        weightsIn(
+          decide(
+            facts({
+              edges,
+              observed: { groups: [group(oregon, [endpoint("next", 128, health), endpoint("silent")])] },
+            }),
+          ),
+        ),
+      );
     expect(idsWith("INITIAL")).toEqual(["next", "silent"]);
     expect(idsWith("HEALTHY")).toEqual(["next"]);
   });
 
-  it("converges in two rounds, and never removes the last endpoint that takes traffic", () => {
-    fc.assert(
-      fc.property(fleet, fc.subarray(regions), fleet, fc.subarray(regions), (before, outBefore, after, outAfter) => {
-        let state = apply(empty, changesBetween(planAccelerator(before, outBefore, empty), empty));
-        for (let round = 0; round < 2; round++)
-          for (const change of changesBetween(planAccelerator(after, outAfter, state), state)) {
-            expect(change.endpoints.length).toBeGreaterThan(0);
-            const had = takers(state).length > 0;
-            state = apply(state, [change]);
-            if (had) expect(takers(state).length).toBeGreaterThan(0);
-          }
-        // Two rounds, because a new endpoint counts only once the accelerator reports it as healthy.
-        expect(changesBetween(planAccelerator(after, outAfter, state), state)).toEqual([]);
-      }),
-      { numRuns: 500 },
-    );
+  it("gives an edge that is nearly full a quarter of the users, and none once it is full while others have room", () => {
+    const weights = (...list: ReturnType<typeof edge>[]) => {
+      const observed = {
+        groups: [
+          group(
+            oregon,
+            list.map(({ edgeId }) => endpoint(edgeId)),
+          ),
+        ],
+      };
+      return weightsIn(decide(facts({ edges: list, observed })));
+    };
+    const [tight, full] = [{ fullness: "tight" as const }, { fullness: "full" as const }];
+    expect(weights(edge("a", oregon, tight), edge("b", oregon))).toEqual({ a: 32, b: 128 });
+    expect(weights(edge("a", oregon, full), edge("b", oregon))).toEqual({ a: 0, b: 128 });
+    expect(weights(edge("a", oregon, full), edge("b", oregon, tight))).toEqual({ a: 0, b: 32 });
+    expect(weights(edge("a", oregon, full), edge("b", oregon, full))).toEqual({ a: 32, b: 32 });
   });
 });
 
-describe("an edge that is nearly full", () => {
-  const serving = (...edges: EdgeFacts[]): Observed =>
-    apply(empty, changesBetween(planAccelerator(edges, [], empty), empty));
-  const weights = (...edges: EdgeFacts[]) =>
-    planAccelerator(edges, [], serving(...edges.map(({ fullness: _, ...room }) => room))).groups.map(({ endpoints }) =>
-      endpoints.map(({ weight }) => weight),
-    );
-
-  it("gets a quarter of the users of those with room, and none once it is full", () => {
-    expect(weights(edge("a", "eu-west-3", { fullness: "tight" }), edge("b", "eu-west-3"))).toEqual([[32, 128]]);
-    expect(weights(edge("a", "eu-west-3", { fullness: "full" }), edge("b", "eu-west-3"))).toEqual([[0, 128]]);
-    expect(
-      weights(edge("a", "eu-west-3", { fullness: "full" }), edge("b", "eu-west-3", { fullness: "tight" })),
-    ).toEqual([[0, 32]]);
+describe("a pin", () => {
+  it("wins over what is believed until it ends", () => {
+    const observed = { groups: [group(oregon, [endpoint("a"), endpoint("b"), endpoint("c")])] };
+    const edges = [...two, edge("c", oregon)];
+    const pins = [pin("edge", "a", 0), pin("edge", "b", 200)];
+    const decision = decide(facts({ edges, observed, pins, signals: [degraded(oregon, "b")] }));
+    expect(weightsIn(decision)).toEqual({ a: 0, b: 200, c: 128 });
+    const after = { edges, observed: apply(observed, decision.changes), state: decision.state, now: now + 3600_000 };
+    const fresh = edges.map((one) => ({ ...one, reportedAt: after.now }));
+    expect(weightsIn(decide(facts({ ...after, edges: fresh, pins })))).toEqual({ a: 0, b: 128, c: 128 });
   });
 
-  it("goes on taking users when no other one of its region has room: other regions are farther away", () => {
-    const full = { fullness: "full" as const };
-    expect(weights(edge("a", "eu-west-3", full), edge("b", "eu-west-3", full), edge("c", "us-west-2"))).toEqual([
-      [32, 32],
-      [128],
+  it("takes out more than opinions may, but not the last edge, nor the last region", () => {
+    const edges = [edge("a", oregon), edge("b", paris)];
+    const observed = { groups: [group(paris, [endpoint("b")]), group(oregon, [endpoint("a")])] };
+    const both = [pin("region", paris, 0), pin("region", oregon, 0)];
+    const decision = decide(facts({ edges, observed, pins: both }));
+    expect([dialsIn(decision), railsOf(decision)]).toEqual([
+      { [paris]: 100, [oregon]: 100 },
+      ["last region: the cell"],
     ]);
-    expect(weights(edge("a", "eu-west-3", full), edge("b", "eu-west-3", { health: "degraded" }))).toEqual([[32, 0]]);
-    expect(weights(edge("a", "eu-west-3", full))).toEqual([[32]]);
+    const edgesOut = decide(facts({ edges, observed, pins: [pin("edge", "a", 0), pin("edge", "b", 0)] }));
+    expect(weightsIn(edgesOut)).toEqual({ a: 128, b: 128 });
+  });
+
+  it.each([
+    [{ value: 256 }, "a weight is a whole number from 0 to 255"],
+    [{ kind: "region" as const, value: 101 }, "a dial is a whole number from 0 to 100"],
+    [{ value: 0.5 }, "a weight is a whole number from 0 to 255"],
+    [{ until: now + 59_000 }, "a pin lasts from 1m to 72h, as in --for 2h"],
+    [{ until: now + 73 * 3600_000 }, "a pin lasts from 1m to 72h, as in --for 2h"],
+    [{ until: Number.NaN }, "a pin lasts from 1m to 72h, as in --for 2h"],
+    [{ why: " " }, 'say why, as in --why "kernel update"'],
+    [{}, undefined],
+  ])("with %j: %s", (changes, fault) => {
+    expect(pinFault({ ...pin("edge", "a", 0), ...changes })).toBe(fault);
   });
 });
 
-describe("edgeFacts", () => {
-  it("passes on an edge's own word that it is full", () => {
-    expect(edgeFacts([reportingEdge("a", { fullness: "full" })], [], 0)[0]?.fullness).toBe("full");
+describe("the rail", () => {
+  const six = [..."abcdef"].map((id) => edge(id, oregon));
+  const sixSeen: Observed = {
+    groups: [
+      group(paris, [endpoint("z")]),
+      group(
+        oregon,
+        [..."abcdef"].map((id) => endpoint(id)),
+      ),
+    ],
+  };
+  const all = [...six, edge("z", paris)];
+  const out = (ids: string, changes: Partial<Facts> = {}) =>
+    decide(facts({ edges: all, observed: sixSeen, signals: [...ids].map((id) => degraded(oregon, id)), ...changes }));
+
+  it("'quota' lets the eleventh edge of a group wait, and keeps those that are there", () => {
+    const edges = [..."abcdefghijkl"].map((id) => edge(id, oregon));
+    const observed = {
+      groups: [
+        group(
+          oregon,
+          [..."cdefghijkl"].map((id) => endpoint(id)),
+        ),
+      ],
+    };
+    const decision = decide(facts({ edges, observed }));
+    expect(Object.keys(weightsIn(decision)).join("")).toBe("cdefghijkl");
+    expect(railsOf(decision)).toEqual(["quota: a", "quota: b"]);
   });
 
-  const row = reportingEdge("a", { reportedAt: 0 });
-
-  it("keeps signals about an edge apart from those about its region", () => {
-    const signals = [{ region: "us-west-2", health: "degraded" as const }];
-    expect(edgeFacts([row], signals, 0)[0]?.health).toBe("healthy");
-    expect(degradedRegions(signals)).toEqual(["us-west-2"]);
-    expect(edgeFacts([row], [{ region: "us-west-2", edgeId: "a", health: "degraded" }], 0)[0]?.health).toBe("degraded");
+  it("'armed' takes nobody's opinion before everything was healthy once", () => {
+    const early = {
+      groups: [
+        group(oregon, [endpoint("a"), endpoint("b", 128, "INITIAL")]),
+        group(paris, [endpoint("z", 128, "INITIAL")]),
+      ],
+    };
+    const edges = [...two, edge("z", paris)];
+    const decision = decide(
+      facts({
+        edges,
+        observed: early,
+        state: firstState,
+        cellRegions: [oregon, paris],
+        signals: [degraded(oregon, "b"), degraded(paris)],
+      }),
+    );
+    expect([railsOf(decision), decision.state.armed]).toEqual([[`armed: b`, `armed: ${paris}`], false]);
+    const whole = { groups: [group(oregon, [endpoint("a"), endpoint("b")]), group(paris, [endpoint("z")])] };
+    const later = decide(facts({ edges, observed: whole, state: decision.state, signals: [degraded(oregon, "b")] }));
+    expect([later.state.armed, weightsIn(later).b]).toEqual([true, 0]);
+    const partly = facts({ edges, observed: whole, state: firstState, cellRegions: [oregon, paris, tokyo] });
+    const waiting = decide(partly).state;
+    expect(waiting).toMatchObject({ armed: false, firstAt: now });
+    expect(decide({ ...partly, state: waiting, now: now + 10 * 60_000 }).state.armed).toBe(true);
   });
 
-  it("does not call an edge ready if it stopped reporting, whatever its last report", () => {
-    expect(edgeFacts([row], [], 1000)[0]?.ready).toBe(true);
-    expect(edgeFacts([row], [], 60_000)[0]?.ready).toBe(false);
+  it("'deployed' lets only withdrawals through while a write is under way, unless nobody takes users", () => {
+    const observed = { ...twoSeen, inProgress: true };
+    const edges = [...two, edge("new", oregon), edge("far", tokyo)];
+    const decision = decide(facts({ edges, observed, signals: [degraded(oregon, "b")] }));
+    expect([weightsIn(decision), railsOf(decision)]).toEqual([
+      { a: 128, b: 0 },
+      [`deployed: ${tokyo}`, "deployed: new"],
+    ]);
+    const dead = {
+      groups: [group(oregon, [endpoint("a", 128, "UNHEALTHY"), endpoint("b", 0, "UNHEALTHY")])],
+      inProgress: true,
+    };
+    expect(weightsIn(decide(facts({ edges, observed: dead })))).toMatchObject({ new: 128, far: 128 });
+  });
+
+  it("'floor' lets opinions take a third of a region's edges, or one, and one region", () => {
+    const decision = out("abcd");
+    expect([weightsIn(decision), railsOf(decision)]).toEqual([
+      { a: 0, b: 0, c: 128, d: 128, e: 128, f: 128, z: 128 },
+      ["floor: c", "floor: d"],
+    ]);
+    const later = decide(
+      facts({
+        edges: all,
+        observed: apply(sixSeen, decision.changes),
+        state: decision.state,
+        signals: [..."bcd"].map((id) => degraded(oregon, id)),
+      }),
+    );
+    expect(weightsIn(later)).toMatchObject({ b: 0, c: 0, d: 128 });
+    expect(
+      weightsIn(
+        decide(facts({ edges: two, observed: twoSeen, signals: [degraded(oregon, "a"), degraded(oregon, "b")] })),
+      ),
+    ).toEqual({ a: 0, b: 128 });
+    const places = { groups: regions.map((region) => group(region, [endpoint(region)])) };
+    const both = decide(
+      facts({
+        edges: regions.map((region) => edge(region, region)),
+        observed: places,
+        signals: [degraded(paris), degraded(tokyo)],
+      }),
+    );
+    expect([dialsIn(both), railsOf(both)]).toEqual([{ [tokyo]: 0, [paris]: 100, [oregon]: 100 }, [`floor: ${paris}`]]);
+  });
+
+  it("'floor' does not limit what edges say of themselves, nor what EC2 says", () => {
+    const edges = all.map((one) => ("abc".includes(one.edgeId) ? { ...one, serving: false } : one));
+    const decision = decide(
+      facts({ edges, observed: sixSeen, instances: [{ edgeId: "d", state: "stopped", at: now }] }),
+    );
+    expect([weightsIn(decision), railsOf(decision)]).toEqual([{ a: 0, b: 0, c: 0, d: 0, e: 128, f: 128, z: 128 }, []]);
+  });
+
+  it("'budget' lets opinions take out so many an hour", () => {
+    const withdrawals = [now - 100, now - 90, now - 4000_000];
+    const decision = out("ab", { withdrawalsMax: 3, state: { ...armed, withdrawals } });
+    expect([weightsIn(decision), railsOf(decision)]).toEqual([
+      { a: 0, b: 128, c: 128, d: 128, e: 128, f: 128, z: 128 },
+      ["budget: b"],
+    ]);
+    expect(decision.state.withdrawals).toEqual([now - 100, now - 90, now]);
+  });
+
+  it("'capacity' gives nobody's users to edges that are nearly full", () => {
+    const edges = [edge("a", oregon), edge("b", oregon, { fullness: "tight" }), edge("z", paris, { fullness: "full" })];
+    const observed = { groups: [group(paris, [endpoint("z", 32)]), group(oregon, [endpoint("a"), endpoint("b", 32)])] };
+    const one = decide(facts({ edges, observed, signals: [degraded(oregon, "a")] }));
+    expect([weightsIn(one).a, railsOf(one)]).toEqual([128, ["capacity: a"]]);
+    const region = decide(facts({ edges, observed, signals: [degraded(oregon)] }));
+    expect([dialsIn(region)[oregon], railsOf(region)]).toEqual([100, [`capacity: ${oregon}`]]);
+  });
+
+  it("'last edge' prefers a degraded edge to one that is not there, not checked, or not reached", () => {
+    const down = [edge("a", oregon, { serving: false }), edge("b", paris)];
+    for (const other of [endpoint("b", 128, "UNHEALTHY"), endpoint("b", 128, "INITIAL")]) {
+      const observed = { groups: [group(paris, [other]), group(oregon, [endpoint("a", 0)])] };
+      const decision = decide(facts({ edges: down, observed }));
+      expect([weightsIn(decision).a, railsOf(decision)]).toEqual([128, ["last edge: the cell"]]);
+    }
+    const alone = { groups: [group(oregon, [endpoint("a")])] };
+    expect(decide(facts({ edges: [down[0]!], observed: alone })).changes).toEqual([]);
+  });
+
+  it("'last region' keeps all dials when no other region has a healthy edge", () => {
+    const observed = { groups: [group(paris, [endpoint("b", 128, "UNHEALTHY")]), group(oregon, [endpoint("a")])] };
+    const decision = decide(
+      facts({ edges: [edge("a", oregon), edge("b", paris)], observed, signals: [degraded(oregon)] }),
+    );
+    expect([dialsIn(decision)[oregon], railsOf(decision)]).toEqual([100, ["last region: the cell"]]);
   });
 });
 
-describe("signalAt", () => {
-  it("takes the event's own time, but none that is later than the bus's second", () => {
-    expect(signalAt(5400, 5000, 9000)).toBe(5400);
-    expect(signalAt(60_000, 5000, 90_000)).toBe(5999);
-    expect(signalAt(undefined, 5000, 9000)).toBe(5000);
+describe("modes", () => {
+  it("monitor and frozen say what would be written, and write nothing; the same is no news twice", () => {
+    for (const mode of ["monitor", "frozen"] as const) {
+      const seen = { edges: two, observed: twoSeen, signals: [degraded(oregon, "b")], mode };
+      const decision = decide(facts(seen));
+      expect([decision.changes, decision.unwritten.length, decision.isNews]).toEqual([[], 1, true]);
+      expect(decide(facts({ ...seen, state: decision.state })).isNews).toBe(false);
+    }
   });
-  it("does not depend on the clock of the invocation when the bus gives a time", () => {
-    const early = signalAt(5400, 5000, 9000);
-    expect(signalAt(7400, 7000, 3000)).toBeGreaterThan(early);
+
+  it("an evaluation of a fleet that is as it should be changes nothing, and is due at no time", () => {
+    const decision = decide(facts({ edges: two, observed: twoSeen }));
+    expect([decision.changes, decision.isNews, decision.dueAt]).toEqual([[], false, undefined]);
   });
-  it("takes no time in the future when there is no bus", () => {
-    expect(signalAt(undefined, Number.NaN, 9000)).toBe(9000);
-    expect(signalAt(60_000, Number.NaN, 9000)).toBe(9000);
+});
+
+describe("storms", () => {
+  const flap = (everyMs: number, forMs: number) => {
+    let [state, observed, writes] = [armed, twoSeen, 0];
+    for (let at = now; at < now + forMs + 40 * soakMs; at += 100) {
+      const isStorm = at < now + forMs;
+      const last = now + Math.floor((Math.min(at, now + forMs - 1) - now) / everyMs) * everyMs;
+      const health = isStorm && ((last - now) / everyMs) % 2 === 0 ? ("degraded" as const) : ("healthy" as const);
+      const edges = two.map((one) => ({ ...one, reportedAt: at }));
+      const decision = decide(
+        facts({ edges, observed, state, signals: [{ ...degraded(oregon, "b", last), health }], now: at }),
+      );
+      ({ state } = decision);
+      writes += decision.changes.length;
+      observed = apply(observed, decision.changes);
+    }
+    return {
+      writes,
+      weights: Object.fromEntries([...endpointsIn(observed).values()].map((one) => [one.edgeId, one.weight])),
+    };
+  };
+
+  it.each([
+    ["50 events in 10 s", 200, 10_000],
+    ["a flap every 500 ms for a minute", 500, 60_000],
+  ])("%s lead to at most 6 writes and the right end", (_, everyMs, forMs) => {
+    const { writes, weights } = flap(everyMs, forMs);
+    expect(weights).toEqual({ a: 128, b: 128 });
+    expect(writes).toBeLessThanOrEqual(6);
+  });
+});
+
+const anyEdges = fc
+  .array(
+    fc.record({
+      edgeId: fc.constantFrom(..."abcdefgh"),
+      region: fc.constantFrom(...regions),
+      applied: fc.constantFrom(0, 5),
+      serving: fc.boolean(),
+      isSilent: fc.boolean(),
+      terminated: fc.boolean(),
+      fullness: fc.constantFrom(undefined, "tight" as const, "full" as const),
+    }),
+    { maxLength: 8 },
+  )
+  .map((list) =>
+    [...new Map(list.map((one) => [one.edgeId, one])).values()].map(
+      ({ edgeId, region, applied, serving, isSilent, terminated, fullness }) =>
+        edge(edgeId, region, {
+          appliedGeneration: applied,
+          serving,
+          reportedAt: isSilent ? now - 60_000 : now,
+          ...(terminated ? { terminated: true as const } : {}),
+          ...(fullness === undefined ? {} : { fullness }),
+        }),
+    ),
+  );
+const anySignals = fc.array(
+  fc.record({
+    region: fc.constantFrom(...regions),
+    edgeId: fc.option(fc.constantFrom(..."abcdefgh"), { nil: undefined }),
+    health: fc.constantFrom("healthy" as const, "degraded" as const),
+    at: fc.constant(now),
+  }),
+  { maxLength: 6 },
+);
+const anyPins = fc.array(
+  fc
+    .oneof(
+      fc.record({
+        kind: fc.constant("edge" as const),
+        target: fc.constantFrom(..."abcdefgh"),
+        value: fc.constantFrom(0, 7, 255),
+      }),
+      fc.record({
+        kind: fc.constant("region" as const),
+        target: fc.constantFrom(...regions),
+        value: fc.constantFrom(0, 30, 100),
+      }),
+    )
+    .map((some) => ({ ...pin("edge", "", 0), ...some })),
+  { maxLength: 3 },
+);
+const takers = ({ groups }: Observed) => groups.flatMap((one) => takersIn(one, { groups }));
+
+describe("whatever is seen", () => {
+  it("always keeps one that takes users, sends no empty list, and comes to rest", () => {
+    fc.assert(
+      fc.property(
+        anyEdges,
+        anySignals,
+        anyEdges,
+        anySignals,
+        anyPins,
+        fc.boolean(),
+        (before, said, after, says, pins, isArmed) => {
+          const state = isArmed ? armed : firstState;
+          let observed = apply({ groups: [] }, decide(facts({ edges: before, signals: said, state })).changes);
+          let next = state;
+          let last: Decision | undefined;
+          for (let at = now; at <= now + 60 * soakMs; at += soakMs / 2) {
+            const edges = after.map((one) => ({ ...one, reportedAt: one.reportedAt === now ? at : one.reportedAt }));
+            last = decide(facts({ edges, signals: says, pins, observed, state: next, now: at }));
+            next = last.state;
+            for (const change of last.changes) {
+              expect(change.endpoints.length).toBeGreaterThan(0);
+              const had = takers(observed).length;
+              observed = apply(observed, [change]);
+              if (had > 0) expect(takers(observed).length).toBeGreaterThan(0);
+            }
+          }
+          expect(last!.changes).toEqual([]);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it("always writes in an order in which no moment has fewer that take users than before or after", () => {
+    fc.assert(
+      fc.property(anyEdges, anyEdges, anySignals, anyPins, (before, after, says, pins) => {
+        let observed = apply({ groups: [] }, decide(facts({ edges: before })).changes);
+        const { changes } = decide(facts({ edges: after, signals: says, pins, observed }));
+        const health = new Map([...endpointsIn(observed).values()].map((one) => [one.edgeId, one.health]));
+        const count = (state: Observed) =>
+          state.groups
+            .flatMap(({ dial, endpoints }) => (dial === 0 ? [] : endpoints))
+            .filter(({ edgeId, weight }) => weight > 0 && health.get(edgeId) === "HEALTHY").length;
+        const counts = [count(observed)];
+        for (const change of changes) {
+          observed = written(observed, change);
+          counts.push(count(observed));
+        }
+        expect(Math.min(...counts)).toBeGreaterThanOrEqual(Math.min(counts[0]!, counts.at(-1)!));
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe("a write whose answer never came", () => {
+  it("may have taken effect or not: the least of both counts", () => {
+    const change: Change = {
+      kind: "update",
+      region: oregon,
+      arn: `arn:${oregon}`,
+      dial: 50,
+      onlyDial: false,
+      endpoints: [{ edgeId: "a", weight: 7 }],
+    };
+    expect(uncertain(twoSeen, change).groups[0]).toMatchObject({ dial: 50, endpoints: [{ weight: 7 }, { weight: 0 }] });
+    expect(
+      changesBetween(
+        {
+          groups: [
+            {
+              region: oregon,
+              dial: 100,
+              endpoints: [
+                { edgeId: "a", weight: 128 },
+                { edgeId: "b", weight: 128 },
+              ],
+            },
+          ],
+        },
+        twoSeen,
+      ),
+    ).toEqual([]);
   });
 });

@@ -43,7 +43,7 @@ const edgesIn = async (region: string) =>
 
 describe("failover", () => {
   it("adds every ready edge to the accelerator with an explicit weight", async () => {
-    expect(new Set(Object.values(await weights()))).toEqual(new Set([128]));
+    await eventually(weights, (now) => Object.values(now).every((weight) => weight === 128)); // the last one may still climb
     expect(await dials()).toEqual({ "us-west-2": 100, "eu-west-3": 100, "ap-northeast-1": 100 });
   });
 
@@ -86,7 +86,8 @@ describe("failover", () => {
     await eventually(drainOf, (drain) => drain?.phase === "drained", 30_000);
     await expect(session.key()).rejects.toThrow();
     rmSync(asked);
-    await eventually(weights, (now) => now[edgeId] === 128, 15_000);
+    // The accelerator's next check finds it, up to 10 s later, and then it returns in steps.
+    await eventually(weights, (now) => now[edgeId] === 128, 30_000);
   });
 
   it("writes nothing in monitor mode, and writes in enforce mode", async () => {

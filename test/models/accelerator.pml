@@ -5,7 +5,7 @@
  *          aws/ledger/leases.ts                a lease is over by the clock of the one that wants it
  *          aws/accelerator.ts                  a write has one attempt: it takes effect within its time-out, or never
  *          control/failover/evaluate.ts,
- *          core/failover/plan.ts               the weights, and the order of the writes
+ *          core/failover/                      the weights, and the order of the writes
  *          core/assert.ts (assertChange)       the check of a write against what was observed and written before: a write
  *                                              without an answer counts as made where it withdraws, else as not made
  *          schemas/limits.ts                   acceleratorLimits

@@ -27,6 +27,8 @@ export class SimulatedAccelerator {
   readonly #instances: Instance[];
   /** When the health check last found each endpoint healthy. */
   readonly #healthyAt = new Map<string, number>();
+  /** When the health check last did not reach each endpoint. */
+  readonly #unreachedAt = new Map<string, number>();
   /** Instances that the ledger has shown as terminated or given up. */
   readonly #marked = new Set<string>();
   /** Edges and regions that were ever degraded. */
@@ -70,6 +72,7 @@ export class SimulatedAccelerator {
       for (const [id, { health }] of group.endpoints) {
         const isHealthy = this.#find(id, group.region)?.isHealthy() ?? false;
         if (isHealthy || health === "HEALTHY") this.#healthyAt.set(id, Date.now());
+        if (!isHealthy || health === "UNHEALTHY") this.#unreachedAt.set(id, Date.now());
         this.#ga.setHealth(group.arn, id, isHealthy ? "HEALTHY" : "UNHEALTHY");
       }
   }
@@ -119,7 +122,8 @@ export class SimulatedAccelerator {
     const known = new Map(before.map((endpoint) => [endpoint.id, endpoint]));
     for (const { id, region, weight, dial } of after) {
       const old = known.get(id);
-      if (old !== undefined && weight < old.weight && !this.#accused.has(id))
+      const isReached = Date.now() - (this.#unreachedAt.get(id) ?? -Infinity) > observedMs;
+      if (old !== undefined && weight < old.weight && isReached && !this.#accused.has(id))
         throw new Breach(`law 6: ${id} gets less weight, and nobody said that it is degraded`);
       if (old !== undefined && dial < old.dial && !this.#accused.has(region))
         throw new Breach(`law 6: ${region} gets a lower dial, and nobody said that it is degraded`);

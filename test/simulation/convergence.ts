@@ -3,7 +3,7 @@ import { pointIn } from "../../aws/ledger/points.ts";
 import { admittedRoutes, type TenantRow } from "../../core/admission/tenant-row.ts";
 import type { Validated } from "../../core/admission/validate.ts";
 import { canonicalJson } from "../../core/canonical.ts";
-import { fullDial, fullWeight } from "../../core/failover/plan.ts";
+import { fullDial, fullWeight } from "../../core/failover/model.ts";
 import { claimsOf, ownerOf, pointOf } from "../../core/names/claims.ts";
 import { contestOf } from "../../core/names/points.ts";
 import type { Commit } from "../../core/publishing/commit.ts";

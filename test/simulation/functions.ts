@@ -28,7 +28,6 @@ export const functionNames = [
   "sweep-snapshots",
   "observe-accelerator",
   "apply-accelerator",
-  "confirm-accelerator",
 ] as const;
 export type FunctionName = (typeof functionNames)[number];
 

@@ -211,12 +211,14 @@ export const mutants: Mutant[] = [
   },
   {
     name: "takes an edge that is not heard for degraded",
-    changes: [{ file: "core/failover/facts.ts", from: "|| !edge.serving", to: "|| !isRecent(edge, now)" }],
+    changes: [
+      { file: "core/failover/beliefs.ts", from: "!edge.serving && !isUnheard(edge)", to: "!isRecent(edge, now)" },
+    ],
   },
   {
     name: "lowers weights before it raises others",
     changes: [
-      { file: "core/failover/plan.ts", from: "b.gain - a.gain", to: "a.gain - b.gain" },
+      { file: "core/failover/changes.ts", from: "b.takers - a.takers || b.load - a.load", to: "a.takers - b.takers" },
       { file: "functions/apply-accelerator.ts", from: "assertChange(change, before, gone);", to: "" },
     ],
   },
@@ -224,9 +226,9 @@ export const mutants: Mutant[] = [
     name: "leaves terminated edges in the accelerator",
     changes: [
       {
-        file: "core/failover/plan.ts",
-        from: "const leaves = (edge: EdgeFacts) =>",
-        to: "const leaves = (edge: EdgeFacts) =>\n    false &&",
+        file: "core/failover/wanted.ts",
+        from: "const leaves = (edge: Belief) =>",
+        to: "const leaves = (edge: Belief) =>\n    false &&",
       },
     ],
   },

@@ -1,0 +1,75 @@
+/**
+ * Out fast, back slowly: an edge that was out returns through shares of its weight, a region through steps of its dial. Each
+ * step lasts for a soak, which doubles with each fall. Pure; times in milliseconds since 1970.
+ */
+import { failoverLimits } from "../../schemas/limits.ts";
+import { fullDial, fullWeight } from "./model.ts";
+
+const { soakDoublingsMax, forgetFallsMs } = failoverLimits;
+
+export const weightSteps = [fullWeight / 8, fullWeight / 4, fullWeight / 2, fullWeight];
+export const dialSteps = [fullDial / 4, fullDial / 2, fullDial];
+
+/** How an edge or a region stands on its way. Absent: it was never out. */
+export interface Climb {
+  state: "out" | "suspect" | "up";
+  /** When it came into this state, or up to this step. */
+  since: number;
+  /** How often it fell without a long good time between, and when it last did. */
+  falls: number;
+  fellAt: number;
+}
+
+/** The way after what is believed now; undefined: nothing is known. */
+export function follow(climb: Climb | undefined, state: Climb["state"] | undefined, now: number): Climb | undefined {
+  if (state === undefined || (climb === undefined && state === "up")) return climb;
+  const before = climb ?? { state: "up" as const, since: now, falls: 0, fellAt: 0 };
+  if (before.state === state) return before;
+  if (state === "up") return { ...before, state, since: now };
+  const isFall = before.state === "up";
+  const falls = now - before.fellAt > forgetFallsMs ? 1 : before.falls + 1;
+  return isFall ? { state, since: now, falls, fellAt: now } : { ...before, state, since: now };
+}
+
+/** How long it stays at a step. */
+export const soakMs = (climb: Climb | undefined, soakSeconds: number): number =>
+  soakSeconds * 1000 * 2 ** Math.min(soakDoublingsMax, Math.max(0, (climb?.falls ?? 0) - 1));
+
+export interface Step {
+  value: number;
+  climb: Climb | undefined;
+  /** When the next step is due; undefined: it waits for nothing. */
+  dueAt?: number;
+}
+
+/** The next value of one that is up and shows `value`, and the way after it. */
+export function rise(value: number, steps: number[], climb: Climb | undefined, soakSeconds: number, now: number): Step {
+  const top = steps.at(-1)!;
+  const next = steps.find((step) => step > value);
+  if (next === undefined) return atTop(top, climb, now);
+  const on = climb ?? { state: "up" as const, since: now, falls: 0, fellAt: 0 };
+  const dueAt = on.since + soakMs(on, soakSeconds);
+  if (now < dueAt) return { value, climb: on, dueAt };
+  const moved = { ...on, since: now };
+  return next === top ? atTop(top, moved, now) : { value: next, climb: moved, dueAt: now + soakMs(on, soakSeconds) };
+}
+
+/** It is remembered for as long as its falls count. */
+const atTop = (value: number, climb: Climb | undefined, now: number): Step => ({
+  value,
+  climb: climb === undefined || climb.falls === 0 || now - climb.fellAt > forgetFallsMs ? undefined : climb,
+});
+
+/** The next lower value of one that signs disagree about, never zero; one step a soak, the first at once. */
+export function sink(value: number, steps: number[], climb: Climb, soakSeconds: number, now: number): Step {
+  const lower = steps.findLast((step) => step < value);
+  if (lower === undefined) return { value, climb };
+  const isFirst = climb.since === now;
+  const dueAt = climb.since + soakMs(undefined, soakSeconds);
+  if (!isFirst && now < dueAt) return { value, climb, dueAt };
+  return {
+    value: lower,
+    climb: isFirst ? climb : { ...climb, since: now },
+    dueAt: now + soakMs(undefined, soakSeconds),
+  };
+}

@@ -1,0 +1,243 @@
+/**
+ * Rails: what failover never does, whatever it believes. Each takes what is wanted and gives back what may be, with what it
+ * held and why. They run in this order; the last ones see what the others left. Pure.
+ */
+import { acceleratorLimits } from "../../schemas/limits.ts";
+import type { Belief, RegionBelief } from "./beliefs.ts";
+import {
+  type Endpoint,
+  endpointsIn,
+  fullDial,
+  fullWeight,
+  type Model,
+  type Observed,
+  takersIn,
+  withDials,
+  withWeights,
+} from "./model.ts";
+import { type Pin, pinOf } from "./pins.ts";
+
+export interface RailFacts {
+  observed: Observed;
+  beliefs: Belief[];
+  regions: RegionBelief[];
+  pins: Pin[];
+  armed: boolean;
+  /** Withdrawals by opinion of the last hour, and how many may be. */
+  withdrawals: number;
+  withdrawalsMax: number;
+  now: number;
+}
+
+export interface Held {
+  rail: string;
+  /** The edge, region or listener. */
+  target: string;
+  why: string;
+}
+
+interface Railed {
+  model: Model;
+  held: Held[];
+}
+
+export type Rail = (model: Model, facts: RailFacts) => Railed;
+
+/** Gives what was wanted to nobody of these edges: they keep what they have. */
+function keepWeights(model: Model, { observed }: RailFacts, edges: string[]): Model {
+  const present = endpointsIn(observed);
+  return withWeights(model, (edgeId) => (edges.includes(edgeId) ? present.get(edgeId)?.weight : undefined));
+}
+
+const keepDials = (model: Model, { observed }: RailFacts, regions: string[]): Model =>
+  withDials(model, (region) =>
+    regions.includes(region) ? observed.groups.find((group) => group.region === region)?.dial : undefined,
+  );
+
+const hold = (rail: string, targets: string[], why: string): Held[] => targets.map((target) => ({ rail, target, why }));
+
+/** Edges whose new users go only because a monitor says so: `now` those that still have some. */
+function opinionsOn(model: Model, { beliefs, observed, pins, now }: RailFacts) {
+  const present = endpointsIn(observed);
+  const wanted = endpointsIn(model);
+  const out = beliefs.filter(
+    ({ edgeId, by }) =>
+      by === "monitor" && pinOf(pins, "edge", edgeId, now) === undefined && wanted.get(edgeId)?.weight === 0,
+  );
+  return { out, fresh: out.filter(({ edgeId }) => (present.get(edgeId)?.weight ?? 0) > 0).map(({ edgeId }) => edgeId) };
+}
+
+/** Regions that a monitor takes out: `fresh` those that still have users. */
+function regionsOut(model: Model, { regions, observed, pins, now }: RailFacts) {
+  const dialOf = new Map(observed.groups.map(({ region, dial }) => [region, dial]));
+  const wanted = new Map(model.groups.map(({ region, dial }) => [region, dial]));
+  const out = regions
+    .filter(
+      ({ region, state }) =>
+        state === "down" && wanted.get(region) === 0 && pinOf(pins, "region", region, now) === undefined,
+    )
+    .map(({ region }) => region);
+  return { out, fresh: out.filter((region) => (dialOf.get(region) ?? 0) > 0) };
+}
+
+/** How many lose their users by this model only because a monitor says so. */
+export const withdrawalsIn = (model: Model, facts: RailFacts): number =>
+  opinionsOn(model, facts).fresh.length + regionsOut(model, facts).fresh.length;
+
+/** AWS takes ten endpoints a group: those that are there stay, the next ones wait. */
+export const quota: Rail = (model, { observed }) => {
+  const { endpointsMax } = acceleratorLimits;
+  const present = endpointsIn(observed);
+  const held: Held[] = [];
+  const groups = model.groups.map((group) => {
+    if (group.endpoints.length <= endpointsMax) return group;
+    const isThere = ({ edgeId }: Endpoint) => present.has(edgeId);
+    const order = [...group.endpoints.filter(isThere), ...group.endpoints.filter((one) => !isThere(one))];
+    const rest = order.slice(endpointsMax).map(({ edgeId }) => edgeId);
+    held.push(...hold("quota", rest, `${group.region} has ${endpointsMax} endpoints, as many as AWS takes`));
+    return { ...group, endpoints: group.endpoints.filter(({ edgeId }) => !rest.includes(edgeId)) };
+  });
+  return { model: { groups }, held };
+};
+
+/** Before everything was healthy once, nobody's opinion takes anything out: what starts looks broken. */
+export const armed: Rail = (model, facts) => {
+  if (facts.armed) return { model, held: [] };
+  const edges = opinionsOn(model, facts).fresh;
+  const regions = regionsOut(model, facts).fresh;
+  const why = "not every edge was healthy yet since the cell began";
+  return {
+    model: keepDials(keepWeights(model, facts, edges), facts, regions),
+    held: hold("armed", [...edges, ...regions], why),
+  };
+};
+
+/** While a write is not everywhere, only withdrawals follow, unless nobody takes users. */
+export const deployed: Rail = (model, facts) => {
+  const { observed } = facts;
+  const takers = observed.groups.flatMap((group) => takersIn(group, observed));
+  if (observed.inProgress !== true || takers.length === 0) return { model, held: [] };
+  const present = endpointsIn(observed);
+  const why = "the accelerator is still taking the last write";
+  const held: Held[] = [];
+  const groups = model.groups.flatMap((group) => {
+    const old = observed.groups.find(({ region }) => region === group.region);
+    if (old === undefined) {
+      held.push(...hold("deployed", [group.region], why));
+      return [];
+    }
+    const isDry = takersIn({ ...old, dial: fullDial }, observed).length === 0;
+    const rising = group.endpoints.filter(
+      ({ edgeId, weight }) => !isDry && weight > (present.get(edgeId)?.weight ?? -1),
+    );
+    held.push(
+      ...hold(
+        "deployed",
+        rising.map(({ edgeId }) => edgeId),
+        why,
+      ),
+    );
+    if (group.dial > old.dial) held.push(...hold("deployed", [group.region], why));
+    const endpoints = group.endpoints.flatMap(({ edgeId, weight }) => {
+      if (!rising.some((one) => one.edgeId === edgeId)) return [{ edgeId, weight }];
+      const before = present.get(edgeId);
+      return before === undefined ? [] : [{ edgeId, weight: before.weight }];
+    });
+    return endpoints.length === 0 ? [] : [{ ...group, dial: Math.min(group.dial, old.dial), endpoints }];
+  });
+  return { model: { groups }, held };
+};
+
+/** At most a third of a region's edges, but one, and one region are out by opinion. */
+export const floor: Rail = (model, facts) => {
+  const { out, fresh } = opinionsOn(model, facts);
+  const inGroup = (region: string) => model.groups.find((group) => group.region === region)?.endpoints ?? [];
+  const many = fresh.filter((edgeId) => {
+    const { region } = out.find((edge) => edge.edgeId === edgeId)!;
+    const most = Math.max(1, Math.floor(inGroup(region).length / 3));
+    const before = out.filter((edge) => edge.region === region && !fresh.includes(edge.edgeId)).length;
+    const sooner = fresh.filter(
+      (other) => other < edgeId && out.find((edge) => edge.edgeId === other)!.region === region,
+    );
+    return before + sooner.length >= most;
+  });
+  const kept = keepWeights(model, facts, many);
+  const regions = regionsOut(kept, facts);
+  const room = Math.max(0, 1 - (regions.out.length - regions.fresh.length));
+  const more = regions.fresh.slice(room);
+  return {
+    model: keepDials(kept, facts, more),
+    held: [
+      ...hold("floor", many, "a third of its region's edges are out already: more need a pin"),
+      ...hold("floor", more, "another region is out already: a second one needs a pin"),
+    ],
+  };
+};
+
+/** So many withdrawals by opinion in an hour, and no more. */
+export const budget: Rail = (model, facts) => {
+  const left = Math.max(0, facts.withdrawalsMax - facts.withdrawals);
+  const edges = opinionsOn(model, facts).fresh;
+  const regions = regionsOut(model, facts).fresh;
+  const keptEdges = edges.slice(left);
+  const keptRegions = regions.slice(Math.max(0, left - edges.length));
+  const why = `${facts.withdrawalsMax} withdrawals in an hour are the most: more need a pin`;
+  return {
+    model: keepDials(keepWeights(model, facts, keptEdges), facts, keptRegions),
+    held: hold("budget", [...keptEdges, ...keptRegions], why),
+  };
+};
+
+/** Nobody's users go to edges that are nearly full. */
+export const capacity: Rail = (model, facts) => {
+  const full = new Set(facts.beliefs.filter(({ fullness }) => fullness !== undefined).map(({ edgeId }) => edgeId));
+  const takers = model.groups.map((group) => ({ region: group.region, edges: takersIn(group, facts.observed) }));
+  const isCrowded = (edges: Endpoint[]) => edges.length > 0 && edges.every(({ edgeId }) => full.has(edgeId));
+  const { out, fresh } = opinionsOn(model, facts);
+  const regionOf = new Map(out.map(({ edgeId, region }) => [edgeId, region]));
+  const keptEdges = fresh.filter((edgeId) =>
+    isCrowded(takers.find(({ region }) => region === regionOf.get(edgeId))?.edges ?? []),
+  );
+  const others = (region: string) => takers.filter((one) => one.region !== region).flatMap(({ edges }) => edges);
+  const keptRegions = regionsOut(model, facts).fresh.filter((region) => isCrowded(others(region)));
+  return {
+    model: keepDials(keepWeights(model, facts, keptEdges), facts, keptRegions),
+    held: hold("capacity", [...keptEdges, ...keptRegions], "those that would take its users are nearly full"),
+  };
+};
+
+/** A degraded edge is better than none: if no healthy one would have weight, all that live have. */
+export const lastEdge: Rail = (model, facts) => {
+  const { observed, beliefs } = facts;
+  const open = withDials(model, () => fullDial);
+  if (open.groups.some((group) => takersIn(group, observed).length > 0)) return { model, held: [] };
+  const present = endpointsIn(observed);
+  const gone = new Set(beliefs.filter((edge) => edge.gone).map(({ edgeId }) => edgeId));
+  const live = withWeights(model, (edgeId) => {
+    if (gone.has(edgeId)) return undefined;
+    return present.get(edgeId)?.health === "UNHEALTHY" ? present.get(edgeId)!.weight || fullWeight : fullWeight;
+  });
+  const wasOut = beliefs.some(({ edgeId, state }) => state === "down" && !gone.has(edgeId) && present.has(edgeId));
+  const why = "no edge would be left: all that live take users";
+  return { model: live, held: wasOut ? hold("last edge", ["the cell"], why) : [] };
+};
+
+/** The same for regions: if none with a healthy edge would have a dial, all have. */
+export const lastRegion: Rail = (model, { observed }) => {
+  if (model.groups.some((group) => takersIn(group, observed).length > 0)) return { model, held: [] };
+  const lowered = model.groups.some(({ dial }) => dial < fullDial);
+  const why = "no region would be left: all dials are full";
+  return { model: withDials(model, () => fullDial), held: lowered ? hold("last region", ["the cell"], why) : [] };
+};
+
+const rails: Rail[] = [quota, armed, deployed, floor, budget, capacity, lastEdge, lastRegion];
+
+export function withinRails(wanted: Model, facts: RailFacts): Railed {
+  return rails.reduce<Railed>(
+    ({ model, held }, rail) => {
+      const next = rail(model, facts);
+      return { model: next.model, held: [...held, ...next.held] };
+    },
+    { model: wanted, held: [] },
+  );
+}

@@ -1,0 +1,87 @@
+/** The record of a decision: what was seen, believed, wanted, held and written. Pure. */
+import type { Belief, RegionBelief } from "./beliefs.ts";
+import type { Change } from "./changes.ts";
+import type { Decision, Mode } from "./decide.ts";
+import { endpointsIn, type Model, type Observed } from "./model.ts";
+import type { Pin } from "./pins.ts";
+import type { Held } from "./rails.ts";
+
+/** Times in milliseconds since 1970. */
+export interface DecisionRecord {
+  cell: string;
+  at: number;
+  mode: Mode;
+  before: Model;
+  beliefs: Belief[];
+  regions: RegionBelief[];
+  pins: Pin[];
+  wanted: Model;
+  held: Held[];
+  /** What was written, or would have been while frozen or in monitor mode, and why a write failed. */
+  changes: (Change & { failed?: string })[];
+}
+
+export function recordOf(
+  facts: { cell: string; at: number; mode: Mode; observed: Observed; pins: Pin[] },
+  { beliefs, regions, wanted, held }: Decision,
+  changes: DecisionRecord["changes"],
+): DecisionRecord {
+  const { cell, at, mode, observed, pins } = facts;
+  const groups = observed.groups.map(({ region, dial, endpoints }) => ({
+    region,
+    dial,
+    endpoints: endpoints.map(({ edgeId, weight }) => ({ edgeId, weight })),
+  }));
+  return { cell, at, mode, before: { groups }, beliefs, regions, pins, wanted, held, changes };
+}
+
+/** What the record says of one edge or region, in sentences; of everything without a target. */
+export function inWords(record: DecisionRecord, target?: string): string[] {
+  const { before, beliefs, regions, pins, held, changes, mode } = record;
+  const isMeant = (name: string, region?: string) => target === undefined || target === name || target === region;
+  const old = endpointsIn(before);
+  const said = [
+    ...beliefs.filter(({ edgeId, region }) => isMeant(edgeId, region)),
+    ...regions.filter((one) => isMeant(one.region)),
+  ];
+  const would = mode === "enforce" ? "" : `${mode === "frozen" ? "frozen" : "monitor mode"}, not written: `;
+  return [
+    ...said.flatMap((one) => (isQuiet(one) && target === undefined ? [] : [beliefInWords(one)])),
+    ...pins.filter((pin) => isMeant(pin.target)).map(pinInWords),
+    ...changes.flatMap((change) => {
+      const dial = before.groups.find(({ region }) => region === change.region)?.dial;
+      const failed = change.failed === undefined ? "" : `, which failed: ${change.failed}`;
+      const weights = change.endpoints
+        .filter(({ edgeId, weight }) => isMeant(edgeId, change.region) && old.get(edgeId)?.weight !== weight)
+        .map(
+          ({ edgeId, weight }) =>
+            `${would}weight of ${edgeId}: ${old.get(edgeId)?.weight ?? "none"} → ${weight}${failed}`,
+        );
+      const ids = new Set(change.endpoints.map(({ edgeId }) => edgeId));
+      const removed = [...old.values()]
+        .filter(({ edgeId, region }) => region === change.region && !ids.has(edgeId) && isMeant(edgeId, region))
+        .map(({ edgeId }) => `${would}${edgeId} removed${failed}`);
+      const moved = dial === change.dial || !isMeant(change.region);
+      const dials = moved ? [] : [`${would}dial of ${change.region}: ${dial ?? "none"} → ${change.dial} %${failed}`];
+      return [...weights, ...removed, ...dials];
+    }),
+    ...held
+      .filter((one) => one.target === "the cell" || isMeant(one.target))
+      .map(({ rail, target: whom, why }) => `held by the rail "${rail}", ${whom}: ${why}`),
+  ];
+}
+
+const isQuiet = ({ state }: Belief | RegionBelief) => state === "serving";
+
+function beliefInWords(belief: Belief | RegionBelief): string {
+  const name = "edgeId" in belief ? `${belief.edgeId} (${belief.region})` : belief.region;
+  const signs = belief.signs.map(
+    ({ source, says, at }) => `${source} says ${says}${at === undefined ? "" : ` at ${timeOf(at)}`}`,
+  );
+  return `${name} is believed ${belief.state}: ${signs.join("; ") || "nobody says anything"}`;
+}
+
+export const pinInWords = ({ kind, target, value, by, why, until }: Pin): string =>
+  `${target} is pinned to ${kind === "edge" ? `weight ${value}` : `dial ${value} %`} until ${timeOf(until)} by ${by}: ${why}`;
+
+export const timeOf = (at: number): string => new Date(at).toISOString().replace(/\.\d+Z$/, "Z");
