@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import pc from "picocolors";
 import { connect, UsageError } from "./connect.ts";
+import { endPin, explainFailover, type PinOptions, setPin } from "./failover.ts";
 import { changePath, openPod, type PathOptions, type PodOptions, setDns } from "./local.ts";
 import { grantName, releaseName, showName } from "./names.ts";
 import { rebuild } from "./rebuild.ts";
@@ -65,6 +66,37 @@ program
   .description("cells, edges, and their weights in the accelerator")
   .option("--json", "one line of JSON")
   .action(({ json = false }: { json?: boolean }) => showStatus(json));
+
+program
+  .command("pin")
+  .description("gives an edge a weight or a region a dial for a time, whatever failover believes; the rails still hold")
+  .argument("<kind>", "edge or region")
+  .argument("<target>", "the edge's id, or the region")
+  .option("--weight <0-255>", "of an edge; 128 is its whole share")
+  .option("--dial <0-100>", "of a region")
+  .option("--out", "no new users: weight 0, or dial 0")
+  .requiredOption("--for <time>", "1m to 72h, as in 2h")
+  .requiredOption("--why <reason>", "is shown wherever the pin is")
+  .option("--cell <name>", "where several cells have the region")
+  .action((kind: string, target: string, options: PinOptions) => setPin(kind, target, options));
+program
+  .command("unpin")
+  .description("ends a pin")
+  .argument("<kind>", "edge or region")
+  .argument("<target>")
+  .option("--cell <name>", "where several cells have the region")
+  .action((kind: string, target: string, options: { cell?: string }) => endPin(kind, target, options));
+program
+  .command("explain")
+  .description("what failover sees of an edge, a region or a cell, what it decides, and what it did and why")
+  .argument("<kind>", "edge, region or cell")
+  .argument("<target>")
+  .option("--at <time>", "the decision that was the last one then, as in 2026-11-28T14:04:31Z")
+  .option("--cell <name>", "where several cells have the region")
+  .option("--json", "one line of JSON")
+  .action((kind: string, target: string, options: { at?: string; cell?: string; json?: boolean }) =>
+    explainFailover(kind, target, options),
+  );
 
 program
   .command("rebuild")

@@ -5,6 +5,7 @@ import { type Decided, type Decision, grantTo, heldInWords, release } from "../c
 import { ancestorsOf, nameFault } from "../core/names/ownership.ts";
 import { type Grant, type Hold, holdsOf, type Point } from "../core/names/points.ts";
 import { Hostname, TenantId, Wildcard } from "../schemas/tenant.ts";
+import { callerArn } from "./caller.ts";
 import { UsageError } from "./connect.ts";
 import { newTable } from "./table.ts";
 
@@ -118,13 +119,6 @@ async function decide(
   if (!(await writeDecision(name, before, outcome.point, decision)))
     throw new UsageError(`${name} changed meanwhile: look at \`landfall name who ${name}\` and try again`);
   await showName(name, false);
-}
-
-/** Who decides, as AWS knows them. */
-async function callerArn(): Promise<string> {
-  const { GetCallerIdentityCommand, STSClient } = await import("@aws-sdk/client-sts");
-  const { Arn = "unknown" } = await new STSClient({}).send(new GetCallerIdentityCommand({}));
-  return Arn;
 }
 
 const timeOf = (at: number) => new Date(at).toISOString();

@@ -2,6 +2,8 @@
 import pc from "picocolors";
 import type { IgnoredReports } from "../aws/ledger/edges.ts";
 import type { InvalidSetting } from "../aws/settings.ts";
+import type { Pin } from "../core/failover/pins.ts";
+import { pinInWords } from "../core/failover/record.ts";
 import { roomIn } from "../core/slots/placement.ts";
 import type { ClosingSessions, DrainProgress } from "../schemas/report.ts";
 import { newTable } from "./table.ts";
@@ -38,6 +40,8 @@ export interface CellView {
   behind: { region: string; reason: string; sinceMs: number }[];
   /** The stage of a new structure, and why it was returned. */
   structure: { stage: string; target: string; reason: string | undefined } | undefined;
+  /** What operators want of edges and regions, for a time. */
+  pins: Pin[];
   edges: EdgeView[];
 }
 
@@ -45,17 +49,15 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
   const { loadSettings } = await import("../aws/settings.ts");
   const { readCell } = await import("../aws/ledger/cells.ts");
   const { readEdges, readIgnored } = await import("../aws/ledger/edges.ts");
+  const { readFailover } = await import("../aws/ledger/failover.ts");
   const { observeAccelerator } = await import("../aws/accelerator.ts");
   const { fleet, frozen, mode, invalid } = await loadSettings();
   const ignoredReports = await readIgnored();
   return Promise.all(
     fleet.cells.map(async (cell) => {
-      const { name, listenerArn } = cell;
-      const [{ commit, halt, trouble, copyFailures, structure, counters }, rows, { groups }] = await Promise.all([
-        readCell(name),
-        readEdges(name),
-        observeAccelerator(listenerArn),
-      ]);
+      const { name } = cell;
+      const [{ commit, halt, trouble, copyFailures, structure, counters }, rows, { groups }, { pins }] =
+        await Promise.all([readCell(name), readEdges(name), observeAccelerator(cell), readFailover(name)]);
       const endpoints = new Map(
         groups.flatMap((group) =>
           group.endpoints.map((endpoint) => [endpoint.edgeId, { ...endpoint, dial: group.dial }]),
@@ -87,6 +89,7 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
         invalidSettings: invalid,
         ignoredReports,
         trouble: trouble?.reason,
+        pins: pins.filter(({ until }) => now < until),
         behind: copyFailures.map(({ region, reason, at }) => ({ region, reason, sinceMs: now - at })),
         structure: structure && {
           stage: structure.state.stage,
@@ -108,7 +111,7 @@ export async function showStatus(asJson: boolean): Promise<void> {
     console.log(
       pc.yellow(`${reports} reports ignored: ${reason}; the last one ${new Date(lastAt).toISOString()} by ${lastEdge}`),
     );
-  for (const { cell, generation, edges, room, halted, frozen, mode, trouble, behind, structure } of cells) {
+  for (const { cell, generation, edges, room, halted, frozen, mode, trouble, behind, structure, pins } of cells) {
     console.log(`cell ${cell}, generation ${generation}, room for ${room.raw} raw and ${room.tls} tls slots`);
     if (frozen) console.log(pc.yellow("frozen: nothing is published, and the accelerator is not written"));
     if (mode === "monitor") console.log(pc.yellow("monitor mode: the accelerator is not written"));
@@ -120,6 +123,7 @@ export async function showStatus(asJson: boolean): Promise<void> {
       console.log(
         `structure ${structure.target}: ${structure.stage}${structure.reason ? `, ${structure.reason}` : ""}`,
       );
+    for (const pin of pins) console.log(pc.yellow(pinInWords(pin)));
     const table = newTable(["edge", "region", "generation", "serving", "report", "weight", "dial", "health"]);
     for (const edge of edges)
       table.push([

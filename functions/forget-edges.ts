@@ -2,7 +2,7 @@
  * Forgets edges whose instances are terminated, once the accelerator no longer has them. Replaces edges that run and are
  * silent for long.
  */
-import { observeAccelerator } from "../aws/accelerator.ts";
+import { observeGroups } from "../aws/accelerator.ts";
 import { isTerminated, terminateInstance } from "../aws/compute.ts";
 import {
   deleteReport,
@@ -25,7 +25,7 @@ export const handler = shell(PublishInput, async ({ cell: name }) => {
   const stored = [...(await readStored(name)).values()];
   const silent = stored.filter(({ summary }) => isSilent(summary, now));
   const edges = stored.map(({ summary }) => summary);
-  const { groups } = await observeAccelerator(cellOf(fleet, name).listenerArn);
+  const groups = await observeGroups(cellOf(fleet, name).listenerArn);
   await markUnknown(name, unknownEndpoints(groups, edges));
   const endpoints = groups.flatMap((group) => group.endpoints);
   const attached = new Set(endpoints.map(({ edgeId }) => edgeId));

@@ -37,9 +37,10 @@ export interface StageFleet {
   structureBakeSeconds: number;
   /**
    * An edge or a region that was out returns in steps, and stays at each for `soakSeconds` at least. More withdrawals in an hour
-   * than `withdrawalsPerHourMax` need an operator.
+   * than `withdrawalsPerHourMax` need an operator. `repair`: ports, health checks and a disabled accelerator are put back when
+   * somebody changes them, and not only reported.
    */
-  failover: { soakSeconds: number; withdrawalsPerHourMax: number };
+  failover: { soakSeconds: number; withdrawalsPerHourMax: number; repair: boolean };
   /** Sessions of one tenant on one edge: what each may have, and what a record may ask for at most. */
   sessionLimits: { open: number; newPerSecond: number };
   sessionLimitsMax: { open: number; newPerSecond: number };
@@ -73,7 +74,7 @@ const local: StageFleet = {
   requireProof: false,
   coolOffSeconds: { slot: 60, name: 60 },
   structureBakeSeconds: 10,
-  failover: { soakSeconds: 0.5, withdrawalsPerHourMax: 1000 },
+  failover: { soakSeconds: 0.5, withdrawalsPerHourMax: 1000, repair: true },
   sessionLimits: { open: 2000, newPerSecond: 500 },
   sessionLimitsMax: { open: 20_000, newPerSecond: 2000 },
   sessions: { closeSeconds: 10, graceSeconds: 10, quietSeconds: 5 },
@@ -93,7 +94,7 @@ const deployed: StageFleet = {
   reservedNames: ["login.tenants.example.com"],
   coolOffSeconds: { slot: 3600, name: 24 * 3600 },
   structureBakeSeconds: 300,
-  failover: { soakSeconds: 60, withdrawalsPerHourMax: 12 },
+  failover: { soakSeconds: 60, withdrawalsPerHourMax: 12, repair: true },
   sessions: { closeSeconds: 600, graceSeconds: 300, quietSeconds: 60 },
 };
 

@@ -87,7 +87,15 @@ export function functions({
   // Without it, S3 returns 403 for a missing object, and a missing first manifest would look like a denied request.
   const listObjects = { actions: ["s3:ListBucket"], resources: objects.map((bucket) => bucket.arn) };
   const listenerArns = Object.values(listeners).map(({ arn }) => arn);
-  const readAccelerator = { actions: ["globalaccelerator:ListEndpointGroups"], resources: listenerArns };
+  const acceleratorArns = listenerArns.map((arn) => arn.apply((text) => text.replace(/\/listener\/.*$/, "")));
+  const readGroups = { actions: ["globalaccelerator:ListEndpointGroups"], resources: listenerArns };
+  const readAccelerator = [
+    {
+      actions: ["globalaccelerator:ListEndpointGroups", "globalaccelerator:DescribeListener"],
+      resources: listenerArns,
+    },
+    { actions: ["globalaccelerator:DescribeAccelerator"], resources: acceleratorArns },
+  ];
 
   return {
     startRollout: make("StartRollout", "start-rollout", {
@@ -145,7 +153,7 @@ export function functions({
         readSettings,
         onLedger("GetItem", "BatchGetItem", "UpdateItem", "DeleteItem"),
         { actions: ["dynamodb:DeleteItem"], resources: [reports.arn] },
-        readAccelerator,
+        readGroups,
         describeInstances,
         {
           actions: ["ec2:TerminateInstances"],
@@ -195,14 +203,18 @@ export function functions({
       ],
     }),
     observeAccelerator: make("ObserveAccelerator", "observe-accelerator", {
-      permissions: [readSettings, onLedger("GetItem", "BatchGetItem", "Query", "UpdateItem"), readAccelerator],
+      permissions: [readSettings, onLedger("GetItem", "BatchGetItem", "Query", "UpdateItem"), ...readAccelerator],
     }),
     applyAccelerator: make("ApplyAccelerator", "apply-accelerator", {
       permissions: [
         readSettings,
         onLedger("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem"),
-        readAccelerator,
-        { actions: ["globalaccelerator:CreateEndpointGroup"], resources: listenerArns },
+        ...readAccelerator,
+        {
+          actions: ["globalaccelerator:CreateEndpointGroup", "globalaccelerator:UpdateListener"],
+          resources: listenerArns,
+        },
+        { actions: ["globalaccelerator:UpdateAccelerator"], resources: acceleratorArns },
         {
           actions: ["globalaccelerator:UpdateEndpointGroup"],
           resources: listenerArns.map((arn) => $interpolate`${arn}/endpoint-group/*`),

@@ -75,6 +75,8 @@ const fields = {
       soakSeconds: z.number().min(0.1).max(3600).default(60),
       /** Withdrawals in an hour that follow only from what monitors say; pins are not counted. */
       withdrawalsPerHourMax: z.number().int().min(1).default(12),
+      /** Whether ports, health checks and a disabled accelerator are put back when somebody changes them; else only reported. */
+      repair: z.boolean().default(true),
     })
     .prefault({}),
   /** How long each stage of a new structure is watched before the next one. */

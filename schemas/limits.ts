@@ -165,6 +165,8 @@ export const acceleratorLimits = {
   /** Seconds between two health checks (AWS: 10 or 30) and failures until an endpoint is unhealthy: found in 10 to 20 s. */
   healthCheckSeconds: 10,
   healthCheckFailures: 1,
+  /** Tries of one execution, each without an endpoint that AWS refused. */
+  triesMax: 4,
   /** Endpoints of a group (AWS's quota; also as many as one write may name). */
   endpointsMax: 10,
 } as const;

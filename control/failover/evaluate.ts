@@ -15,15 +15,16 @@ export async function evaluateFailover(cellName: string) {
   const { fleet, mode: wanted, frozen } = await loadSettings();
   const cell: Cell = cellOf(fleet, cellName);
   const [observed, edges, signals, { state = firstState, pins: all, instances }] = await Promise.all([
-    observeAccelerator(cell.listenerArn),
+    observeAccelerator(cell),
     readSummaries(cellName),
     readSignals(cellName),
     readFailover(cellName),
   ]);
   const pins = all.filter(({ until }) => now < until);
-  const { soakSeconds, withdrawalsPerHourMax } = fleet.failover;
+  const { soakSeconds, withdrawalsPerHourMax, repair } = fleet.failover;
   const mode: Mode = frozen ? "frozen" : wanted;
-  const seen = { edges, signals, instances, observed, cellRegions: cell.regions };
-  const decision = decide({ ...seen, mode, state, pins, soakSeconds, withdrawalsMax: withdrawalsPerHourMax, now });
+  const seen = { edges, signals, instances, observed, cell };
+  const rules = { mode, repair, soakSeconds, withdrawalsMax: withdrawalsPerHourMax };
+  const decision = decide({ ...seen, ...rules, state, pins, now });
   return { cell, mode, now, observed, pins, state, decision };
 }

@@ -16,7 +16,7 @@ export interface HealthSignal {
   reason?: string | undefined;
 }
 
-/** What EC2 last said of an instance. */
+/** What EC2 last said of an instance; `refused`: Global Accelerator says that there is no such endpoint. */
 export interface InstanceSignal {
   edgeId: string;
   state: string;
@@ -88,7 +88,8 @@ export function edgeBeliefs({ edges, signals, instances, observed }: Seen, now: 
       ...(edge?.terminated === true ? [{ source: "EC2" as const, says: "terminated" }] : []),
       ...(edge?.givenUp === true ? [{ source: "report" as const, says: "silent for too long: it is replaced" }] : []),
     ];
-    const gone = (edge !== undefined && isGone(edge)) || /^(shutting-down|terminated)$/.test(instance?.state ?? "");
+    const gone =
+      (edge !== undefined && isGone(edge)) || /^(shutting-down|terminated|refused)$/.test(instance?.state ?? "");
     const isRunning = instance === undefined || /^(pending|running)$/.test(instance.state);
     const base = {
       edgeId,

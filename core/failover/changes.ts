@@ -67,6 +67,13 @@ export function uncertain({ groups }: Observed, change: Change): Observed {
   };
 }
 
+/** The endpoint of a list because of which AWS refused it, if its answer names one. */
+export function refusedEndpoint(change: Change, error: unknown): string | undefined {
+  if (!(error instanceof Error) || !/^(InvalidArgument|EndpointNotFound)Exception$/.test(error.name)) return undefined;
+  const named = change.endpoints.filter(({ edgeId }) => error.message.includes(edgeId));
+  return named.length === 1 ? named[0]!.edgeId : undefined;
+}
+
 /** The load that a group can take. Unhealthy endpoints take none, whatever their weight. */
 const load = (group: { dial: number; endpoints: { edgeId: string; weight: number }[] }, dead: Set<string>) =>
   group.dial * group.endpoints.reduce((sum, { edgeId, weight }) => sum + (dead.has(edgeId) ? 0 : weight), 0);

@@ -1,8 +1,11 @@
 /** One evaluation of failover: what is seen → believed → wanted → held by rails → changed. Pure; times in ms since 1970. */
+
+import type { Cell } from "../../schemas/fleet.ts";
 import { failoverLimits } from "../../schemas/limits.ts";
 import { canonicalJson } from "../canonical.ts";
 import { type Belief, edgeBeliefs, type RegionBelief, regionBeliefs, type Seen } from "./beliefs.ts";
 import { type Change, changesBetween } from "./changes.ts";
+import { type Drift, driftOf, type Repair } from "./drift.ts";
 import { endpointsIn, fullDial, type Model, type Observed, takersIn } from "./model.ts";
 import type { Pin } from "./pins.ts";
 import { type Held, withdrawalsIn, withinRails } from "./rails.ts";
@@ -27,8 +30,9 @@ export type Mode = "enforce" | "monitor" | "frozen";
 
 export interface Facts extends Seen {
   mode: Mode;
-  /** Where the cell has edges. */
-  cellRegions: string[];
+  cell: Cell;
+  /** Whether what people changed beside weights and dials is put back. */
+  repair: boolean;
   state: FailoverState;
   pins: Pin[];
   soakSeconds: number;
@@ -47,6 +51,9 @@ export interface Decision {
   changes: Change[];
   /** What would be written if decisions were. */
   unwritten: Change[];
+  /** What is not as it must be beside weights and dials, and what is done about it now. */
+  drift: Drift[];
+  repairs: Repair[];
   state: FailoverState;
   /** Whether the next evaluation must know this state. */
   isNews: boolean;
@@ -61,23 +68,26 @@ export function decide(facts: Facts): Decision {
   const takers = observed.groups.filter((group) => takersIn({ ...group, dial: fullDial }, observed).length > 0);
   const firstAt = state.firstAt ?? (takers.length > 0 ? now : undefined);
   const isLate = firstAt !== undefined && now - firstAt >= failoverLimits.armAfterMs;
-  const armed = state.armed || isLate || isWhole(beliefs, observed, facts.cellRegions);
+  const armed = state.armed || isLate || isWhole(beliefs, observed, facts.cell.regions);
   const wanted = wantedModel({ beliefs, regions, observed, climbs: state, pins, armed, soakSeconds, now });
   const recent = state.withdrawals.filter((at) => now - at < failoverLimits.withdrawalsMs);
   const railFacts = { observed, beliefs, regions, pins, armed, withdrawals: recent.length, withdrawalsMax, now };
   const { model, held } = withinRails(wanted.model, railFacts);
   const between = changesBetween(model, observed);
   const [changes, unwritten] = facts.mode === "enforce" ? [between, []] : [[], between];
+  const drift = driftOf(observed, facts.cell, new Set(facts.edges.map(({ edgeId }) => edgeId)));
+  const isRepaired = facts.repair && facts.mode === "enforce";
+  const repairs = isRepaired ? drift.flatMap(({ repair }) => repair ?? []) : [];
   const taken = Array<number>(withdrawalsIn(model, railFacts)).fill(now);
   const next: FailoverState = {
     armed,
     ...(firstAt === undefined ? {} : { firstAt }),
     ...wanted.climbs,
     withdrawals: [...recent, ...taken],
-    held: held.length + unwritten.length === 0 ? "" : canonicalJson({ held, unwritten }),
+    held: held.length + unwritten.length + drift.length === 0 ? "" : canonicalJson({ held, unwritten, drift }),
   };
   const isUneasy =
-    held.length + unwritten.length > 0 ||
+    held.length + unwritten.length + drift.length > 0 ||
     !armed ||
     beliefs.some(({ state }) => state === "down" || state === "suspect") ||
     pins.length > 0;
@@ -93,6 +103,8 @@ export function decide(facts: Facts): Decision {
     held,
     changes,
     unwritten,
+    drift,
+    repairs,
     state: next,
     isNews: canonicalJson({ ...next, withdrawals: [] }) !== canonicalJson({ ...state, withdrawals: [] }),
     ...(dues.length === 0 ? {} : { dueAt: Math.min(...dues) }),

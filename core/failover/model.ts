@@ -19,8 +19,22 @@ export interface ObservedEndpoint extends Endpoint {
   health: "INITIAL" | "HEALTHY" | "UNHEALTHY";
 }
 
+/** How a group checks its endpoints, and to which ports it sends users. */
+export interface GroupSettings {
+  protocol: string;
+  path: string;
+  port: number;
+  intervalSeconds: number;
+  failures: number;
+  /** The listener's port and the endpoints' port for it. */
+  overrides: [listener: number, endpoint: number][];
+}
+
 export interface Observed {
-  groups: { region: string; arn: string; dial: number; endpoints: ObservedEndpoint[] }[];
+  groups: { region: string; arn: string; dial: number; endpoints: ObservedEndpoint[]; settings?: GroupSettings }[];
+  enabled?: boolean;
+  /** Ranges of the listener's ports. */
+  ports?: [from: number, to: number][];
   /** The last write is not everywhere yet. */
   inProgress?: boolean;
 }

@@ -2,6 +2,7 @@
 import type { Belief, RegionBelief } from "./beliefs.ts";
 import type { Change } from "./changes.ts";
 import type { Decision, Mode } from "./decide.ts";
+import type { Drift } from "./drift.ts";
 import { endpointsIn, type Model, type Observed } from "./model.ts";
 import type { Pin } from "./pins.ts";
 import type { Held } from "./rails.ts";
@@ -17,13 +18,15 @@ export interface DecisionRecord {
   pins: Pin[];
   wanted: Model;
   held: Held[];
+  /** What people changed beside weights and dials; `repaired` if it was put back. */
+  drift: (Drift & { repaired?: boolean })[];
   /** What was written, or would have been while frozen or in monitor mode, and why a write failed. */
   changes: (Change & { failed?: string })[];
 }
 
 export function recordOf(
   facts: { cell: string; at: number; mode: Mode; observed: Observed; pins: Pin[] },
-  { beliefs, regions, wanted, held }: Decision,
+  { beliefs, regions, wanted, held, drift, repairs }: Decision,
   changes: DecisionRecord["changes"],
 ): DecisionRecord {
   const { cell, at, mode, observed, pins } = facts;
@@ -32,12 +35,13 @@ export function recordOf(
     dial,
     endpoints: endpoints.map(({ edgeId, weight }) => ({ edgeId, weight })),
   }));
-  return { cell, at, mode, before: { groups }, beliefs, regions, pins, wanted, held, changes };
+  const told = drift.map((one) => ({ ...one, repaired: one.repair !== undefined && repairs.includes(one.repair) }));
+  return { cell, at, mode, before: { groups }, beliefs, regions, pins, wanted, held, drift: told, changes };
 }
 
 /** What the record says of one edge or region, in sentences; of everything without a target. */
 export function inWords(record: DecisionRecord, target?: string): string[] {
-  const { before, beliefs, regions, pins, held, changes, mode } = record;
+  const { before, beliefs, regions, pins, held, drift = [], changes, mode } = record;
   const isMeant = (name: string, region?: string) => target === undefined || target === name || target === region;
   const old = endpointsIn(before);
   const said = [
@@ -65,6 +69,9 @@ export function inWords(record: DecisionRecord, target?: string): string[] {
       const dials = moved ? [] : [`${would}dial of ${change.region}: ${dial ?? "none"} → ${change.dial} %${failed}`];
       return [...weights, ...removed, ...dials];
     }),
+    ...drift
+      .filter((one) => isMeant(one.target) || !before.groups.some(({ region }) => region === one.target))
+      .map(({ target: whom, what, repaired }) => `${whom}: ${what}${repaired ? "; put back" : ""}`),
     ...held
       .filter((one) => one.target === "the cell" || isMeant(one.target))
       .map(({ rail, target: whom, why }) => `held by the rail "${rail}", ${whom}: ${why}`),
@@ -78,7 +85,7 @@ function beliefInWords(belief: Belief | RegionBelief): string {
   const signs = belief.signs.map(
     ({ source, says, at }) => `${source} says ${says}${at === undefined ? "" : ` at ${timeOf(at)}`}`,
   );
-  return `${name} is believed ${belief.state}: ${signs.join("; ") || "nobody says anything"}`;
+  return `${name} is believed ${belief.state}: ${signs.join("; ") || "no sign of it"}`;
 }
 
 export const pinInWords = ({ kind, target, value, by, why, until }: Pin): string =>

@@ -1,11 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type HealthSignal, signalAt } from "../../core/failover/beliefs.ts";
-import { type Change, changesBetween, uncertain, written } from "../../core/failover/changes.ts";
+import { type Change, changesBetween, refusedEndpoint, uncertain, written } from "../../core/failover/changes.ts";
 import { type Decision, decide, type Facts, type FailoverState, firstState } from "../../core/failover/decide.ts";
+import { groupSettings, listenerPorts } from "../../core/failover/drift.ts";
 import { endpointsIn, type Observed, takersIn } from "../../core/failover/model.ts";
 import { type Pin, pinFault } from "../../core/failover/pins.ts";
 import { edge as reportingEdge } from "../fixtures/edge.ts";
+import { cell as someCell } from "../fixtures/fleet.ts";
 
 const now = 1_000_000_000_000;
 const soakSeconds = 10;
@@ -29,6 +31,7 @@ const group = (region: string, endpoints: ReturnType<typeof endpoint>[], dial = 
   dial,
   endpoints,
 });
+const cellOf = (where: string[]) => ({ ...someCell, regions: where });
 const facts = (changes: Partial<Facts>): Facts => ({
   edges: [],
   signals: [],
@@ -37,7 +40,8 @@ const facts = (changes: Partial<Facts>): Facts => ({
   state: armed,
   pins: [],
   mode: "enforce",
-  cellRegions: [],
+  cell: cellOf(regions),
+  repair: true,
   soakSeconds,
   withdrawalsMax: 12,
   now,
@@ -379,15 +383,23 @@ describe("the rail", () => {
         edges,
         observed: early,
         state: firstState,
-        cellRegions: [oregon, paris],
+        cell: cellOf([oregon, paris]),
         signals: [degraded(oregon, "b"), degraded(paris)],
       }),
     );
     expect([railsOf(decision), decision.state.armed]).toEqual([[`armed: b`, `armed: ${paris}`], false]);
     const whole = { groups: [group(oregon, [endpoint("a"), endpoint("b")]), group(paris, [endpoint("z")])] };
-    const later = decide(facts({ edges, observed: whole, state: decision.state, signals: [degraded(oregon, "b")] }));
+    const later = decide(
+      facts({
+        edges,
+        observed: whole,
+        cell: cellOf([oregon, paris]),
+        state: decision.state,
+        signals: [degraded(oregon, "b")],
+      }),
+    );
     expect([later.state.armed, weightsIn(later).b]).toEqual([true, 0]);
-    const partly = facts({ edges, observed: whole, state: firstState, cellRegions: [oregon, paris, tokyo] });
+    const partly = facts({ edges, observed: whole, state: firstState, cell: cellOf([oregon, paris, tokyo]) });
     const waiting = decide(partly).state;
     expect(waiting).toMatchObject({ armed: false, firstAt: now });
     expect(decide({ ...partly, state: waiting, now: now + 10 * 60_000 }).state.armed).toBe(true);
@@ -502,6 +514,83 @@ describe("modes", () => {
   });
 });
 
+describe("what people change beside weights and dials", () => {
+  const settings = groupSettings(cellOf(regions));
+  const whole: Observed = {
+    groups: [{ ...group(oregon, [endpoint("a"), endpoint("b")]), settings }],
+    enabled: true,
+    ports: listenerPorts(cellOf(regions)),
+  };
+  const seen = (changes: Partial<Observed>, more: Partial<Facts> = {}) =>
+    decide(facts({ edges: two, observed: { ...whole, ...changes }, ...more }));
+
+  it("is nothing when it is as it must be, in whatever order AWS lists it", () => {
+    expect(seen({ ports: whole.ports!.toReversed() }).drift).toEqual([]);
+  });
+
+  it.each([
+    ["a disabled accelerator", { enabled: false }, { kind: "enable" }],
+    ["a port that is missing", { ports: [whole.ports![0]!] }, { kind: "ports", ports: whole.ports }],
+    [
+      "a port override that is gone",
+      { groups: [{ ...whole.groups[0]!, settings: { ...settings, overrides: [] } }] },
+      { kind: "settings", region: oregon, arn: `arn:${oregon}`, settings },
+    ],
+    [
+      "a slower health check",
+      { groups: [{ ...whole.groups[0]!, settings: { ...settings, intervalSeconds: 30 } }] },
+      { kind: "settings", region: oregon, arn: `arn:${oregon}`, settings },
+    ],
+  ] as [string, Partial<Observed>, object][])("as %s is put back, or only reported", (_, changes, repair) => {
+    expect(seen(changes).repairs).toEqual([repair]);
+    for (const more of [{ repair: false }, { mode: "monitor" as const }]) {
+      const { drift, repairs, isNews } = seen(changes, more);
+      expect([drift.length, repairs, isNews]).toEqual([1, [], true]);
+    }
+  });
+
+  it("as a foreign group or endpoint is reported, and stays", () => {
+    const foreign = [...whole.groups, { ...group("sa-east-1", [endpoint("alb")]), settings }];
+    const { drift, repairs, changes } = seen({ groups: foreign });
+    expect([drift.map(({ target, what }) => `${target}: ${what}`), repairs, changes]).toEqual([
+      [
+        "sa-east-1: the fleet has no edges there: somebody made this group",
+        "sa-east-1: alb is no edge: somebody added it",
+      ],
+      [],
+      [],
+    ]);
+  });
+});
+
+describe("an endpoint because of which AWS refuses a list", () => {
+  const change: Change = {
+    kind: "update",
+    region: oregon,
+    arn: "arn",
+    dial: 100,
+    onlyDial: false,
+    endpoints: ["i-1", "i-2"].map((edgeId) => ({ edgeId, weight: 128 })),
+  };
+  const refusal = (name: string, message: string) => Object.assign(new Error(message), { name });
+
+  it.each([
+    ["InvalidArgumentException", "The endpoint i-2 is not valid", "i-2"],
+    ["EndpointNotFoundException", "i-1 not found", "i-1"],
+    ["InvalidArgumentException", "i-1 and i-2 are not valid", undefined],
+    ["InvalidArgumentException", "the dial is not valid", undefined],
+    ["ThrottlingException", "i-2", undefined],
+  ])("%s: %s", (name, message, edgeId) => {
+    expect(refusedEndpoint(change, refusal(name, message))).toBe(edgeId);
+  });
+
+  it("is left out of the next list", () => {
+    const observed = { groups: [group(oregon, [endpoint("a"), endpoint("b"), endpoint("alb")])] };
+    const instances = [{ edgeId: "alb", state: "refused", at: now }];
+    expect(weightsIn(decide(facts({ edges: two, observed, instances })))).toEqual({ a: 128, b: 128 });
+  });
+});
+
 describe("storms", () => {
   const flap = (everyMs: number, forMs: number) => {
     let [state, observed, writes] = [armed, twoSeen, 0];
@@ -601,7 +690,7 @@ describe("whatever is seen", () => {
           let observed = apply({ groups: [] }, decide(facts({ edges: before, signals: said, state })).changes);
           let next = state;
           let last: Decision | undefined;
-          for (let at = now; at <= now + 60 * soakMs; at += soakMs / 2) {
+          for (let at = now; at <= now + 100 * soakMs; at += soakMs) {
             const edges = after.map((one) => ({ ...one, reportedAt: one.reportedAt === now ? at : one.reportedAt }));
             last = decide(facts({ edges, signals: says, pins, observed, state: next, now: at }));
             next = last.state;

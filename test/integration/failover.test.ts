@@ -1,7 +1,15 @@
 import { rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { EC2Client, StartInstancesCommand, StopInstancesCommand } from "@aws-sdk/client-ec2";
+import { EC2Client, StartInstancesCommand, StopInstancesCommand, TerminateInstancesCommand } from "@aws-sdk/client-ec2";
 import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
+import {
+  DescribeAcceleratorCommand,
+  GlobalAcceleratorClient,
+  ListEndpointGroupsCommand,
+  ListListenersCommand,
+  UpdateAcceleratorCommand,
+  UpdateEndpointGroupCommand,
+} from "@aws-sdk/client-global-accelerator";
 import { PutCommand, ScanCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Session } from "../../local/demo/user.ts";
@@ -155,9 +163,46 @@ describe("failover", () => {
   });
 });
 
+describe("a terminated edge", () => {
+  it("blocks no write of its region, and leaves the accelerator; what people changed there is put back within seconds", async () => {
+    const [victim = "", other = ""] = await edgesIn("eu-west-3");
+    const ec2 = new EC2Client(world.client("eu-west-3"));
+    await ec2.send(new TerminateInstancesCommand({ InstanceIds: [victim] }));
+    await signal("eu-west-3", "degraded", other);
+    await eventually(weights, (now) => now[other] === 0 || now[victim] === undefined);
+    await signal("eu-west-3", "degraded");
+    await eventually(dials, (now) => now["eu-west-3"] === 0);
+    ec2.destroy();
+
+    const ga = new GlobalAcceleratorClient(world.client());
+    const { arn } = world.accelerator;
+    const { Listeners = [] } = await ga.send(new ListListenersCommand({ AcceleratorArn: arn }));
+    const groups = async () =>
+      (await ga.send(new ListEndpointGroupsCommand({ ListenerArn: Listeners[0]!.ListenerArn }))).EndpointGroups ?? [];
+    const [group] = await groups();
+    await ga.send(new UpdateAcceleratorCommand({ AcceleratorArn: arn, Enabled: false }));
+    await ga.send(new UpdateEndpointGroupCommand({ EndpointGroupArn: group!.EndpointGroupArn, PortOverrides: [] }));
+    const isWhole = async () => {
+      const { Accelerator } = await ga.send(new DescribeAcceleratorCommand({ AcceleratorArn: arn }));
+      return (
+        Accelerator?.Enabled === true && (await groups()).every(({ PortOverrides }) => PortOverrides?.length === 1)
+      );
+    };
+    await eventually(isWhole, (now) => now, 15_000);
+    ga.destroy();
+    await signal("eu-west-3", "healthy");
+    await signal("eu-west-3", "healthy", other);
+    await eventually(weights, (now) => now[other] === 128 && now[victim] === undefined, 90_000);
+  });
+});
+
 describe("stopping", () => {
   it("leaves no process behind", async () => {
-    const pids = world.cloud.endpoints().edges.flatMap(({ pid, agentPid }) => [pid, agentPid]);
+    const pids = world.cloud
+      .endpoints()
+      .edges.filter(({ agentPid }) => agentPid !== undefined)
+      .flatMap(({ pid, agentPid }) => [pid, agentPid]);
+    expect(pids.length).toBe(10);
     expect(pids).not.toContain(undefined);
     await world.stop();
     expect(pids.filter((pid) => isAlive(pid!))).toEqual([]);

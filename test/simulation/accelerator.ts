@@ -1,5 +1,6 @@
 /** The embedded Global Accelerator in a simulation: its health checks see simulated edges, and each write keeps laws 5 and 6. */
 import type { EdgeSummary } from "../../core/edges/edge.ts";
+import { listenerPorts } from "../../core/failover/drift.ts";
 import type { Call, Service } from "../../local/gateway/service.ts";
 import { profiles } from "../../local/latency.ts";
 import { GlobalAccelerator } from "../../local/services/accelerator/accelerator.ts";
@@ -52,9 +53,10 @@ export class SimulatedAccelerator {
         throw error;
       },
     });
-    for (const { name, listenerArn, tlsPort } of fleet.cells) {
-      const { arn } = this.#ga.createAccelerator(name, `${listenerArn}-accelerator`);
-      const portRanges = [{ FromPort: tlsPort, ToPort: tlsPort }];
+    for (const cell of fleet.cells) {
+      const { name, listenerArn } = cell;
+      const { arn } = this.#ga.createAccelerator(name, listenerArn.replace(/\/listener\/.*$/, ""));
+      const portRanges = listenerPorts(cell).map(([FromPort, ToPort]) => ({ FromPort, ToPort }));
       this.#ga.createListener(arn, { protocol: "TCP", affinity: "SOURCE_IP", portRanges }, listenerArn);
     }
     this.#service = acceleratorService(this.#ga);

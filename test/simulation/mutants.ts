@@ -196,6 +196,7 @@ export const mutants: Mutant[] = [
   },
   {
     name: "writes the accelerator without its lease",
+    firstSeed: 200,
     changes: [
       {
         file: "functions/apply-accelerator.ts",
