@@ -202,6 +202,22 @@ describe("what is wanted", () => {
     expect(weightsIn(decide(facts({ edges: two })))).toEqual({ a: 128, b: 128 });
   });
 
+  it("brings everything in at once before everything was healthy once, and returns nothing in steps then", () => {
+    const begun = { groups: [group(oregon, [endpoint("a"), endpoint("c", 16)]), group(tokyo, [endpoint("t")], 25)] };
+    const edges = [...two, edge("c", oregon), edge("t", tokyo), edge("p", paris)];
+    const decision = decide(facts({ edges, observed: begun, state: firstState }));
+    expect(weightsIn(decision)).toEqual({ a: 128, b: 128, c: 128, t: 128, p: 128 });
+    expect(dialsIn(decision)).toMatchObject({ [oregon]: 100, [tokyo]: 100 });
+  });
+
+  it("removes an edge as soon as EC2 says that it is terminated, and gives one that is silent no more weight", () => {
+    const instances = [{ edgeId: "b", state: "terminated", at: now }];
+    expect(weightsIn(decide(facts({ edges: two, observed: twoSeen, instances })))).toEqual({ a: 128 });
+    const low = { groups: [group(oregon, [endpoint("a"), endpoint("b", 32)])] };
+    const silent = facts({ edges: [two[0]!, edge("b", oregon, { reportedAt: now - 60_000 })], observed: low });
+    expect(follow(silent, 5 * soakMs).steps).toEqual([]);
+  });
+
   it("takes out a region by its dial and keeps its weights, in case all others fail; it returns in steps", () => {
     const edges = [edge("a", oregon), edge("b", paris)];
     const observed = { groups: [group(paris, [endpoint("b")]), group(oregon, [endpoint("a")])] };
