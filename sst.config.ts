@@ -15,7 +15,7 @@ export default $config({
     const { tables } = await import("./infra/tables");
     const { storage } = await import("./infra/storage");
     const { signing } = await import("./infra/signing");
-    const { homeBus, subscriptions, whoSpeaks } = await import("./infra/bus");
+    const { forwarding, homeBus, subscriptions, whoSpeaks } = await import("./infra/bus");
     const { functions } = await import("./infra/functions");
     const { machineArn, reportsStream, tenantsStream, workflows } = await import("./infra/workflows");
     const { accelerators } = await import("./infra/accelerator");
@@ -30,6 +30,7 @@ export default $config({
     const { snapshots, failures } = storage(fleet, accountId);
     const { key, publicKey } = signing();
     const bus = homeBus();
+    forwarding(fleet, bus);
     const rolloutMachineArn = machineArn("tenant-rollout", fleet.homeRegion, accountId);
     const listeners = accelerators(fleet);
     const fns = functions({ tenants, ledger, reports, rollouts, bus, key, snapshots, rolloutMachineArn, listeners });

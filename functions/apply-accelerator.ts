@@ -10,12 +10,12 @@ import { LeaseHeldError } from "../core/errors.ts";
 import { type Change, refusedEndpoint, uncertain, written } from "../core/failover/changes.ts";
 import { type DecisionRecord, recordOf } from "../core/failover/record.ts";
 import { acceleratorLimits } from "../schemas/limits.ts";
-import { FailoverInput } from "../schemas/workflows.ts";
+import { PublishInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
 const { leaseMs, triesMax } = acceleratorLimits;
 
-export const handler = shell(FailoverInput, async ({ cell }, { awsRequestId }) => {
+export const handler = shell(PublishInput, async ({ cell }, { awsRequestId }) => {
   const lease = await takeLease(`accelerator#${cell}`, awsRequestId, leaseMs, Date.now());
   if (lease === undefined) throw new LeaseHeldError(`another execution is writing the accelerator of ${cell}`);
   try {

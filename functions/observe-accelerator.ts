@@ -2,7 +2,8 @@
  * Failover's first step: stores what an event says, if there is one, and tells what comes next: to apply what is decided, to
  * wait and look again while something is not as it should be, or to end.
  */
-import { takeWatch } from "../aws/ledger/failover.ts";
+import { readDetails } from "../aws/ledger/edges.ts";
+import { recordInstance, takeWatch } from "../aws/ledger/failover.ts";
 import { recordSignal } from "../aws/ledger/signals.ts";
 import { logger } from "../aws/logger.ts";
 import { evaluateFailover } from "../control/failover/evaluate.ts";
@@ -13,7 +14,18 @@ import { handler as shell } from "./shell/handler.ts";
 
 const { lookMs, watchMs } = failoverLimits;
 
-export const handler = shell(FailoverInput, async ({ cell, signal, at, watcher, since }) => {
+export const handler = shell(FailoverInput, async ({ cell: named, signal, instance, at, watcher, since }) => {
+  const cell = instance === undefined ? named : await cellOfInstance(instance["instance-id"]);
+  if (cell === undefined) return { go: "end" }; // an instance that is no edge
+  if (instance !== undefined) {
+    const state = instance.state ?? `Spot takes it: ${instance["instance-action"]}`;
+    await recordInstance(cell, {
+      edgeId: instance["instance-id"],
+      state,
+      at: signalAt(undefined, Date.parse(at ?? ""), Date.now()),
+    });
+    logger.info("instance event", { cell, ...instance });
+  }
   if (signal !== undefined) {
     await recordSignal({ ...signal, at: signalAt(signal.at, Date.parse(at ?? ""), Date.now()) });
     logger.info("health signal", { ...signal });
@@ -31,3 +43,7 @@ export const handler = shell(FailoverInput, async ({ cell, signal, at, watcher, 
   const again = Math.max(1, Math.ceil(Math.min(dueAt - now, lookMs) / 1000));
   return watches ? { ...base, go: "wait", again } : { ...base, go: "end" };
 });
+
+async function cellOfInstance(id: string): Promise<string | undefined> {
+  return (await readDetails([id])).get(id)?.detail.cell;
+}

@@ -1,6 +1,6 @@
 import type { StageFleet } from "./fleet";
 import type { Functions } from "./functions";
-import { named } from "./names";
+import { named, pascal } from "./names";
 import { serviceRole } from "./workflows";
 
 /** The home bus: health events from people and monitors, and what the controller says. Edges put nothing on it. */
@@ -41,7 +41,32 @@ export function whoSpeaks(
   new aws.cloudwatch.EventBusPolicy("BusPolicy", { eventBusName: bus.name, policy });
 }
 
-/** The rule of the home bus: health and readiness events start failover. */
+/** What EC2 says of an instance. It says so on its region's default bus, of every instance of the account. */
+const instanceEvents = {
+  source: ["aws.ec2"],
+  "detail-type": ["EC2 Instance State-change Notification", "EC2 Spot Instance Interruption Warning"],
+};
+
+/** Each region's default bus sends the home bus what EC2 says of instances there. */
+export function forwarding(fleet: StageFleet, bus: aws.cloudwatch.EventBus) {
+  const role = serviceRole("InstanceEvents", "events", [{ actions: ["events:PutEvents"], resources: [bus.arn] }]);
+  for (const region of fleet.regions) {
+    const rule = new aws.cloudwatch.EventRule(`InstanceEvents${pascal(region)}`, {
+      name: named("instance-events"),
+      region,
+      eventPattern: JSON.stringify(instanceEvents),
+    });
+    new aws.cloudwatch.EventTarget(`InstanceEvents${pascal(region)}Target`, {
+      rule: rule.name,
+      region,
+      targetId: "home",
+      arn: bus.arn,
+      roleArn: role.arn,
+    });
+  }
+}
+
+/** The rule of the home bus: health and readiness events, and what EC2 says of instances, start failover. */
 export function subscriptions(bus: aws.cloudwatch.EventBus, machines: { failover: aws.sfn.StateMachine }) {
   const health = new aws.cloudwatch.EventRule("EdgeHealth", {
     name: named("edge-health"),
@@ -50,6 +75,7 @@ export function subscriptions(bus: aws.cloudwatch.EventBus, machines: { failover
       $or: [
         { source: ["landfall.health"], "detail-type": ["Edge Health"] },
         { source: ["landfall.control"], "detail-type": ["Edge Readiness"] },
+        instanceEvents,
       ],
     }),
   });

@@ -24,7 +24,7 @@ import { Network } from "./network/network.ts";
 import { GlobalAccelerator } from "./services/accelerator/accelerator.ts";
 import { acceleratorService } from "./services/accelerator/handlers.ts";
 import type { Quotas } from "./services/accelerator/quotas.ts";
-import { Compute } from "./services/compute.ts";
+import { Compute, instanceEvent } from "./services/compute.ts";
 import { DynamoDb } from "./services/dynamodb/dynamodb.ts";
 import { Events, type Via } from "./services/events/events.ts";
 import { eventsService } from "./services/events/handlers.ts";
@@ -115,7 +115,9 @@ export class Cloud {
     iam.addKey(administrator.accessKeyId, iam.root);
     const database = await DynamoDb.start({ faults, onFault });
     close.push(() => database.stop());
-    const compute = new Compute();
+    const compute = new Compute((region, id, state) =>
+      events.publish(region, "default", instanceEvent({ account, region, id, state })),
+    );
     const accelerator = new GlobalAccelerator({
       account,
       latency,

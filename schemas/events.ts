@@ -27,6 +27,15 @@ export const EdgeHealth = z.strictObject({
 });
 export type EdgeHealth = z.infer<typeof EdgeHealth>;
 
+/** What EC2 says of an instance, as its events have it: a new state, or that Spot takes it back within two minutes. */
+export const InstanceEvent = z
+  .object({
+    "instance-id": z.string().regex(/^i-[0-9a-f]{8,17}$/),
+    state: z.enum(["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]).optional(),
+    "instance-action": z.enum(["hibernate", "stop", "terminate"]).optional(),
+  })
+  .refine((event) => event.state !== undefined || event["instance-action"] !== undefined, "says no state");
+
 const tenant = {
   tenantId: z.string().describe("The tenant's id."),
   generation: z.number().int().min(1).describe("The tenant's generation that the event describes."),

@@ -1,6 +1,6 @@
 /** Inputs and outputs of the workflows' tasks. They carry ids, never records: a state takes 256 KiB at most. */
 import * as z from "zod";
-import { EdgeHealth } from "./events.ts";
+import { EdgeHealth, InstanceEvent } from "./events.ts";
 
 export const BatchId = z.string().regex(/^[A-Za-z0-9_-]{1,80}$/);
 
@@ -17,11 +17,13 @@ export const ProveInput = z.object({});
 export const SettleInput = z.object({ batchId: BatchId });
 
 /**
- * One evaluation of one accelerator: with a health event and its time (ISO 8601), or a tick without. `watcher` is an execution
- * that can look again, and `since` when it began.
+ * One evaluation of one accelerator: with a health event or what EC2 says of an instance, and its time (ISO 8601), or a tick
+ * without. `watcher` is an execution that can look again, and `since` when it began.
  */
 export const FailoverInput = z.object({
-  cell: z.string(),
+  /** Unknown of an instance: it may be no edge. */
+  cell: z.string().optional(),
+  instance: InstanceEvent.optional(),
   signal: EdgeHealth.optional(),
   at: z.string().optional(),
   watcher: z.string().optional(),

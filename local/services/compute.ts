@@ -1,4 +1,5 @@
 /** EC2 and Auto Scaling. An instance is a local edge, started with the cloud. It can be stopped, started or ended. */
+import { randomUUID } from "node:crypto";
 import * as autoScaling from "@aws-sdk/client-auto-scaling";
 import * as ec2 from "@aws-sdk/client-ec2";
 import type { LocalEdge } from "../edges/edge.ts";
@@ -18,9 +19,17 @@ export interface InstanceGroup {
   edges: LocalEdge[];
 }
 
+/** What EC2 says of an instance on its region's default bus. */
+export type SayState = (region: string, id: string, state: string) => void;
+
 export class Compute {
+  readonly #say: SayState;
   readonly #groups: InstanceGroup[] = [];
   readonly #launched = new Date();
+
+  constructor(say: SayState = () => {}) {
+    this.#say = say;
+  }
 
   add(group: InstanceGroup): void {
     this.#groups.push(group);
@@ -69,6 +78,7 @@ export class Compute {
       if (what === "terminate") edge.powerOff("terminated");
       else if (what === "stop") edge.powerOff("stopped");
       else if (edge.state === "stopped") edge.start();
+      for (const state of statesThrough(before.Name, stateOf(edge).Name)) this.#say(region, edge.config.id, state);
       return { InstanceId: edge.config.id, PreviousState: before, CurrentState: stateOf(edge) };
     });
   }
@@ -154,3 +164,31 @@ const states = {
   terminated: { Code: 48, Name: "terminated" },
 } as const;
 const stateOf = ({ state }: LocalEdge) => states[state];
+
+/** As EC2 publishes it (EC2 user guide, "Monitor for changes to your instances' state"). */
+export const instanceEvent = ({
+  account,
+  region,
+  id,
+  state,
+}: Record<"account" | "region" | "id" | "state", string>) => ({
+  version: "0" as const,
+  id: randomUUID(),
+  "detail-type": "EC2 Instance State-change Notification",
+  source: "aws.ec2",
+  account,
+  time: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
+  region,
+  resources: [`arn:aws:ec2:${region}:${account}:instance/${id}`],
+  detail: { "instance-id": id, state },
+});
+
+/** The states that an instance passes on its way from one to another. */
+function statesThrough(from: string, to: string): string[] {
+  if (from === to) return [];
+  return {
+    running: ["pending", "running"],
+    stopped: ["stopping", "stopped"],
+    terminated: ["shutting-down", "terminated"],
+  }[to]!;
+}

@@ -167,9 +167,14 @@ describe("a terminated edge", () => {
   it("blocks no write of its region, and leaves the accelerator; what people changed there is put back within seconds", async () => {
     const [victim = "", other = ""] = await edgesIn("eu-west-3");
     const ec2 = new EC2Client(world.client("eu-west-3"));
+    const agent = world.cloud.endpoints().edges.find(({ id }) => id === victim)!.agentPid!;
     await ec2.send(new TerminateInstancesCommand({ InstanceIds: [victim] }));
+    await eventually(
+      () => isAlive(agent),
+      (now) => !now,
+    );
+    await eventually(weights, (now) => now[victim] === undefined, 3000); // EC2 says so at once
     await signal("eu-west-3", "degraded", other);
-    await eventually(weights, (now) => now[other] === 0 || now[victim] === undefined);
     await signal("eu-west-3", "degraded");
     await eventually(dials, (now) => now["eu-west-3"] === 0);
     ec2.destroy();
