@@ -3,7 +3,7 @@ import pc from "picocolors";
 import type { Decision } from "../core/failover/decide.ts";
 import { endpointsIn, type Observed } from "../core/failover/model.ts";
 import { type Pin, pinFault } from "../core/failover/pins.ts";
-import { type DecisionRecord, inWords, pinInWords, timeOf } from "../core/failover/record.ts";
+import { concerns, type DecisionRecord, inWords, pinInWords, timeOf } from "../core/failover/record.ts";
 import { callerArn } from "./caller.ts";
 import { UsageError } from "./connect.ts";
 
@@ -130,24 +130,6 @@ export async function viewFailover(
   const { beliefs, regions, held, drift, model, changes, unwritten } = decision;
   const now = { beliefs, regions, held, drift, model, changes, unwritten, pins, mode };
   return { cell, at, now, observed, records: records.slice(0, recordsShown) };
-}
-
-/** Whether a record changes or holds something of the target. Each record has beliefs about everything. */
-function concerns({ changes, held, before, beliefs }: DecisionRecord, target: string | undefined): boolean {
-  if (target === undefined) return true;
-  const old = endpointsIn(before);
-  const isOf = (edgeId: string, region: string) => edgeId === target || region === target;
-  const regionOf = new Map(beliefs.map(({ edgeId, region }) => [edgeId, region]));
-  return (
-    held.some((one) => one.target === "the cell" || isOf(one.target, regionOf.get(one.target) ?? "")) ||
-    changes.some(({ region, endpoints, dial }) => {
-      const group = before.groups.find((one) => one.region === region);
-      const weights = new Map(endpoints.map(({ edgeId, weight }) => [edgeId, weight]));
-      const ids = new Set([...weights.keys(), ...(group?.endpoints ?? []).map(({ edgeId }) => edgeId)]);
-      const moved = [...ids].some((id) => isOf(id, region) && old.get(id)?.weight !== weights.get(id));
-      return moved || (region === target && group?.dial !== dial);
-    })
-  );
 }
 
 export async function explainFailover(

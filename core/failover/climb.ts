@@ -28,7 +28,8 @@ export function follow(climb: Climb | undefined, state: Climb["state"] | undefin
   if (state === "up") return { ...before, state, since: now };
   const isFall = before.state === "up";
   const falls = now - before.fellAt > forgetFallsMs ? 1 : before.falls + 1;
-  return isFall ? { state, since: now, falls, fellAt: now } : { ...before, state, since: now };
+  const since = state === "suspect" ? 0 : now; // its first step is due at once
+  return isFall ? { state, since, falls, fellAt: now } : { ...before, state, since };
 }
 
 /** How long it stays at a step. */
@@ -64,12 +65,7 @@ const atTop = (value: number, climb: Climb | undefined, now: number): Step => ({
 export function sink(value: number, steps: number[], climb: Climb, soakSeconds: number, now: number): Step {
   const lower = steps.findLast((step) => step < value);
   if (lower === undefined) return { value, climb };
-  const isFirst = climb.since === now;
-  const dueAt = climb.since + soakMs(undefined, soakSeconds);
-  if (!isFirst && now < dueAt) return { value, climb, dueAt };
-  return {
-    value: lower,
-    climb: isFirst ? climb : { ...climb, since: now },
-    dueAt: now + soakMs(undefined, soakSeconds),
-  };
+  const dueAt = climb.since + soakSeconds * 1000;
+  if (now < dueAt) return { value, climb, dueAt };
+  return { value: lower, climb: { ...climb, since: now }, dueAt: now + soakSeconds * 1000 };
 }

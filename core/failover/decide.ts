@@ -78,7 +78,7 @@ export function decide(facts: Facts): Decision {
   const drift = driftOf(observed, facts.cell, new Set(facts.edges.map(({ edgeId }) => edgeId)));
   const isRepaired = facts.repair && facts.mode === "enforce";
   const repairs = isRepaired ? drift.flatMap(({ repair }) => repair ?? []) : [];
-  const taken = Array<number>(withdrawalsIn(model, railFacts)).fill(now);
+  const taken = Array<number>(changes.length === 0 ? 0 : withdrawalsIn(model, railFacts)).fill(now);
   const next: FailoverState = {
     armed,
     ...(firstAt === undefined ? {} : { firstAt }),

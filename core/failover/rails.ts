@@ -148,28 +148,35 @@ export const deployed: Rail = (model, facts) => {
   return { model: { groups }, held };
 };
 
-/** At most a third of a region's edges, but one, and one region are out by opinion. */
+/**
+ * Opinions may take out a third of a region's weight, or one edge, and one region. What is out already or still on its way back
+ * is part of that, whatever the reason; what pins lower is not.
+ */
 export const floor: Rail = (model, facts) => {
-  const { out, fresh } = opinionsOn(model, facts);
-  const inGroup = (region: string) => model.groups.find((group) => group.region === region)?.endpoints ?? [];
-  const many = fresh.filter((edgeId) => {
-    const { region } = out.find((edge) => edge.edgeId === edgeId)!;
-    const most = Math.max(1, Math.floor(inGroup(region).length / 3));
-    const before = out.filter((edge) => edge.region === region && !fresh.includes(edge.edgeId)).length;
-    const sooner = fresh.filter(
-      (other) => other < edgeId && out.find((edge) => edge.edgeId === other)!.region === region,
-    );
-    return before + sooner.length >= most;
+  const { beliefs, pins, now } = facts;
+  const { fresh } = opinionsOn(model, facts);
+  const known = new Map(beliefs.map((edge) => [edge.edgeId, edge]));
+  const isExempt = (edgeId: string) =>
+    known.get(edgeId)?.fullness !== undefined || pinOf(pins, "edge", edgeId, now) !== undefined;
+  const many = model.groups.flatMap(({ endpoints }) => {
+    const most = Math.max(fullWeight, (endpoints.length * fullWeight) / 3);
+    const missing = endpoints
+      .filter(({ edgeId }) => !fresh.includes(edgeId) && !isExempt(edgeId))
+      .reduce((sum, { weight }) => sum + Math.max(0, fullWeight - weight), 0);
+    const mayGo = Math.max(0, Math.floor((most - missing) / fullWeight));
+    return endpoints.filter(({ edgeId }) => fresh.includes(edgeId)).slice(mayGo);
   });
-  const kept = keepWeights(model, facts, many);
-  const regions = regionsOut(kept, facts);
-  const room = Math.max(0, 1 - (regions.out.length - regions.fresh.length));
-  const more = regions.fresh.slice(room);
+  const edges = many.map(({ edgeId }) => edgeId);
+  const kept = keepWeights(model, facts, edges);
+  const regions = regionsOut(kept, facts).fresh;
+  const isLow = ({ region, dial }: Model["groups"][number]) =>
+    dial < fullDial && !regions.includes(region) && pinOf(pins, "region", region, now) === undefined;
+  const more = regions.slice(kept.groups.some(isLow) ? 0 : 1);
   return {
     model: keepDials(kept, facts, more),
     held: [
-      ...hold("floor", many, "a third of its region's edges are out already: more need a pin"),
-      ...hold("floor", more, "another region is out already: a second one needs a pin"),
+      ...hold("floor", edges, "a third of its region's weight is out or on its way back: more needs a pin"),
+      ...hold("floor", more, "another region is out or on its way back: a second one needs a pin"),
     ],
   };
 };
@@ -206,28 +213,46 @@ export const capacity: Rail = (model, facts) => {
   };
 };
 
-/** A degraded edge is better than none: if no healthy one would have weight, all that live have. */
+/**
+ * A degraded edge is better than none. If no healthy one would have weight, those that have it keep it; if none has, all that
+ * live get it.
+ */
 export const lastEdge: Rail = (model, facts) => {
   const { observed, beliefs } = facts;
-  const open = withDials(model, () => fullDial);
-  if (open.groups.some((group) => takersIn(group, observed).length > 0)) return { model, held: [] };
+  const isServed = (some: Model) =>
+    withDials(some, () => fullDial).groups.some((group) => takersIn(group, observed).length > 0);
+  if (isServed(model)) return { model, held: [] };
   const present = endpointsIn(observed);
+  const wanted = endpointsIn(model);
+  const why = "no edge would be left";
+  const leaving = [...present.values()]
+    .filter(({ edgeId, weight, health }) => health === "HEALTHY" && weight > 0 && wanted.get(edgeId)?.weight === 0)
+    .map(({ edgeId }) => edgeId);
+  if (leaving.length > 0) return { model: keepWeights(model, facts, leaving), held: hold("last edge", leaving, why) };
   const gone = new Set(beliefs.filter((edge) => edge.gone).map(({ edgeId }) => edgeId));
   const live = withWeights(model, (edgeId) => {
     if (gone.has(edgeId)) return undefined;
     return present.get(edgeId)?.health === "UNHEALTHY" ? present.get(edgeId)!.weight || fullWeight : fullWeight;
   });
   const wasOut = beliefs.some(({ edgeId, state }) => state === "down" && !gone.has(edgeId) && present.has(edgeId));
-  const why = "no edge would be left: all that live take users";
-  return { model: live, held: wasOut ? hold("last edge", ["the cell"], why) : [] };
+  return { model: live, held: wasOut ? hold("last edge", ["the cell"], `${why}: all that live take users`) : [] };
 };
 
-/** The same for regions: if none with a healthy edge would have a dial, all have. */
-export const lastRegion: Rail = (model, { observed }) => {
-  if (model.groups.some((group) => takersIn(group, observed).length > 0)) return { model, held: [] };
-  const lowered = model.groups.some(({ dial }) => dial < fullDial);
-  const why = "no region would be left: all dials are full";
-  return { model: withDials(model, () => fullDial), held: lowered ? hold("last region", ["the cell"], why) : [] };
+/** The same for regions: those with a dial keep it, or all get one. */
+export const lastRegion: Rail = (model, facts) => {
+  const { observed } = facts;
+  const isServed = (some: Model) => some.groups.some((group) => takersIn(group, observed).length > 0);
+  if (isServed(model)) return { model, held: [] };
+  const why = "no region would be left";
+  const dialOf = new Map(observed.groups.map(({ region, dial }) => [region, dial]));
+  const regions = model.groups.flatMap(({ region, dial }) =>
+    dial === 0 && (dialOf.get(region) ?? 0) > 0 ? [region] : [],
+  );
+  const kept = keepDials(model, facts, regions);
+  if (isServed(kept)) return { model: kept, held: hold("last region", regions, why) };
+  const isLow = model.groups.some(({ dial }) => dial < fullDial);
+  const open = withDials(model, () => fullDial);
+  return { model: open, held: isLow ? hold("last region", ["the cell"], `${why}: all dials are full`) : [] };
 };
 
 const rails: Rail[] = [quota, armed, deployed, floor, budget, capacity, lastEdge, lastRegion];

@@ -72,10 +72,39 @@ export function inWords(record: DecisionRecord, target?: string): string[] {
     ...drift
       .filter((one) => isMeant(one.target) || !before.groups.some(({ region }) => region === one.target))
       .map(({ target: whom, what, repaired }) => `${whom}: ${what}${repaired ? "; put back" : ""}`),
-    ...held
-      .filter((one) => one.target === "the cell" || isMeant(one.target))
-      .map(({ rail, target: whom, why }) => `held by the rail "${rail}", ${whom}: ${why}`),
+    ...heldInWords(held.filter((one) => one.target === "the cell" || isMeant(one.target))),
   ];
+}
+
+/** One line for each rail and reason. */
+function heldInWords(held: Held[]): string[] {
+  const groups = Map.groupBy(held, ({ rail, why }) => `${rail} ${why}`);
+  return [...groups.values()].map((some) => {
+    const targets = some.map(({ target }) => target);
+    const more = targets.length > namedMax ? ` and ${targets.length - namedMax} more` : "";
+    return `held by the rail "${some[0]!.rail}": ${targets.slice(0, namedMax).join(", ")}${more}: ${some[0]!.why}`;
+  });
+}
+
+/** Targets that a sentence names. */
+const namedMax = 6;
+
+/** Whether a record changes or holds something of the target. Each record has beliefs about everything. */
+export function concerns({ changes, held, before, beliefs }: DecisionRecord, target: string | undefined): boolean {
+  if (target === undefined) return true;
+  const old = endpointsIn(before);
+  const isOf = (edgeId: string, region: string) => edgeId === target || region === target;
+  const regionOf = new Map(beliefs.map(({ edgeId, region }) => [edgeId, region]));
+  return (
+    held.some((one) => one.target === "the cell" || isOf(one.target, regionOf.get(one.target) ?? "")) ||
+    changes.some(({ region, endpoints, dial }) => {
+      const group = before.groups.find((one) => one.region === region);
+      const weights = new Map(endpoints.map(({ edgeId, weight }) => [edgeId, weight]));
+      const ids = new Set([...weights.keys(), ...(group?.endpoints ?? []).map(({ edgeId }) => edgeId)]);
+      const moved = [...ids].some((id) => isOf(id, region) && old.get(id)?.weight !== weights.get(id));
+      return moved || (region === target && group?.dial !== dial);
+    })
+  );
 }
 
 const isQuiet = ({ state }: Belief | RegionBelief) => state === "serving";

@@ -336,7 +336,7 @@ describe("a pin", () => {
     const decision = decide(facts({ edges, observed, pins: both }));
     expect([dialsIn(decision), railsOf(decision)]).toEqual([
       { [paris]: 100, [oregon]: 100 },
-      ["last region: the cell"],
+      [`last region: ${paris}`, `last region: ${oregon}`],
     ]);
     const edgesOut = decide(facts({ edges, observed, pins: [pin("edge", "a", 0), pin("edge", "b", 0)] }));
     expect(weightsIn(edgesOut)).toEqual({ a: 128, b: 128 });
@@ -450,7 +450,7 @@ describe("the rail", () => {
         signals: [..."bcd"].map((id) => degraded(oregon, id)),
       }),
     );
-    expect(weightsIn(later)).toMatchObject({ b: 0, c: 0, d: 128 });
+    expect(weightsIn(later)).toMatchObject({ a: 0, b: 0, c: 128, d: 128 }); // a is on its way back
     expect(
       weightsIn(
         decide(facts({ edges: two, observed: twoSeen, signals: [degraded(oregon, "a"), degraded(oregon, "b")] })),
@@ -510,7 +510,16 @@ describe("the rail", () => {
     const decision = decide(
       facts({ edges: [edge("a", oregon), edge("b", paris)], observed, signals: [degraded(oregon)] }),
     );
-    expect([dialsIn(decision)[oregon], railsOf(decision)]).toEqual([100, ["last region: the cell"]]);
+    expect([dialsIn(decision)[oregon], railsOf(decision)]).toEqual([100, [`last region: ${oregon}`]]);
+    const dark = { groups: [group(paris, [endpoint("b")], 0), group(oregon, [endpoint("a")], 0)] };
+    const opened = decide(
+      facts({
+        edges: [edge("a", oregon), edge("b", paris)],
+        observed: dark,
+        signals: [degraded(oregon), degraded(paris)],
+      }),
+    );
+    expect([dialsIn(opened), railsOf(opened)]).toEqual([{ [paris]: 100, [oregon]: 100 }, ["last region: the cell"]]);
   });
 });
 
@@ -521,6 +530,7 @@ describe("modes", () => {
       const decision = decide(facts(seen));
       expect([decision.changes, decision.unwritten.length, decision.isNews]).toEqual([[], 1, true]);
       expect(decide(facts({ ...seen, state: decision.state })).isNews).toBe(false);
+      expect(decision.state.withdrawals).toEqual([]);
     }
   });
 
