@@ -1,6 +1,7 @@
 /** The publisher of a cell: turns its dirty set into commits, and copies each commit to every region. */
 import { type CellState, type CopyFailure, clearTrouble, noteTrouble } from "../aws/ledger/cells.ts";
 import { type DirtyBatch, readDirty } from "../aws/ledger/dirty-set.ts";
+import { readSummaries } from "../aws/ledger/edges.ts";
 import { releaseLease, takeLease } from "../aws/ledger/leases.ts";
 import { logger } from "../aws/logger.ts";
 import { loadSettings } from "../aws/settings.ts";
@@ -14,11 +15,13 @@ import {
 } from "../control/publishing/publication.ts";
 import { isFailing, keepLease, newPublisher, type Publisher } from "../control/publishing/publisher.ts";
 import { evaluateWaits } from "../control/rollout/waits.ts";
+import { placesOf } from "../core/edges/edge.ts";
 import { LeaseHeldError } from "../core/errors.ts";
 import type { Commit } from "../core/publishing/commit.ts";
-import { sameStructure, withheldAfter, withheldInWords } from "../core/publishing/plan.ts";
+import { sameEdges, sameStructure, withheldAfter, withheldInWords } from "../core/publishing/plan.ts";
 import { structureOf } from "../core/publishing/structure.ts";
 import { publishLimits } from "../schemas/limits.ts";
+import type { EdgePlace } from "../schemas/snapshot.ts";
 import { PublishInput } from "../schemas/workflows.ts";
 import { handler as shell } from "./shell/handler.ts";
 
@@ -69,6 +72,7 @@ async function drain(publisher: Publisher, hasTime: () => boolean): Promise<Drai
   const { cell } = publisher;
   const state = await readCellUnlessBehind(publisher);
   const { copyFailures: failing } = state;
+  const edges = placesOf(await readSummaries(cell));
   const isWell = (region: string) => !isFailing(region, failing);
   let live = state.commit;
   let { withheld } = state;
@@ -76,12 +80,12 @@ async function drain(publisher: Publisher, hasTime: () => boolean): Promise<Drai
   let isFirst = true;
   for (
     let batches = await readDirty(cell);
-    (isFirst && withheld.length > 0) || needsCommit(state, live, batches);
+    (isFirst && withheld.length > 0) || needsCommit(state, live, batches, edges);
     batches = await readDirty(cell)
   ) {
     if (live !== undefined && !hasTime()) break;
     await keepLease(publisher, 0);
-    const facts = await readPublishFacts(publisher, state, live, changesOf(batches, withheld, isFirst));
+    const facts = await readPublishFacts(publisher, state, live, changesOf(batches, withheld, isFirst), edges);
     const plan = decide(facts);
     const after = withheldAfter(withheld, new Set(facts.buckets.map(({ bucket }) => bucket)), plan);
     const outcome = await carryOut(publisher, plan, live, batches, { before: withheld, after });
@@ -102,8 +106,9 @@ async function drain(publisher: Publisher, hasTime: () => boolean): Promise<Drai
   return { live: live!, commits, failing };
 }
 
-/** Whether there is work, nothing was ever published, or the structure has changed. */
-const needsCommit = ({ structure }: CellState, live: Commit | undefined, batches: DirtyBatch[]) =>
+/** Whether there is work, nothing was ever published, or the structure or the edges have changed. */
+const needsCommit = ({ structure }: CellState, live: Commit | undefined, batches: DirtyBatch[], edges: EdgePlace[]) =>
   batches.length > 0 ||
   live === undefined ||
+  !sameEdges(edges, live.edges) ||
   (structure !== undefined && !sameStructure(structureOf(structure.state), live.structure));

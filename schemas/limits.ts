@@ -129,6 +129,11 @@ export const edgeLimits = {
   silentMs: 60_000,
   /** An edge that runs and is silent for this long is replaced, if the others report: it keeps slots and names from being freed. */
   giveUpMs: 30 * 60_000,
+  /** How long a neighbour may take to answer, and after how many questions in a row without an answer it is accused. */
+  probeMs: 1000,
+  missedProbes: 2,
+  /** Neighbours that one report accuses, at most. */
+  accusedMax: 50,
   /** Acks that a cell's summary keeps of each edge: two seconds of them at the pace of the agent, for a trace. */
   acksKeptMax: 8,
   /** Times that a batch of reports is merged when another one wrote the same edges meanwhile. */

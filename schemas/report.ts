@@ -49,6 +49,8 @@ export const EdgeReport = z.object({
   serving: z.boolean(),
   /** How full it is: `tight` asks for fewer new users, `full` for none. Absent while there is room. */
   fullness: Fullness.optional(),
+  /** Neighbours that answered before and do not now (schemas/neighbours.ts), in order. */
+  accuses: z.array(z.string()).max(edgeLimits.accusedMax).optional(),
   rejectedRoutes: z
     .array(z.strictObject({ tenantId: z.string(), slot: z.number().int(), reason: Reason }))
     .max(edgeLimits.rejectedRoutesMax),

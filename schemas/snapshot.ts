@@ -90,6 +90,10 @@ export const Structure = z.object({
 });
 export type Structure = z.infer<typeof Structure>;
 
+/** Where an edge is. */
+export const EdgePlace = z.strictObject({ id: z.string(), region: Region, address: z.string() });
+export type EdgePlace = z.infer<typeof EdgePlace>;
+
 export const Manifest = z.strictObject({
   cell: z.string(),
   generation: z.number().int().min(1),
@@ -99,6 +103,8 @@ export const Manifest = z.strictObject({
   /** SHA-256 of each bucket's first object, in bucket order. */
   routes: z.array(Sha256).length(snapshotLimits.bucketCount),
   structure: z.strictObject({ default: Sha256, overrides: z.record(z.string(), Sha256) }),
+  /** The cell's edges, in order: they watch each other. */
+  edges: z.array(EdgePlace).default([]),
 });
 export type Manifest = z.infer<typeof Manifest>;
 

@@ -27,7 +27,7 @@ import {
 } from "../../core/publishing/plan.ts";
 import { structureOf } from "../../core/publishing/structure.ts";
 import { bucketOf, digitsOf } from "../../core/routes/buckets.ts";
-import type { Route } from "../../schemas/snapshot.ts";
+import type { EdgePlace, Route } from "../../schemas/snapshot.ts";
 import { isFailing, keepLease, type Publisher, place } from "./publisher.ts";
 import { readTree } from "./trees.ts";
 
@@ -64,6 +64,7 @@ export async function readPublishFacts(
   { structure }: CellState,
   live: Commit | undefined,
   tenants: ChangedTenant[],
+  edges: EdgePlace[],
 ): Promise<PublishFacts> {
   const { cell, settings } = publisher;
   const changed = Map.groupBy(tenants, ({ tenantId }) => bucketOf(tenantId));
@@ -86,6 +87,7 @@ export async function readPublishFacts(
     live,
     buckets,
     structure: structureFor(structure, live, settings.structures[cell]),
+    edges,
     incarnation: randomUUID(),
     now: Date.now(),
   };

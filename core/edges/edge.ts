@@ -2,6 +2,7 @@
 import { edgeLimits } from "../../schemas/limits.ts";
 import type { ClosingSessions, DrainProgress, EdgeReport, Fullness } from "../../schemas/report.ts";
 import { sha256 } from "../../schemas/signed.ts";
+import type { EdgePlace } from "../../schemas/snapshot.ts";
 
 /** Which edge it is, and where. No report says this: it follows from the report's key and from EC2. */
 export interface EdgeIdentity {
@@ -33,6 +34,9 @@ export interface EdgeSummary extends EdgeIdentity {
   acks?: { generation: number; at: number }[];
   /** How full it is; absent while there is room. */
   fullness?: Fullness;
+  /** Neighbours that it can't reach any more, and those of whom failover was told. */
+  accuses?: string[];
+  announcedAccuses?: string[];
   /** The readiness that failover was told, absent while it must still be told, and the fullness. */
   announced?: boolean;
   announcedFullness?: Fullness;
@@ -128,7 +132,7 @@ export function mergeReport(
     const { joinsFrom: _, ...before } = known;
     return noteDue({ ...before, ...latest, ...joining });
   }
-  const { region: _, at: __, nack, structure, closing, drain, fullness, ...said } = report;
+  const { region: _, at: __, nack, structure, closing, drain, fullness, accuses, ...said } = report;
   return noteDue({
     ...said,
     ...identity,
@@ -142,6 +146,8 @@ export function mergeReport(
     ...(closing === undefined ? {} : { closing }),
     ...(drain === undefined ? {} : { drain }),
     ...(fullness === undefined ? {} : { fullness }),
+    ...(accuses === undefined || accuses.length === 0 ? {} : { accuses }),
+    ...(known?.announcedAccuses === undefined ? {} : { announcedAccuses: known.announcedAccuses }),
     ...(known?.announcedFullness === undefined ? {} : { announcedFullness: known.announcedFullness }),
     ...(known?.announced === undefined ? {} : { announced: known.announced }),
     ...(known?.terminated === undefined ? {} : { terminated: known.terminated }),
@@ -165,14 +171,28 @@ export const isGone = ({ terminated, givenUp }: EdgeSummary) => terminated === t
 export const isReady = (edge: EdgeSummary) =>
   edge.appliedGeneration > 0 && edge.serving && edge.joinsFrom === undefined && !isGone(edge);
 
-/** Whether failover was told of this readiness and this fullness. */
+/** Whether failover was told of this readiness, this fullness, and whom it accuses. */
 export const isAnnounced = (edge: EdgeSummary) =>
-  edge.announced === isReady(edge) && edge.announcedFullness === edge.fullness;
+  edge.announced === isReady(edge) &&
+  edge.announcedFullness === edge.fullness &&
+  (edge.announcedAccuses ?? []).join() === (edge.accuses ?? []).join();
+
+/** Edges that others can watch, in order. */
+export const placesOf = (edges: EdgeSummary[]): EdgePlace[] =>
+  edges
+    .filter((edge) => !isUnheard(edge) && !isGone(edge) && edge.address !== "")
+    .map(({ edgeId: id, region, address }) => ({ id, region, address }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
 
 /** The summary after failover was told of it. */
-export function asAnnounced({ announcedFullness: _, ...edge }: EdgeSummary): EdgeSummary {
-  const { fullness } = edge;
-  return { ...edge, announced: isReady(edge), ...(fullness === undefined ? {} : { announcedFullness: fullness }) };
+export function asAnnounced({ announcedFullness: _, announcedAccuses: __, ...edge }: EdgeSummary): EdgeSummary {
+  const { fullness, accuses } = edge;
+  return {
+    ...edge,
+    announced: isReady(edge),
+    ...(fullness === undefined ? {} : { announcedFullness: fullness }),
+    ...(accuses === undefined ? {} : { announcedAccuses: accuses }),
+  };
 }
 
 /** Refusals that a report added, and tenants whose routes it no longer refuses. */

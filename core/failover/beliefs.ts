@@ -4,6 +4,7 @@
  * sign. Pure; times in milliseconds since 1970.
  */
 import { failoverLimits } from "../../schemas/limits.ts";
+import { neighboursOf } from "../../schemas/neighbours.ts";
 import type { Fullness } from "../../schemas/report.ts";
 import { type EdgeSummary, isGone, isReady, isRecent, isUnheard } from "../edges/edge.ts";
 import { endpointsIn, type Observed } from "./model.ts";
@@ -25,7 +26,7 @@ export interface InstanceSignal {
 
 /** What one source says. */
 export interface Sign {
-  source: "accelerator" | "report" | "monitor" | "EC2";
+  source: "accelerator" | "report" | "monitor" | "EC2" | "neighbours";
   says: string;
   at?: number;
 }
@@ -35,8 +36,8 @@ export interface Belief {
   region: string;
   /** `suspect`: signs disagree. `unknown`: no sign of late, and nothing is done for that. */
   state: "serving" | "suspect" | "down" | "unknown";
-  /** Who says that it is down. Its own word and EC2's are facts; a monitor's is an opinion, which rails limit. */
-  by?: "itself" | "EC2" | "monitor";
+  /** Who says that it is down. Its own word and EC2's are facts; a monitor's and neighbours' are opinions, which rails limit. */
+  by?: "itself" | "EC2" | "monitor" | "neighbours";
   /** It may be added: a recent report says that it serves. */
   ready: boolean;
   /** Its instance is terminated, or will be. */
@@ -74,17 +75,20 @@ export function edgeBeliefs({ edges, signals, instances, observed }: Seen, now: 
   const known = new Map(edges.map((edge) => [edge.edgeId, edge]));
   const said = new Map(fresh(signals, now).map((signal) => [signal.edgeId, signal]));
   const ec2 = new Map(instances.map((instance) => [instance.edgeId, instance]));
+  const witnesses = edges.filter((edge) => !isUnheard(edge) && !isGone(edge) && isRecent(edge, now));
   const ids = [...new Set([...known.keys(), ...present.keys()])].sort();
   return ids.map((edgeId) => {
     const edge = known.get(edgeId);
     const endpoint = present.get(edgeId);
     const signal = said.get(edgeId);
     const instance = ec2.get(edgeId);
+    const seen = edge === undefined ? undefined : testimony(edge, witnesses);
     const signs: Sign[] = [
       ...(endpoint === undefined ? [] : [{ source: "accelerator" as const, says: endpoint.health }]),
       ...(edge === undefined || isUnheard(edge) ? [] : [reportSign(edge)]),
       ...(signal === undefined ? [] : [signOf(signal)]),
       ...(instance === undefined ? [] : [{ source: "EC2" as const, says: instance.state, at: instance.at }]),
+      ...(seen === undefined || seen.accusers === 0 ? [] : [neighbourSign(seen)]),
       ...(edge?.terminated === true ? [{ source: "EC2" as const, says: "terminated" }] : []),
       ...(edge?.givenUp === true ? [{ source: "report" as const, says: "silent for too long: it is replaced" }] : []),
     ];
@@ -102,10 +106,46 @@ export function edgeBeliefs({ edges, signals, instances, observed }: Seen, now: 
     if (gone || !isRunning) return { ...base, state: "down", by: "EC2" };
     if (edge !== undefined && !edge.serving && !isUnheard(edge)) return { ...base, state: "down", by: "itself" };
     if (signal?.health === "degraded") return { ...base, state: "down", by: "monitor" };
+    if (seen?.isGuilty) return { ...base, state: "down", by: "neighbours" };
     if (edge === undefined || isUnheard(edge) || !isRecent(edge, now)) return { ...base, state: "unknown" };
     return { ...base, state: endpoint?.health === "UNHEALTHY" ? "suspect" : "serving" };
   });
 }
+
+interface Testimony {
+  /** How many watch it, and how many of them say that it does not forward. */
+  witnesses: number;
+  accusers: number;
+  /** Enough of them, of enough places. */
+  isGuilty: boolean;
+}
+
+/**
+ * What its neighbours say of an edge. One of them never takes another out: it needs a majority of all who watch it, from two
+ * regions, and of those in its own region if there are any. A region that is cut off from others accuses them, and is accused.
+ */
+function testimony(edge: EdgeSummary, all: EdgeSummary[]): Testimony {
+  const places = all.map(({ edgeId: id, region }) => ({ id, region, address: "" }));
+  const target = { id: edge.edgeId, region: edge.region, address: "" };
+  const around = [...places.filter(({ id }) => id !== edge.edgeId), target];
+  const witnesses = all.filter(
+    ({ edgeId: id, region }) =>
+      id !== edge.edgeId && neighboursOf({ id, region }, around).some((one) => one.id === edge.edgeId),
+  );
+  const accusers = witnesses.filter(({ accuses = [] }) => accuses.includes(edge.edgeId));
+  const own = (some: EdgeSummary[]) => some.filter(({ region }) => region === edge.region).length;
+  const regions = new Set(accusers.map(({ region }) => region));
+  const isGuilty =
+    regions.size >= 2 &&
+    accusers.length * 2 > witnesses.length &&
+    (own(witnesses) === 0 || own(accusers) * 2 > own(witnesses));
+  return { witnesses: witnesses.length, accusers: accusers.length, isGuilty };
+}
+
+const neighbourSign = ({ witnesses, accusers }: Testimony): Sign => ({
+  source: "neighbours",
+  says: `${accusers} of ${witnesses} that watch it get no answer through it`,
+});
 
 const reportSign = ({ serving, fullness, reportedAt }: EdgeSummary): Sign => ({
   source: "report",

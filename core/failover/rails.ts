@@ -56,13 +56,15 @@ const keepDials = (model: Model, { observed }: RailFacts, regions: string[]): Mo
 
 const hold = (rail: string, targets: string[], why: string): Held[] => targets.map((target) => ({ rail, target, why }));
 
-/** Edges whose new users go only because a monitor says so: `now` those that still have some. */
+/** Edges whose new users go only because a monitor or neighbours say so: `fresh` are those that still have some. */
 function opinionsOn(model: Model, { beliefs, observed, pins, now }: RailFacts) {
   const present = endpointsIn(observed);
   const wanted = endpointsIn(model);
   const out = beliefs.filter(
     ({ edgeId, by }) =>
-      by === "monitor" && pinOf(pins, "edge", edgeId, now) === undefined && wanted.get(edgeId)?.weight === 0,
+      (by === "monitor" || by === "neighbours") &&
+      pinOf(pins, "edge", edgeId, now) === undefined &&
+      wanted.get(edgeId)?.weight === 0,
   );
   return { out, fresh: out.filter(({ edgeId }) => (present.get(edgeId)?.weight ?? 0) > 0).map(({ edgeId }) => edgeId) };
 }

@@ -8,6 +8,8 @@ export interface Commit {
   /** SHA-256 of each bucket's first object, in bucket order. */
   routes: string[];
   structure: Manifest["structure"];
+  /** The edges of the cell when it was committed. */
+  edges?: Manifest["edges"];
   /** Bytes of each bucket: admission reads from it how much room is left. */
   sizes: number[];
   committedAt: number;
@@ -16,7 +18,7 @@ export interface Commit {
 /** The manifest of a commit. */
 export const manifestOf = (
   cell: string,
-  commit: Pick<Manifest, "generation" | "incarnation" | "routes" | "structure">,
+  commit: Pick<Commit, "generation" | "incarnation" | "routes" | "structure" | "edges">,
   keyIds: string[],
 ): Manifest => ({
   cell,
@@ -25,6 +27,7 @@ export const manifestOf = (
   keyIds,
   routes: commit.routes,
   structure: commit.structure,
+  edges: commit.edges ?? [],
 });
 
 /**

@@ -1,6 +1,6 @@
 /** What one publication does, as a value: it is computed, asserted, and then carried out by `control/publishing`. */
 import { publishLimits, snapshotLimits } from "../../schemas/limits.ts";
-import type { Route } from "../../schemas/snapshot.ts";
+import type { EdgePlace, Route } from "../../schemas/snapshot.ts";
 import { canonicalJson } from "../canonical.ts";
 import type { ChangedTenant, LedgerRoutes } from "./changes.ts";
 import type { Commit } from "./commit.ts";
@@ -39,6 +39,8 @@ export interface PublishFacts {
   buckets: BucketFacts[];
   /** The structure that edges are to have. */
   structure: Commit["structure"];
+  /** The cell's edges. */
+  edges: EdgePlace[];
   /** Identity of a ledger that has no commit yet. */
   incarnation: string;
   /** Milliseconds since 1970. */
@@ -67,7 +69,7 @@ export interface PublishPlan {
 }
 
 export function planPublish(facts: PublishFacts, textOf: RouteText = canonicalJson): PublishPlan {
-  const { live, structure, incarnation, now } = facts;
+  const { live, structure, edges, incarnation, now } = facts;
   const buckets: PublishPlan["buckets"] = [];
   const withheld: Withheld[] = [];
   const routes = live?.routes.slice() ?? [];
@@ -84,7 +86,8 @@ export function planPublish(facts: PublishFacts, textOf: RouteText = canonicalJs
     routes[bucket] = hash;
     sizes[bucket] = bytes;
   }
-  const unchanged = live !== undefined && buckets.length === 0 && sameStructure(structure, live.structure);
+  const isSame = live !== undefined && sameStructure(structure, live.structure) && sameEdges(edges, live.edges);
+  const unchanged = isSame && buckets.length === 0;
   const commit = unchanged
     ? live
     : {
@@ -92,6 +95,7 @@ export function planPublish(facts: PublishFacts, textOf: RouteText = canonicalJs
         incarnation: live?.incarnation ?? incarnation,
         routes,
         structure,
+        edges,
         sizes,
         committedAt: now,
       };
@@ -140,6 +144,8 @@ export const shortened = ({ bucket, tenants, reasons }: Withheld): Withheld => (
 });
 
 export const sameStructure = (a: Commit["structure"], b: Commit["structure"]) => canonicalJson(a) === canonicalJson(b);
+
+export const sameEdges = (a: EdgePlace[], b: EdgePlace[] | undefined) => canonicalJson(a) === canonicalJson(b ?? []);
 
 const withhold = (before: Route[], next: Route[], refused: ReadonlyMap<string, string>): Route[] =>
   refused.size === 0

@@ -13,6 +13,7 @@ import { clock } from "./clock.ts";
 import { Complaints } from "./complaints.ts";
 import { groupId } from "./files.ts";
 import { filesInUse, memoryInUse } from "./machine.ts";
+import { Neighbours, probeFrom } from "./neighbours.ts";
 import { NginxLogs } from "./nginx/logs.ts";
 import { Nginx } from "./nginx/nginx.ts";
 import { Structures } from "./nginx/structures.ts";
@@ -57,6 +58,7 @@ export class Agent {
   readonly routes: RoutesDir;
   readonly backends: Backends;
   readonly names = new Names();
+  readonly neighbours: Neighbours;
   /** How much of what this edge can carry is in use. */
   use: Use = { sessions: 0, memory: 0, files: 0 };
   #fullness: Fullness | undefined;
@@ -97,6 +99,10 @@ export class Agent {
       onTrouble: (error) => this.#complaints.wrong("can't save the list of backends that are down", error),
     });
     this.routes = new RoutesDir(path.join(settings.runDir, "routes"), this.backends.isUp, this.#addressesOf);
+    this.neighbours = new Neighbours(
+      { id: identity.edgeId, region: settings.region },
+      probeFrom(identity.listenAddress),
+    );
     this.#sockets = new Sockets(identity.listenAddress, settings.sockets);
     const group = settings.nginx.group === undefined ? undefined : groupId(settings.nginx.group);
     this.#logs = new NginxLogs(settings.runDir, group, () => this.nginx.signal("SIGUSR1"));
@@ -171,6 +177,7 @@ export class Agent {
   async tend(now: number): Promise<void> {
     const { structure } = this;
     await this.#guard("fullness", () => this.#lookAtRoom());
+    if (this.structure !== undefined) this.neighbours.tick(this.structure.edgeTlsPort);
     const ports = this.#ports();
     if (structure === undefined || ports === undefined || this.#applied.manifest === undefined) return;
     const asked = this.#leaving() || existsSync(path.join(this.#settings.stateDir, "drain"));
@@ -245,6 +252,7 @@ export class Agent {
     this.#watchBackends();
     this.names.keep(this.routes.names);
     this.#applied = plan.after;
+    this.neighbours.watch(manifest.edges);
     this.#appliedAt = clock();
     this.#applyMs = this.#appliedAt - startedAt;
     this.#log.info({ generation: manifest.generation, leaves: plan.changed.length }, "applied");
@@ -358,6 +366,11 @@ export class Agent {
     else if (!answer.notes) throw new Error("nginx's workers can't write sessions/opened: check its permissions");
   }
 
+  #accusations(): { accuses?: string[] } {
+    const accuses = this.neighbours.accused.slice(0, edgeLimits.accusedMax);
+    return accuses.length === 0 ? {} : { accuses };
+  }
+
   /** Counters that change alone are no news: they wait for the next report. */
   async #report(now: number): Promise<void> {
     const { region, reports } = this.#settings;
@@ -368,6 +381,7 @@ export class Agent {
       structure: this.structure?.hash,
       serving: this.serving,
       fullness: this.#fullness,
+      ...this.#accusations(),
       rejectedRoutes: this.routes.rejected.slice(0, edgeLimits.rejectedRoutesMax),
       nack: this.#source.nack,
     };

@@ -124,6 +124,7 @@ const publish = (routes: Route[]): PublishPlan =>
     live,
     buckets: [{ bucket: 3, changed: [], live: nothingRead, now: { routes, removed: [] } }],
     structure: live.structure,
+    edges: [],
     incarnation: "unused",
     now: 2,
   });
@@ -138,7 +139,7 @@ describe("assertPublishPlan", () => {
       live: nothingRead,
       now: { routes: [], removed: [] },
     }));
-    const facts = { live: undefined, buckets: all, structure: live.structure, incarnation: "one", now: 2 };
+    const facts = { live: undefined, buckets: all, structure: live.structure, edges: [], incarnation: "one", now: 2 };
     expect(lawBroken(() => assertPublishPlan(planPublish(facts), undefined))).toBe("none");
   });
 

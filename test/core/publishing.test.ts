@@ -82,7 +82,14 @@ describe("planPublish", () => {
   };
   const read = (routes: Route[]) => ({ routes, unread: [], hashes: [] });
   const plan = (buckets: BucketFacts[], commit: Commit | undefined = live) =>
-    planPublish({ live: commit, buckets, structure: live.structure, incarnation: "one", now: 2 });
+    planPublish({
+      live: commit,
+      buckets,
+      structure: live.structure,
+      edges: commit?.edges ?? [],
+      incarnation: "one",
+      now: 2,
+    });
   const mark = (tenantId: string) => ({ tenantId, slots: [Number(tenantId.slice(1))] });
   const changed = (...ids: string[]) => ids.map(mark);
   const bad = route(1, { hostnames: ["stolen.example.com"] });
@@ -128,6 +135,14 @@ describe("planPublish", () => {
     expect(commit).toBe(whole);
   });
 
+  it("commits when only the cell's edges changed, so that they learn of each other", () => {
+    const edges = [{ id: "i-1", region: "us-west-2", address: "10.0.0.1" }];
+    const facts = { live, buckets: [], structure: live.structure, edges, incarnation: "one", now: 2 };
+    const { commit } = planPublish(facts);
+    expect(commit).toMatchObject({ generation: live.generation + 1, routes: live.routes, edges });
+    expect(planPublish({ ...facts, live: commit }).commit).toBe(commit);
+  });
+
   it("puts an empty bucket into a cell's first commit when the bucket is wrong as a whole", () => {
     const first = everyBucket.map((bucket): BucketFacts => {
       const routes = bucket === 4 ? [route(4), route(4)] : [];
@@ -137,6 +152,7 @@ describe("planPublish", () => {
       live: undefined,
       buckets: first,
       structure: live.structure,
+      edges: [],
       incarnation: "one",
       now: 2,
     });

@@ -18,6 +18,7 @@ const manifest = (changes: Partial<Manifest> = {}): Manifest => ({
   keyIds: ["one"],
   routes: Array.from({ length: 64 }, () => sha256("routes")),
   structure: { default: sha256("structure"), overrides: {} },
+  edges: [],
   ...changes,
 });
 const signed = (value: Manifest, key = pair.privateKey, id = "one") => {

@@ -12,6 +12,7 @@ import {
 } from "@aws-sdk/client-global-accelerator";
 import { PutCommand, ScanCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { nginxIn } from "../../edge/agent/nginx/nginx.ts";
 import { Session } from "../../local/demo/user.ts";
 import { isAlive } from "../../local/processes.ts";
 import { eventually } from "../local/harness.ts";
@@ -148,6 +149,21 @@ describe("failover", () => {
     }
     await eventually(weights, (now) => Object.values(now).every((weight) => weight === 128));
     await eventually(dials, (now) => Object.values(now).every((dial) => dial === 100));
+  });
+
+  it("takes out an edge that accepts and forwards nothing, because its neighbours say so, and lets it return", async () => {
+    const { id, dir, agentPid } = world.cloud.endpoints().edges.find(({ region }) => region === "us-west-2")!;
+    const pids = [agentPid!, ...nginxIn(path.join(dir, "run"))];
+    for (const pid of pids) process.kill(pid, "SIGSTOP"); // the kernel still accepts connections
+    try {
+      await eventually(weights, (now) => now[id] === 0, 8000);
+      const { viewFailover } = await import("../../cli/failover.ts");
+      const { now } = await viewFailover("edge", id, {});
+      expect(now!.beliefs.find(({ edgeId }) => edgeId === id)).toMatchObject({ state: "down", by: "neighbours" });
+    } finally {
+      for (const pid of pids) process.kill(pid, "SIGCONT");
+    }
+    await eventually(weights, (now) => now[id] === 128, 40_000);
   });
 
   it("routes around a dead edge by the accelerator's health check, and uses it again later", async () => {

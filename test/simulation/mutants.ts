@@ -138,7 +138,7 @@ export const mutants: Mutant[] = [
   },
   {
     name: "drops the keys that a batch read did not process",
-    firstSeed: 170,
+    firstSeed: 200,
     changes: [
       {
         file: "aws/documents.ts",
@@ -196,17 +196,17 @@ export const mutants: Mutant[] = [
   },
   {
     name: "writes the accelerator without its lease",
-    firstSeed: 200,
+    firstSeed: 215,
     changes: [
       {
         file: "functions/apply-accelerator.ts",
-        from: "  const lease = await takeLease(`accelerator#${name}`, awsRequestId, leaseMs, Date.now());",
-        to: "  const lease = { name: `accelerator#${name}`, holder: awsRequestId, epoch: Date.now() };",
+        from: "  const lease = await takeLease(`accelerator#${cell}`, awsRequestId, leaseMs, Date.now());",
+        to: "  const lease = { name: `accelerator#${cell}`, holder: awsRequestId, epoch: Date.now() };",
       },
       {
         file: "functions/apply-accelerator.ts",
-        from: "      if (!(await holdLease(lease, leaseMs, Date.now())))",
-        to: "      await holdLease(lease, leaseMs, Date.now());\n      if (false)",
+        from: "    if (!(await holdLease(lease, leaseMs, Date.now())))",
+        to: "    await holdLease(lease, leaseMs, Date.now());\n    if (false)",
       },
     ],
   },
@@ -218,6 +218,7 @@ export const mutants: Mutant[] = [
   },
   {
     name: "lowers weights before it raises others",
+    firstSeed: 20,
     changes: [
       { file: "core/failover/changes.ts", from: "b.takers - a.takers || b.load - a.load", to: "a.takers - b.takers" },
       { file: "functions/apply-accelerator.ts", from: "assertChange(change, before, gone);", to: "" },
@@ -235,6 +236,7 @@ export const mutants: Mutant[] = [
   },
   {
     name: "publishes routes in the order in which it reads them",
+    firstSeed: 45,
     changes: [
       {
         file: "core/publishing/render.ts",
@@ -249,6 +251,7 @@ export const mutants: Mutant[] = [
   },
   {
     name: "finds no difference between routes that are live and routes of the ledger",
+    firstSeed: 40,
     changes: [
       {
         file: "core/routes/differences.ts",

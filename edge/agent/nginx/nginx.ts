@@ -136,7 +136,8 @@ export class Nginx {
   async #startOrReload(id: string): Promise<void> {
     if (this.pid() === undefined) {
       await this.#retireOrphans();
-      for (const left of ["probe.sock", "asked.sock"]) rmSync(path.join(this.#dir, sockets, left), { force: true }); // or it can't bind
+      const folder = path.join(this.#dir, sockets);
+      for (const left of readdirSync(folder)) rmSync(path.join(folder, left), { force: true, recursive: true }); // or it can't bind
       this.#start();
     } else this.signal("SIGHUP");
     for (const until = Date.now() + reloadMs; Date.now() < until; await sleep(50))
