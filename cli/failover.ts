@@ -20,7 +20,7 @@ const minuteMs = 60_000;
 const units: Record<string, number> = { m: minuteMs, h: 60 * minuteMs, d: 24 * 60 * minuteMs };
 
 /** Milliseconds of `90m` or `2h`; NaN of anything else. */
-function durationOf(text: string): number {
+export function durationOf(text: string): number {
   const [, count, unit = ""] = /^(\d{1,5})([mhd])$/.exec(text) ?? [];
   return Number(count) * (units[unit] ?? Number.NaN);
 }
@@ -66,7 +66,7 @@ function pinnedValue(kind: Kind, { weight, dial, out = false }: PinOptions): num
 }
 
 /** The cell of an edge or, where several cells have a region, the one that is named. */
-async function cellOfTarget(kind: Kind, target: string, wanted: string | undefined): Promise<string> {
+export async function cellOfTarget(kind: Kind, target: string, wanted: string | undefined): Promise<string> {
   const { loadSettings } = await import("../aws/settings.ts");
   const { readSummaries } = await import("../aws/ledger/edges.ts");
   const { cells } = (await loadSettings()).fleet;
@@ -83,7 +83,7 @@ async function cellOfTarget(kind: Kind, target: string, wanted: string | undefin
 }
 
 /** Starts an evaluation. Without it, the next audit makes one within a minute. */
-async function evaluateNow(cell: string): Promise<void> {
+export async function evaluateNow(cell: string): Promise<void> {
   const { startExecution } = await import("../aws/workflows.ts");
   const { environment, loadSettings } = await import("../aws/settings.ts");
   const { homeRegion } = (await loadSettings()).fleet;

@@ -4,6 +4,7 @@ import pc from "picocolors";
 import { connect, UsageError } from "./connect.ts";
 import { endPin, explainFailover, type PinOptions, setPin } from "./failover.ts";
 import { changePath, openPod, type PathOptions, type PodOptions, setDns } from "./local.ts";
+import { drainEdge, evacuate, type MoveOptions, restore } from "./move.ts";
 import { grantName, releaseName, showName } from "./names.ts";
 import { rebuild } from "./rebuild.ts";
 import { showStatus } from "./status.ts";
@@ -86,6 +87,26 @@ program
   .argument("<target>")
   .option("--cell <name>", "where several cells have the region")
   .action((kind: string, target: string, options: { cell?: string }) => endPin(kind, target, options));
+const moving = (command: Command) =>
+  command
+    .option("--cell <name>", "where several cells have it")
+    .option("--yes <hash>", "does what the plan with this hash says, if it still says so")
+    .option("--json", "one line of JSON");
+moving(program.command("evacuate").description("shows what taking a region out would do, and does it with --yes"))
+  .argument("<region>")
+  .requiredOption("--for <time>", "1m to 72h, as in 2h")
+  .requiredOption("--why <reason>", "is shown wherever the pin is")
+  .action((region: string, options: MoveOptions) => evacuate(region, options));
+moving(program.command("drain").description("the same for one edge"))
+  .argument("<edge>", "the edge's id")
+  .requiredOption("--for <time>", "1m to 72h, as in 2h")
+  .requiredOption("--why <reason>", "is shown wherever the pin is")
+  .action((edgeId: string, options: MoveOptions) => drainEdge(edgeId, options));
+moving(program.command("restore").description("shows how a region or an edge would return, and begins it with --yes"))
+  .argument("<target>", "a region, or an edge's id")
+  .action((target: string, options: MoveOptions) =>
+    restore(target.startsWith("i-") ? "edge" : "region", target, options),
+  );
 program
   .command("explain")
   .description("what failover sees of an edge, a region or a cell, what it decides, and what it did and why")

@@ -2,6 +2,7 @@
 import pc from "picocolors";
 import type { IgnoredReports } from "../aws/ledger/edges.ts";
 import type { InvalidSetting } from "../aws/settings.ts";
+import { evacuationFault } from "../core/failover/foresee.ts";
 import type { Pin } from "../core/failover/pins.ts";
 import { pinInWords } from "../core/failover/record.ts";
 import { roomIn } from "../core/slots/placement.ts";
@@ -40,6 +41,8 @@ export interface CellView {
   behind: { region: string; reason: string; sinceMs: number }[];
   /** The stage of a new structure, and why it was returned. */
   structure: { stage: string; target: string; reason: string | undefined } | undefined;
+  /** Regions, and why each could not be evacuated now. */
+  regions: { region: string; stuck: string | undefined }[];
   /** What operators want of edges and regions, for a time. */
   pins: Pin[];
   edges: EdgeView[];
@@ -49,15 +52,18 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
   const { loadSettings } = await import("../aws/settings.ts");
   const { readCell } = await import("../aws/ledger/cells.ts");
   const { readEdges, readIgnored } = await import("../aws/ledger/edges.ts");
-  const { readFailover } = await import("../aws/ledger/failover.ts");
-  const { observeAccelerator } = await import("../aws/accelerator.ts");
+  const { readFacts } = await import("../control/failover/evaluate.ts");
   const { fleet, frozen, mode, invalid } = await loadSettings();
   const ignoredReports = await readIgnored();
   return Promise.all(
     fleet.cells.map(async (cell) => {
       const { name } = cell;
-      const [{ commit, halt, trouble, copyFailures, structure, counters }, rows, { groups }, { pins }] =
-        await Promise.all([readCell(name), readEdges(name), observeAccelerator(cell), readFailover(name)]);
+      const [{ commit, halt, trouble, copyFailures, structure, counters }, rows, { facts }] = await Promise.all([
+        readCell(name),
+        readEdges(name),
+        readFacts(name),
+      ]);
+      const { groups } = facts.observed;
       const endpoints = new Map(
         groups.flatMap((group) =>
           group.endpoints.map((endpoint) => [endpoint.edgeId, { ...endpoint, dial: group.dial }]),
@@ -89,7 +95,8 @@ export async function viewStatus(now = Date.now()): Promise<CellView[]> {
         invalidSettings: invalid,
         ignoredReports,
         trouble: trouble?.reason,
-        pins: pins.filter(({ until }) => now < until),
+        pins: facts.pins,
+        regions: cell.regions.toSorted().map((region) => ({ region, stuck: evacuationFault(facts, region) })),
         behind: copyFailures.map(({ region, reason, at }) => ({ region, reason, sinceMs: now - at })),
         structure: structure && {
           stage: structure.state.stage,
@@ -111,7 +118,20 @@ export async function showStatus(asJson: boolean): Promise<void> {
     console.log(
       pc.yellow(`${reports} reports ignored: ${reason}; the last one ${new Date(lastAt).toISOString()} by ${lastEdge}`),
     );
-  for (const { cell, generation, edges, room, halted, frozen, mode, trouble, behind, structure, pins } of cells) {
+  for (const {
+    cell,
+    generation,
+    edges,
+    room,
+    halted,
+    frozen,
+    mode,
+    trouble,
+    behind,
+    structure,
+    pins,
+    regions,
+  } of cells) {
     console.log(`cell ${cell}, generation ${generation}, room for ${room.raw} raw and ${room.tls} tls slots`);
     if (frozen) console.log(pc.yellow("frozen: nothing is published, and the accelerator is not written"));
     if (mode === "monitor") console.log(pc.yellow("monitor mode: the accelerator is not written"));
@@ -124,6 +144,8 @@ export async function showStatus(asJson: boolean): Promise<void> {
         `structure ${structure.target}: ${structure.stage}${structure.reason ? `, ${structure.reason}` : ""}`,
       );
     for (const pin of pins) console.log(pc.yellow(pinInWords(pin)));
+    for (const { region, stuck } of regions)
+      if (stuck !== undefined) console.log(pc.yellow(`${region} could not be evacuated now: ${stuck}`));
     const table = newTable(["edge", "region", "generation", "serving", "report", "weight", "dial", "health"]);
     for (const edge of edges)
       table.push([

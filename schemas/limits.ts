@@ -194,6 +194,10 @@ export const failoverLimits = {
   /** Shortest and longest pin. A pin that nobody remembers must end. */
   pinMsMin: 60_000,
   pinMsMax: 72 * 3600_000,
+  /** How far a plan looks ahead: the longest return has four steps of eight minutes. */
+  foreseenMs: 40 * 60_000,
+  /** How long a command waits for the accelerator to show what it asked for. */
+  shownWithinMs: 60_000,
   /** How long decision records are kept. */
   recordSeconds: 30 * 24 * 3600,
 } as const;

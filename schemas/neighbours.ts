@@ -14,9 +14,14 @@ type Placed = Pick<EdgePlace, "id" | "region">;
 export function neighboursOf<P extends Placed>(self: Placed, edges: P[]): P[] {
   const others = edges.filter(({ id }) => id !== self.id);
   const chosen = [...Map.groupBy(others, ({ region }) => region)].flatMap(([region, some]) =>
-    region === self.region ? some : some.toSorted((a, b) => rank(self, a) - rank(self, b)).slice(0, 1),
+    region === self.region ? some : [nearest(self, some)],
   );
   return chosen.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+function nearest<P extends Placed>(self: Placed, some: P[]): P {
+  const ranked = some.map((one) => ({ one, rank: rank(self, one) }));
+  return ranked.reduce((best, next) => (next.rank < best.rank ? next : best)).one;
 }
 
 const rank = (self: Placed, other: Placed) => Number.parseInt(sha256(`${self.id} ${other.id}`).slice(0, 12), 16);

@@ -6,7 +6,7 @@
 import { failoverLimits } from "../../schemas/limits.ts";
 import { neighboursOf } from "../../schemas/neighbours.ts";
 import type { Fullness } from "../../schemas/report.ts";
-import { type EdgeSummary, isGone, isReady, isRecent, isUnheard } from "../edges/edge.ts";
+import { type EdgeSummary, isGone, isReady, isRecent, isUnheard, placesOf } from "../edges/edge.ts";
 import { endpointsIn, type Observed } from "./model.ts";
 
 export interface HealthSignal {
@@ -75,14 +75,14 @@ export function edgeBeliefs({ edges, signals, instances, observed }: Seen, now: 
   const known = new Map(edges.map((edge) => [edge.edgeId, edge]));
   const said = new Map(fresh(signals, now).map((signal) => [signal.edgeId, signal]));
   const ec2 = new Map(instances.map((instance) => [instance.edgeId, instance]));
-  const witnesses = edges.filter((edge) => !isUnheard(edge) && !isGone(edge) && isRecent(edge, now));
+  const watchers = watchersOf(edges, now);
   const ids = [...new Set([...known.keys(), ...present.keys()])].sort();
   return ids.map((edgeId) => {
     const edge = known.get(edgeId);
     const endpoint = present.get(edgeId);
     const signal = said.get(edgeId);
     const instance = ec2.get(edgeId);
-    const seen = edge === undefined ? undefined : testimony(edge, witnesses);
+    const seen = edge === undefined ? undefined : testimony(edge, watchers.get(edgeId) ?? []);
     const signs: Sign[] = [
       ...(endpoint === undefined ? [] : [{ source: "accelerator" as const, says: endpoint.health }]),
       ...(edge === undefined || isUnheard(edge) ? [] : [reportSign(edge)]),
@@ -112,6 +112,19 @@ export function edgeBeliefs({ edges, signals, instances, observed }: Seen, now: 
   });
 }
 
+/** Who watches each edge and reports. Nobody is asked when nobody accuses. */
+function watchersOf(edges: EdgeSummary[], now: number): Map<string, EdgeSummary[]> {
+  const watchers = new Map<string, EdgeSummary[]>();
+  if (edges.every(({ accuses = [] }) => accuses.length === 0)) return watchers;
+  const places = placesOf(edges);
+  for (const witness of edges) {
+    if (isUnheard(witness) || isGone(witness) || !isRecent(witness, now)) continue;
+    for (const { id } of neighboursOf({ id: witness.edgeId, region: witness.region }, places))
+      watchers.set(id, [...(watchers.get(id) ?? []), witness]);
+  }
+  return watchers;
+}
+
 interface Testimony {
   /** How many watch it, and how many of them say that it does not forward. */
   witnesses: number;
@@ -124,14 +137,7 @@ interface Testimony {
  * What its neighbours say of an edge. One of them never takes another out: it needs a majority of all who watch it, from two
  * regions, and of those in its own region if there are any. A region that is cut off from others accuses them, and is accused.
  */
-function testimony(edge: EdgeSummary, all: EdgeSummary[]): Testimony {
-  const places = all.map(({ edgeId: id, region }) => ({ id, region, address: "" }));
-  const target = { id: edge.edgeId, region: edge.region, address: "" };
-  const around = [...places.filter(({ id }) => id !== edge.edgeId), target];
-  const witnesses = all.filter(
-    ({ edgeId: id, region }) =>
-      id !== edge.edgeId && neighboursOf({ id, region }, around).some((one) => one.id === edge.edgeId),
-  );
+function testimony(edge: EdgeSummary, witnesses: EdgeSummary[]): Testimony {
   const accusers = witnesses.filter(({ accuses = [] }) => accuses.includes(edge.edgeId));
   const own = (some: EdgeSummary[]) => some.filter(({ region }) => region === edge.region).length;
   const regions = new Set(accusers.map(({ region }) => region));
