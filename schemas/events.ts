@@ -30,7 +30,7 @@ export type EdgeHealth = z.infer<typeof EdgeHealth>;
 /** What EC2 says of an instance, as its events have it: a new state, or that Spot takes it back within two minutes. */
 export const InstanceEvent = z
   .object({
-    "instance-id": z.string().regex(/^i-[0-9a-f]{8,17}$/),
+    "instance-id": z.string().regex(/^i-[\w-]{1,40}$/),
     state: z.enum(["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]).optional(),
     "instance-action": z.enum(["hibernate", "stop", "terminate"]).optional(),
   })

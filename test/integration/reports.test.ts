@@ -231,18 +231,15 @@ describe("an edge", () => {
     await silentFor(config.id, 120_000);
     const late = () => documents.send(put(idOf(config), report({ region: config.region })));
     reconcile();
+    // It is marked, then detached, then forgotten; or detached before, because AWS refused a write that named it.
     await eventually(
       () => known(config.id),
-      (edge) => edge?.terminated === true,
+      (edge) => edge === undefined || edge.terminated === true,
     );
     await late();
     await eventually(
       () => ignored("terminated instance"),
       (count) => count === 1,
-    );
-    await eventually(
-      () => known(config.id),
-      (edge) => edge?.terminated === true && edge.announced === false,
     );
     await eventually(detached(config.id), (gone) => gone);
     reconcile();

@@ -84,6 +84,11 @@ export class SimulatedAccelerator {
     this.#accused.add(target);
   }
 
+  /** Its neighbours saw that it forwards nothing. */
+  seenDead(edgeId: string): void {
+    this.#unreachedAt.set(edgeId, Date.now());
+  }
+
   /** The ledger has this edge. */
   wrote({ edgeId, terminated, givenUp }: EdgeSummary): void {
     if (terminated === true || givenUp === true) this.#marked.add(edgeId);

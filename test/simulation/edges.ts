@@ -48,6 +48,8 @@ export class SimulatedEdge implements Instance {
   #seen: string | undefined;
   #refusing = false;
   #said = { text: "", changedAt: 0 };
+  /** Neighbours that it gets no answer through. */
+  accuses: string[] = [];
   /**
    * Until these times, in virtual milliseconds: it does nothing at all, it is cut off from its bucket, its reports are
    * lost, it polls late, and it refuses new routes for SSH.
@@ -148,6 +150,7 @@ export class SimulatedEdge implements Instance {
       appliedGeneration: this.manifest?.generation ?? 0,
       ...(this.structure === undefined ? {} : { structure: this.structure }),
       serving: this.serving,
+      ...(this.accuses.length === 0 ? {} : { accuses: this.accuses }),
       rejectedRoutes: this.rejected,
       ...(this.nack === undefined ? {} : { nack: this.nack }),
     };

@@ -28,7 +28,7 @@ export function fleetOf(regions: string[], cells: Pick<Cell, "name" | "portCount
     requireProof: false,
     sessionLimitsMax: { open: 1000, newPerSecond: 100 },
     coolOffSeconds: { slot: 30, name: 30 },
-    failover: { soakSeconds: 60, withdrawalsPerHourMax: 12, repair: true },
+    failover: { soakSeconds: 5, withdrawalsPerHourMax: 12, repair: true },
     structureBakeSeconds: 30,
   };
 }

@@ -1,5 +1,6 @@
 /** EC2 and Auto Scaling in a simulation: edges boot, hang, come back, are terminated and replaced. They poll and report. */
 import { edgeLimits } from "../../schemas/limits.ts";
+import { neighboursOf } from "../../schemas/neighbours.ts";
 import type { EdgeReport } from "../../schemas/report.ts";
 import type { PublicKeys } from "../../schemas/signed.ts";
 import { type Fetch, SimulatedEdge } from "./edges.ts";
@@ -18,6 +19,10 @@ export interface InstancePorts {
   write: (item: object) => void;
   /** Reports are delivered again, the last ones first. */
   redeliver: (back: number, count: number) => void;
+  /** EC2 says of an instance on its bus that it has another state. */
+  say: (edge: SimulatedEdge, state: string) => void;
+  /** Neighbours of this edge see that it forwards nothing. */
+  seenDead: (edgeId: string) => void;
   /** An edge serves something else. */
   changed: () => void;
   reached: (state: RareState) => void;
@@ -62,14 +67,37 @@ export class Instances {
     const { random } = this.#schedule;
     this.#schedule.note(`${edge.edgeId} is terminated`);
     edge.state = "shutting-down";
+    this.#say(edge);
     this.#schedule.later(random.below(30_000), () => {
       edge.end();
+      this.#say(edge);
       this.#ports.reached("an instance is replaced");
       const { cell, region } = edge;
       const launch = () => this.launch(cell, region, Number(edge.edgeId.split("-").at(-1)) + 10);
       this.#schedule.later(random.between(10_000, 60_000), launch);
       setTimeout(() => this.all.splice(this.all.indexOf(edge), 1), listedMs);
     });
+  }
+
+  /** EC2's events are best effort: some never come. */
+  #say(edge: SimulatedEdge): void {
+    if (this.#schedule.random.chance(0.8)) this.#ports.say(edge, edge.state);
+  }
+
+  /** The neighbours that this edge gets no answer through; now and then, a liar accuses all. */
+  #accusedBy(edge: SimulatedEdge): string[] {
+    const { random, now } = this.#schedule;
+    const watched = neighboursOf({ id: edge.edgeId, region: edge.region }, edge.manifest?.edges ?? []);
+    const isLiar = edge.edgeId.endsWith("0"); // one of each cell: two that agree would be believed
+    if (this.liesAndRepeats && isLiar && random.chance(0.1)) return watched.map(({ id }) => id);
+    const dead = watched.filter(({ id }) => {
+      const other = this.edges.find(({ edgeId }) => edgeId === id);
+      return other === undefined || other.hungUntil > now;
+    });
+    for (const { id } of dead) this.#ports.seenDead(id);
+    if (dead.length === watched.length) return [];
+    if (dead.length > 0) this.#ports.reached("an edge is accused by another");
+    return dead.map(({ id }) => id);
   }
 
   #poll(edge: SimulatedEdge): void {
@@ -87,6 +115,7 @@ export class Instances {
     const { now, random } = this.#schedule;
     const { write, redeliver } = this.#ports;
     if (edge.unheardUntil > now) return;
+    edge.accuses = this.#accusedBy(edge);
     const item = edge.report(Date.now());
     if (this.liesAndRepeats && random.chance(0.02)) {
       const lie = { ...(JSON.parse(item.report) as EdgeReport), appliedGeneration: 1_000_000, changedAt: 1 };

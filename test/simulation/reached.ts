@@ -31,6 +31,7 @@ export const rareStates = [
   "an instance is replaced",
   "a silent edge is given up",
   "an edge refuses a route",
+  "an edge is accused by another",
   "an edge gets no users, because it is degraded",
   "a region gets no users, because it is degraded",
   "a writer finds the accelerator's lease taken",

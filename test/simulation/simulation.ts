@@ -80,6 +80,9 @@ export class Simulation {
       isOut: (region) => this.#services.isOut(region),
       write: (Item) => this.tables.send("PutCommand", { TableName: tables.reports, Item }),
       redeliver: (back, count) => this.#reports.redeliver(back, count),
+      say: ({ edgeId }, state) =>
+        this.#toFailover("EC2 Instance State-change Notification", { "instance-id": edgeId, state }, "aws.ec2"),
+      seenDead: (edgeId) => this.#services.accelerator.seenDead(edgeId),
       changed: () => this.#served(),
       reached: (state) => this.#reached.note(state),
     });
@@ -208,10 +211,10 @@ export class Simulation {
   }
 
   /** The bus delivers an event at least once, and later than it came. Its time has whole seconds. */
-  #toFailover(detailType: string, detail: unknown): void {
+  #toFailover(detailType: string, detail: unknown, source = "landfall"): void {
     const { random } = this.#schedule;
     const time = new Date(Date.now() - (Date.now() % 1000)).toISOString();
-    const deliver = () => this.#start("failover", { "detail-type": detailType, detail, time });
+    const deliver = () => this.#start("failover", { source, "detail-type": detailType, detail, time });
     this.#schedule.later(random.below(1500), deliver);
     if (this.instances.liesAndRepeats && random.chance(0.1)) this.#schedule.later(random.below(20_000), deliver);
   }
