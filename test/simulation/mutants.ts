@@ -138,7 +138,7 @@ export const mutants: Mutant[] = [
   },
   {
     name: "drops the keys that a batch read did not process",
-    firstSeed: 200,
+    firstSeed: 220,
     changes: [
       {
         file: "aws/documents.ts",
