@@ -31,12 +31,12 @@ export const handler = shell(FailoverInput, async ({ cell: named, signal, instan
     logger.info("health signal", { ...signal });
   }
   const { now, decision } = await evaluateFailover(cell);
-  const { changes, held, isNews, dueAt } = decision;
+  const { changes, held, isDue, dueAt } = decision;
   if (held.length > 0) logger.warn("held back", { cell, held });
   const isOver = since !== undefined && now - Date.parse(since) >= watchMs;
   const base = { cell, changes: changes.length, held };
   if (isOver) return { ...base, go: "end" };
-  if (changes.length > 0 || isNews) return { ...base, go: "apply" };
+  if (isDue) return { ...base, go: "apply" };
   if (dueAt === undefined || since === undefined) return { ...base, go: "end" };
   // Events come in storms: only one of their executions watches. Reconcile's, one a minute, always does.
   const watches = watcher === undefined || (await takeWatch(cell, watcher, since));

@@ -20,10 +20,13 @@ export interface Climb {
   fellAt: number;
 }
 
+/** The way of one that begins to rise. */
+export const beginning = (now: number): Climb => ({ state: "up", since: now, falls: 0, fellAt: 0 });
+
 /** The way after what is believed now; undefined: nothing is known. */
 export function follow(climb: Climb | undefined, state: Climb["state"] | undefined, now: number): Climb | undefined {
   if (state === undefined || (climb === undefined && state === "up")) return climb;
-  const before = climb ?? { state: "up" as const, since: now, falls: 0, fellAt: 0 };
+  const before = climb ?? beginning(now);
   if (before.state === state) return before;
   if (state === "up") return { ...before, state, since: now };
   const isFall = before.state === "up";
@@ -48,7 +51,7 @@ export function rise(value: number, steps: number[], climb: Climb | undefined, s
   const top = steps.at(-1)!;
   const next = steps.find((step) => step > value);
   if (next === undefined) return atTop(top, climb, now);
-  const on = climb ?? { state: "up" as const, since: now, falls: 0, fellAt: 0 };
+  const on = climb ?? beginning(now);
   const dueAt = on.since + soakMs(on, soakSeconds);
   if (now < dueAt) return { value, climb: on, dueAt };
   const moved = { ...on, since: now };

@@ -57,6 +57,8 @@ export interface Decision {
   state: FailoverState;
   /** Whether the next evaluation must know this state. */
   isNews: boolean;
+  /** Whether there is anything to write: a change, a repair, or news. What failed is due again. */
+  isDue: boolean;
   /** When to look again without a sign; undefined: the next audit is soon enough. */
   dueAt?: number;
 }
@@ -86,6 +88,7 @@ export function decide(facts: Facts): Decision {
     withdrawals: [...recent, ...taken],
     held: held.length + unwritten.length + drift.length === 0 ? "" : canonicalJson({ held, unwritten, drift }),
   };
+  const isNews = canonicalJson({ ...next, withdrawals: [] }) !== canonicalJson({ ...state, withdrawals: [] });
   const isUneasy =
     held.length + unwritten.length + drift.length > 0 ||
     !armed ||
@@ -106,7 +109,8 @@ export function decide(facts: Facts): Decision {
     drift,
     repairs,
     state: next,
-    isNews: canonicalJson({ ...next, withdrawals: [] }) !== canonicalJson({ ...state, withdrawals: [] }),
+    isNews,
+    isDue: changes.length + repairs.length > 0 || isNews,
     ...(dues.length === 0 ? {} : { dueAt: Math.min(...dues) }),
   };
 }

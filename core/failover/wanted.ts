@@ -1,6 +1,6 @@
 /** What the accelerator should be, before rails: who is in it, with what weights and dials. Pure; times in ms since 1970. */
 import type { Belief, RegionBelief } from "./beliefs.ts";
-import { type Climb, dialSteps, follow, rise, type Step, sink, weightSteps } from "./climb.ts";
+import { beginning, type Climb, dialSteps, follow, rise, type Step, sink, weightSteps } from "./climb.ts";
 import { endpointsIn, fullDial, fullWeight, type Model, type Observed, takersIn, tightWeight } from "./model.ts";
 import { type Pin, pinOf } from "./pins.ts";
 
@@ -84,7 +84,7 @@ function edgeStep(edge: Belief, { observed, climbs, pins, armed, soakSeconds, no
     const group = observed.groups.find(({ region }) => region === edge.region);
     const isFirst = group === undefined || takersIn({ ...group, dial: fullDial }, observed).length === 0;
     if (isFirst || !armed) return { value: fullWeight, climb };
-    return { value: weightSteps[0]!, climb: climb ?? { state: "up", since: now, falls: 0, fellAt: 0 } };
+    return { value: weightSteps[0]!, climb: climb ?? beginning(now) };
   }
   if (edge.state === "unknown") return { value: present.weight, climb };
   if (edge.state === "suspect") return sink(present.weight, weightSteps, climb!, soakSeconds, now);
@@ -127,5 +127,5 @@ function dialStep(region: string, members: Belief[], facts: WantedFacts): Step {
   if (group !== undefined) return rise(group.dial, dialSteps, climb, soakSeconds, now);
   const others = observed.groups.some((other) => takersIn(other, observed).length > 0);
   if (!others) return { value: fullDial, climb };
-  return { value: 0, climb: climb ?? { state: "up", since: now, falls: 0, fellAt: 0 } };
+  return { value: 0, climb: climb ?? beginning(now) };
 }
