@@ -124,7 +124,7 @@ export async function viewFailover(
   const cell = isCell ? target : await cellOfTarget(kindOf(what), target, wanted);
   const subject = isCell ? undefined : target;
   const all = await readRecords(cell, at, recordsRead);
-  const records = all.filter((record) => inWords(record, subject).length > 0 && concerns(record, subject));
+  const records = all.filter((record) => concerns(record, subject));
   if (atText !== undefined) return { cell, at, records: records.slice(0, 1) };
   const { decision, observed, pins, mode } = await evaluateFailover(cell);
   const { beliefs, regions, held, drift, model, changes, unwritten } = decision;

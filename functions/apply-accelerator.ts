@@ -8,6 +8,7 @@ import { evaluateFailover } from "../control/failover/evaluate.ts";
 import { assertChange } from "../core/assert.ts";
 import { LeaseHeldError } from "../core/errors.ts";
 import { type Change, refusedEndpoint, uncertain, written } from "../core/failover/changes.ts";
+import type { Repair } from "../core/failover/drift.ts";
 import { type DecisionRecord, recordOf } from "../core/failover/record.ts";
 import { acceleratorLimits } from "../schemas/limits.ts";
 import { PublishInput } from "../schemas/workflows.ts";
@@ -58,19 +59,21 @@ async function applyOnce(name: string, lease: Lease) {
       refused = (await noteRefused(name, change, error, at)) || refused;
     }
   }
+  const repaired: Repair[] = [];
   for (const repair of repairs) {
     await hold();
     try {
       await writeRepair(cell, repair);
+      repaired.push(repair);
       logger.info("accelerator repaired", { repair });
     } catch (error) {
       failures.push(error);
     }
   }
   // Of what is held, only news is recorded: the same hold is seen at every look.
-  const isRecorded = done.length > 0 || decision.state.held !== state.held;
+  const isRecorded = done.length + repaired.length > 0 || decision.state.held !== state.held;
   const facts = { cell: name, at, mode, observed, pins };
-  if (isRecorded) await saveRecord(recordOf(facts, decision, [...done, ...unwritten]));
+  if (isRecorded) await saveRecord(recordOf(facts, decision, [...done, ...unwritten], repaired));
   return { written: done.length, held, failures, refused };
 }
 

@@ -20,12 +20,14 @@ export const SettleInput = z.object({ batchId: BatchId });
  * One evaluation of one accelerator: with a health event or what EC2 says of an instance, and its time (ISO 8601), or a tick
  * without. `watcher` is an execution that can look again, and `since` when it began.
  */
-export const FailoverInput = z.object({
-  /** Unknown of an instance: it may be no edge. */
-  cell: z.string().optional(),
-  instance: InstanceEvent.optional(),
-  signal: EdgeHealth.optional(),
-  at: z.string().optional(),
-  watcher: z.string().optional(),
-  since: z.string().optional(),
-});
+export const FailoverInput = z
+  .object({
+    /** Unknown of an instance: it may be no edge. */
+    cell: z.string().optional(),
+    instance: InstanceEvent.optional(),
+    signal: EdgeHealth.optional(),
+    at: z.string().optional(),
+    watcher: z.string().optional(),
+    since: z.string().optional(),
+  })
+  .refine(({ cell, instance }) => cell !== undefined || instance !== undefined, "names neither a cell nor an instance");

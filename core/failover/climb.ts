@@ -36,8 +36,8 @@ export function follow(climb: Climb | undefined, state: Climb["state"] | undefin
 }
 
 /** How long it stays at a step. */
-export const soakMs = (climb: Climb | undefined, soakSeconds: number): number =>
-  soakSeconds * 1000 * 2 ** Math.min(soakDoublingsMax, Math.max(0, (climb?.falls ?? 0) - 1));
+const soakMs = ({ falls }: Climb, soakSeconds: number): number =>
+  soakSeconds * 1000 * 2 ** Math.min(soakDoublingsMax, Math.max(0, falls - 1));
 
 export interface Step {
   value: number;

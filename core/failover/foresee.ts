@@ -4,9 +4,10 @@ import { sha256 } from "../../schemas/signed.ts";
 import { canonicalJson } from "../canonical.ts";
 import { type Change, written } from "./changes.ts";
 import { decide, type Facts } from "./decide.ts";
-import { endpointsIn, type Model, type Observed, takersIn } from "./model.ts";
+import { type Model, modelOf, type Observed, takersIn } from "./model.ts";
 import type { Pin } from "./pins.ts";
 import type { Held } from "./rails.ts";
+import { changesInWords, heldInWords } from "./record.ts";
 
 /** Writes at one moment, milliseconds from now. */
 export interface ForeseenStep {
@@ -69,14 +70,6 @@ export function foresee(facts: Facts, pins: Pin[]): MovePlan {
 const isClimbing = ({ edges, regions }: Facts["state"]): boolean =>
   [...Object.values(edges), ...Object.values(regions)].some(({ state }) => state === "up");
 
-const modelOf = ({ groups }: Observed): Model => ({
-  groups: groups.map(({ region, dial, endpoints }) => ({
-    region,
-    dial,
-    endpoints: endpoints.map(({ edgeId, weight }) => ({ edgeId, weight })),
-  })),
-});
-
 /** As the accelerator shows it once it has checked what is new. */
 const settled = (observed: Observed): Observed => ({
   ...observed,
@@ -113,22 +106,10 @@ export function evacuationFault(facts: Facts, region: string): string | undefine
 export function planInWords({ steps, held, after }: MovePlan): string[] {
   const seconds = (ms: number) => (ms < 1000 ? "at once" : `after ${Math.round(ms / 1000)} s`);
   return [
-    ...steps.flatMap(({ afterMs, changes, before }) => {
-      const old = endpointsIn(before);
-      return changes.flatMap(({ region, dial, endpoints }) => {
-        const was = before.groups.find((group) => group.region === region)?.dial;
-        const weights = endpoints
-          .filter(({ edgeId, weight }) => old.get(edgeId)?.weight !== weight)
-          .map(
-            ({ edgeId, weight }) =>
-              `${seconds(afterMs)}: weight of ${edgeId}: ${old.get(edgeId)?.weight ?? "none"} → ${weight}`,
-          );
-        return was === dial
-          ? weights
-          : [`${seconds(afterMs)}: dial of ${region}: ${was ?? "none"} → ${dial} %`, ...weights];
-      });
-    }),
-    ...held.map(({ rail, target, why }) => `held by the rail "${rail}": ${target}: ${why}`),
+    ...steps.flatMap(({ afterMs, changes, before }) =>
+      changesInWords(changes, before).map((line) => `${seconds(afterMs)}: ${line}`),
+    ),
+    ...heldInWords(held),
     `then users land on ${after
       .filter(({ edges }) => edges > 0)
       .map(

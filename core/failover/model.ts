@@ -54,6 +54,15 @@ export function takersIn(group: Model["groups"][number], observed: Observed): En
   return group.endpoints.filter(({ edgeId, weight }) => weight > 0 && present.get(edgeId)?.health === "HEALTHY");
 }
 
+/** What an accelerator shows, as a model. */
+export const modelOf = ({ groups }: Observed): Model => ({
+  groups: groups.map(({ region, dial, endpoints }) => ({
+    region,
+    dial,
+    endpoints: endpoints.map(({ edgeId, weight }) => ({ edgeId, weight })),
+  })),
+});
+
 /** The same model with other weights, for edges that `weightOf` gives one. */
 export const withWeights = ({ groups }: Model, weightOf: (edgeId: string) => number | undefined): Model => ({
   groups: groups.map((group) => ({

@@ -31,7 +31,7 @@ export interface RailFacts {
 
 export interface Held {
   rail: string;
-  /** The edge, region or listener. */
+  /** The edge, the region, or the cell. */
   target: string;
   why: string;
 }
@@ -43,7 +43,7 @@ interface Railed {
 
 export type Rail = (model: Model, facts: RailFacts) => Railed;
 
-/** Gives what was wanted to nobody of these edges: they keep what they have. */
+/** These edges keep the weights that they have. */
 function keepWeights(model: Model, { observed }: RailFacts, edges: string[]): Model {
   const present = endpointsIn(observed);
   return withWeights(model, (edgeId) => (edges.includes(edgeId) ? present.get(edgeId)?.weight : undefined));
@@ -56,35 +56,31 @@ const keepDials = (model: Model, { observed }: RailFacts, regions: string[]): Mo
 
 const hold = (rail: string, targets: string[], why: string): Held[] => targets.map((target) => ({ rail, target, why }));
 
-/** Edges whose new users go only because a monitor or neighbours say so: `fresh` are those that still have some. */
-function opinionsOn(model: Model, { beliefs, observed, pins, now }: RailFacts) {
+/** Edges that would lose their new users only because a monitor or neighbours say so. */
+function edgesOut(model: Model, { beliefs, observed, pins, now }: RailFacts): string[] {
   const present = endpointsIn(observed);
   const wanted = endpointsIn(model);
-  const out = beliefs.filter(
-    ({ edgeId, by }) =>
-      (by === "monitor" || by === "neighbours") &&
-      pinOf(pins, "edge", edgeId, now) === undefined &&
-      wanted.get(edgeId)?.weight === 0,
-  );
-  return { out, fresh: out.filter(({ edgeId }) => (present.get(edgeId)?.weight ?? 0) > 0).map(({ edgeId }) => edgeId) };
+  return beliefs
+    .filter(({ by }) => by === "monitor" || by === "neighbours")
+    .map(({ edgeId }) => edgeId)
+    .filter((id) => (present.get(id)?.weight ?? 0) > 0 && wanted.get(id)?.weight === 0)
+    .filter((id) => pinOf(pins, "edge", id, now) === undefined);
 }
 
-/** Regions that a monitor takes out: `fresh` those that still have users. */
-function regionsOut(model: Model, { regions, observed, pins, now }: RailFacts) {
+/** Regions that would lose theirs only because a monitor says so. */
+function regionsOut(model: Model, { regions, observed, pins, now }: RailFacts): string[] {
   const dialOf = new Map(observed.groups.map(({ region, dial }) => [region, dial]));
   const wanted = new Map(model.groups.map(({ region, dial }) => [region, dial]));
-  const out = regions
-    .filter(
-      ({ region, state }) =>
-        state === "down" && wanted.get(region) === 0 && pinOf(pins, "region", region, now) === undefined,
-    )
-    .map(({ region }) => region);
-  return { out, fresh: out.filter((region) => (dialOf.get(region) ?? 0) > 0) };
+  return regions
+    .filter(({ state }) => state === "down")
+    .map(({ region }) => region)
+    .filter((region) => (dialOf.get(region) ?? 0) > 0 && wanted.get(region) === 0)
+    .filter((region) => pinOf(pins, "region", region, now) === undefined);
 }
 
-/** How many lose their users by this model only because a monitor says so. */
+/** How many lose their users by this model only because of opinions. */
 export const withdrawalsIn = (model: Model, facts: RailFacts): number =>
-  opinionsOn(model, facts).fresh.length + regionsOut(model, facts).fresh.length;
+  edgesOut(model, facts).length + regionsOut(model, facts).length;
 
 /** AWS takes ten endpoints a group: those that are there stay, the next ones wait. */
 export const quota: Rail = (model, { observed }) => {
@@ -105,8 +101,8 @@ export const quota: Rail = (model, { observed }) => {
 /** Before everything was healthy once, nobody's opinion takes anything out: what starts looks broken. */
 export const armed: Rail = (model, facts) => {
   if (facts.armed) return { model, held: [] };
-  const edges = opinionsOn(model, facts).fresh;
-  const regions = regionsOut(model, facts).fresh;
+  const edges = edgesOut(model, facts);
+  const regions = regionsOut(model, facts);
   const why = "not every edge was healthy yet since the cell began";
   return {
     model: keepDials(keepWeights(model, facts, edges), facts, regions),
@@ -156,7 +152,7 @@ export const deployed: Rail = (model, facts) => {
  */
 export const floor: Rail = (model, facts) => {
   const { beliefs, pins, now } = facts;
-  const { fresh } = opinionsOn(model, facts);
+  const fresh = edgesOut(model, facts);
   const known = new Map(beliefs.map((edge) => [edge.edgeId, edge]));
   const isExempt = (edgeId: string) =>
     known.get(edgeId)?.fullness !== undefined || pinOf(pins, "edge", edgeId, now) !== undefined;
@@ -170,7 +166,7 @@ export const floor: Rail = (model, facts) => {
   });
   const edges = many.map(({ edgeId }) => edgeId);
   const kept = keepWeights(model, facts, edges);
-  const regions = regionsOut(kept, facts).fresh;
+  const regions = regionsOut(kept, facts);
   const isLow = ({ region, dial }: Model["groups"][number]) =>
     dial < fullDial && !regions.includes(region) && pinOf(pins, "region", region, now) === undefined;
   const more = regions.slice(kept.groups.some(isLow) ? 0 : 1);
@@ -186,8 +182,8 @@ export const floor: Rail = (model, facts) => {
 /** So many withdrawals by opinion in an hour, and no more. */
 export const budget: Rail = (model, facts) => {
   const left = Math.max(0, facts.withdrawalsMax - facts.withdrawals);
-  const edges = opinionsOn(model, facts).fresh;
-  const regions = regionsOut(model, facts).fresh;
+  const edges = edgesOut(model, facts);
+  const regions = regionsOut(model, facts);
   const keptEdges = edges.slice(left);
   const keptRegions = regions.slice(Math.max(0, left - edges.length));
   const why = `${facts.withdrawalsMax} withdrawals in an hour are the most: more need a pin`;
@@ -202,13 +198,12 @@ export const capacity: Rail = (model, facts) => {
   const full = new Set(facts.beliefs.filter(({ fullness }) => fullness !== undefined).map(({ edgeId }) => edgeId));
   const takers = model.groups.map((group) => ({ region: group.region, edges: takersIn(group, facts.observed) }));
   const isCrowded = (edges: Endpoint[]) => edges.length > 0 && edges.every(({ edgeId }) => full.has(edgeId));
-  const { out, fresh } = opinionsOn(model, facts);
-  const regionOf = new Map(out.map(({ edgeId, region }) => [edgeId, region]));
-  const keptEdges = fresh.filter((edgeId) =>
+  const regionOf = new Map(facts.beliefs.map(({ edgeId, region }) => [edgeId, region]));
+  const keptEdges = edgesOut(model, facts).filter((edgeId) =>
     isCrowded(takers.find(({ region }) => region === regionOf.get(edgeId))?.edges ?? []),
   );
   const others = (region: string) => takers.filter((one) => one.region !== region).flatMap(({ edges }) => edges);
-  const keptRegions = regionsOut(model, facts).fresh.filter((region) => isCrowded(others(region)));
+  const keptRegions = regionsOut(model, facts).filter((region) => isCrowded(others(region)));
   return {
     model: keepDials(keepWeights(model, facts, keptEdges), facts, keptRegions),
     held: hold("capacity", [...keptEdges, ...keptRegions], "those that would take its users are nearly full"),

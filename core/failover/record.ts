@@ -2,8 +2,8 @@
 import type { Belief, RegionBelief } from "./beliefs.ts";
 import type { Change } from "./changes.ts";
 import type { Decision, Mode } from "./decide.ts";
-import type { Drift } from "./drift.ts";
-import { endpointsIn, type Model, type Observed } from "./model.ts";
+import type { Drift, Repair } from "./drift.ts";
+import { endpointsIn, type Model, modelOf, type Observed } from "./model.ts";
 import type { Pin } from "./pins.ts";
 import type { Held } from "./rails.ts";
 
@@ -24,26 +24,22 @@ export interface DecisionRecord {
   changes: (Change & { failed?: string })[];
 }
 
+/** `repaired` are the repairs that were made. */
 export function recordOf(
   facts: { cell: string; at: number; mode: Mode; observed: Observed; pins: Pin[] },
-  { beliefs, regions, wanted, held, drift, repairs }: Decision,
+  { beliefs, regions, wanted, held, drift }: Decision,
   changes: DecisionRecord["changes"],
+  repaired: Repair[],
 ): DecisionRecord {
   const { cell, at, mode, observed, pins } = facts;
-  const groups = observed.groups.map(({ region, dial, endpoints }) => ({
-    region,
-    dial,
-    endpoints: endpoints.map(({ edgeId, weight }) => ({ edgeId, weight })),
-  }));
-  const told = drift.map((one) => ({ ...one, repaired: one.repair !== undefined && repairs.includes(one.repair) }));
-  return { cell, at, mode, before: { groups }, beliefs, regions, pins, wanted, held, drift: told, changes };
+  const told = drift.map((one) => ({ ...one, repaired: one.repair !== undefined && repaired.includes(one.repair) }));
+  return { cell, at, mode, before: modelOf(observed), beliefs, regions, pins, wanted, held, drift: told, changes };
 }
 
 /** What the record says of one edge or region, in sentences; of everything without a target. */
 export function inWords(record: DecisionRecord, target?: string): string[] {
   const { before, beliefs, regions, pins, held, drift = [], changes, mode } = record;
   const isMeant = (name: string, region?: string) => target === undefined || target === name || target === region;
-  const old = endpointsIn(before);
   const said = [
     ...beliefs.filter(({ edgeId, region }) => isMeant(edgeId, region)),
     ...regions.filter((one) => isMeant(one.region)),
@@ -53,21 +49,8 @@ export function inWords(record: DecisionRecord, target?: string): string[] {
     ...said.flatMap((one) => (isQuiet(one) && target === undefined ? [] : [beliefInWords(one)])),
     ...pins.filter((pin) => isMeant(pin.target)).map(pinInWords),
     ...changes.flatMap((change) => {
-      const dial = before.groups.find(({ region }) => region === change.region)?.dial;
       const failed = change.failed === undefined ? "" : `, which failed: ${change.failed}`;
-      const weights = change.endpoints
-        .filter(({ edgeId, weight }) => isMeant(edgeId, change.region) && old.get(edgeId)?.weight !== weight)
-        .map(
-          ({ edgeId, weight }) =>
-            `${would}weight of ${edgeId}: ${old.get(edgeId)?.weight ?? "none"} → ${weight}${failed}`,
-        );
-      const ids = new Set(change.endpoints.map(({ edgeId }) => edgeId));
-      const removed = [...old.values()]
-        .filter(({ edgeId, region }) => region === change.region && !ids.has(edgeId) && isMeant(edgeId, region))
-        .map(({ edgeId }) => `${would}${edgeId} removed${failed}`);
-      const moved = dial === change.dial || !isMeant(change.region);
-      const dials = moved ? [] : [`${would}dial of ${change.region}: ${dial ?? "none"} → ${change.dial} %${failed}`];
-      return [...weights, ...removed, ...dials];
+      return changesInWords([change], before, isMeant).map((line) => `${would}${line}${failed}`);
     }),
     ...drift
       .filter((one) => isMeant(one.target) || !before.groups.some(({ region }) => region === one.target))
@@ -76,8 +59,29 @@ export function inWords(record: DecisionRecord, target?: string): string[] {
   ];
 }
 
+/** What changes do to what is there before, of the edges and regions that are meant. */
+export function changesInWords(
+  changes: Change[],
+  before: Model,
+  isMeant: (name: string, region?: string) => boolean = () => true,
+): string[] {
+  const old = endpointsIn(before);
+  return changes.flatMap(({ region, dial, endpoints }) => {
+    const was = before.groups.find((group) => group.region === region)?.dial;
+    const ids = new Set(endpoints.map(({ edgeId }) => edgeId));
+    const weights = endpoints
+      .filter(({ edgeId, weight }) => isMeant(edgeId, region) && old.get(edgeId)?.weight !== weight)
+      .map(({ edgeId, weight }) => `weight of ${edgeId}: ${old.get(edgeId)?.weight ?? "none"} → ${weight}`);
+    const removed = [...old.values()]
+      .filter((one) => one.region === region && !ids.has(one.edgeId) && isMeant(one.edgeId, region))
+      .map(({ edgeId }) => `${edgeId} removed`);
+    const isMoved = was !== dial && isMeant(region);
+    return [...weights, ...removed, ...(isMoved ? [`dial of ${region}: ${was ?? "none"} → ${dial} %`] : [])];
+  });
+}
+
 /** One line for each rail and reason. */
-function heldInWords(held: Held[]): string[] {
+export function heldInWords(held: Held[]): string[] {
   const groups = Map.groupBy(held, ({ rail, why }) => `${rail} ${why}`);
   return [...groups.values()].map((some) => {
     const targets = some.map(({ target }) => target);

@@ -8,6 +8,7 @@ import tls from "node:tls";
 import { edgeLimits } from "../../schemas/limits.ts";
 import { neighboursOf, probeName } from "../../schemas/neighbours.ts";
 import type { EdgePlace } from "../../schemas/snapshot.ts";
+import { isOwnFault } from "./backends/connect.ts";
 
 /** Whether an edge forwards; undefined if this edge itself could not ask. */
 export type Probe = (address: string, port: number) => Promise<boolean | undefined>;
@@ -95,14 +96,7 @@ export function probeFrom(localAddress: string | undefined): Probe {
       socket.once("connect", () => socket.write(bytes));
       socket.once("data", (data) => end(data.toString().startsWith("ok")));
       socket.once("end", () => end(false));
-      // The first errors are of this edge: it lacks ports, descriptors or memory.
-      socket.on("error", ({ code = "" }: NodeJS.ErrnoException) =>
-        end(
-          /^(EMFILE|ENFILE|EADDRNOTAVAIL|EADDRINUSE|ENOBUFS|ENOMEM|ENETDOWN|EACCES|EPERM)$/.test(code)
-            ? undefined
-            : false,
-        ),
-      );
+      socket.on("error", (error) => end(isOwnFault(error) ? undefined : false));
     });
   };
 }

@@ -204,7 +204,7 @@ export class World {
       if (repairs.some(({ kind }) => kind === "enable")) this.#observed.enabled = true;
       const facts = { cell: "c1", at: this.#now, mode: this.#mode, observed: before, pins: this.#pins };
       if (changes.length > 0 || decision.state.held !== this.#state.held)
-        this.#records.push(recordOf(facts, decision, [...changes, ...unwritten]));
+        this.#records.push(recordOf(facts, decision, [...changes, ...unwritten], repairs));
       this.#state = decision.state;
       const { lookMs } = failoverLimits;
       const minute = start + Math.ceil((this.#now + 1 - start) / (60 * second)) * 60 * second;

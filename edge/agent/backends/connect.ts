@@ -38,6 +38,9 @@ const ours = new Set([
   "EPERM",
 ]);
 
+/** Whether a connection failed for this edge's own sake. */
+export const isOwnFault = ({ code = "" }: NodeJS.ErrnoException): boolean => ours.has(code);
+
 /** PROXY headers that speak for no client: a check by the proxy itself. */
 const headers = { v1: Buffer.from("PROXY UNKNOWN\r\n"), v2: Buffer.from("0d0a0d0a000d0a515549540a20000000", "hex") };
 
@@ -68,8 +71,9 @@ export const lookFrom =
         () => end(check.type === "word" && socket.bytesRead > 0 ? "connected" : "silent"),
         isOnlyConnect ? connectMs : answerMs,
       );
-      const failed = ({ code = "" }: NodeJS.ErrnoException) => {
-        if (ours.has(code)) end(undefined);
+      const failed = (error: NodeJS.ErrnoException) => {
+        const { code = "" } = error;
+        if (isOwnFault(error)) end(undefined);
         else if (check.type === "word" && isOpen) end("connected");
         // An alert is an answer: the server may ask for a certificate of the client.
         else if (/^ERR_SSL_.*ALERT/.test(code)) end("connected");

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { decide, type Facts } from "../../../core/failover/decide.ts";
-import { groupSettings, listenerPorts } from "../../../core/failover/drift.ts";
+import { groupSettings, listenerPorts, type Repair } from "../../../core/failover/drift.ts";
 import type { Observed } from "../../../core/failover/model.ts";
-import { cellOf, endpoint, facts, group, oregon, regions, two } from "../../fixtures/failover.ts";
+import { inWords, recordOf } from "../../../core/failover/record.ts";
+import { cellOf, endpoint, facts, group, now, oregon, regions, two } from "../../fixtures/failover.ts";
 
 describe("what people change beside weights and dials", () => {
   const settings = groupSettings(cellOf(regions));
@@ -39,6 +40,15 @@ describe("what people change beside weights and dials", () => {
       const { drift, repairs, isNews } = seen(changes, more);
       expect([drift.length, repairs, isNews]).toEqual([1, [], true]);
     }
+  });
+
+  it("is on record as put back only if that was done", () => {
+    const decision = seen({ enabled: false });
+    const about = { cell: "c1", at: now, mode: "enforce" as const, observed: whole, pins: [] };
+    const wordsOf = (repaired: Repair[]) => inWords(recordOf(about, decision, [], repaired)).at(-1);
+    const cell = cellOf(regions).name;
+    expect(wordsOf([])).toBe(`${cell}: the accelerator is disabled: no user reaches it`);
+    expect(wordsOf(decision.repairs)).toBe(`${cell}: the accelerator is disabled: no user reaches it; put back`);
   });
 
   it("as a foreign group or endpoint is reported, and stays", () => {
