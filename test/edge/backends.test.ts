@@ -228,6 +228,16 @@ describe("Backends", () => {
     expect(count("hot")).toBeLessThanOrEqual(61);
   });
 
+  it.each([1, 2, 3, 10])("checks each of %i idle backends every 30 s", (count) => {
+    const backends = make();
+    watch(backends, ...Array.from({ length: count }, (_, index) => `idle${index}`));
+    run(backends, 60);
+    const first = looks.length;
+    run(backends, 300, start + 60_000);
+    expect(looks.length - first).toBeGreaterThanOrEqual(10 * count - 1);
+    expect(looks.length - first).toBeLessThanOrEqual(10 * count + 1);
+  });
+
   it("checks every idle backend within half a minute, also while others come and go", () => {
     const backends = make();
     const idle = Array.from({ length: 900 }, (_, index) => `idle${index}`);

@@ -186,12 +186,21 @@ export class Backends {
 
   *#dueIdle(): Generator<string> {
     while (this.#idleDue >= 1) {
-      this.#circle ??= this.#options.watched().keys();
       this.#idleDue--;
-      const next = this.#circle.next();
-      if (next.done) this.#circle = undefined;
-      else if (!this.#often.has(next.value) && !this.#fresh.has(next.value)) yield next.value;
+      const backend = this.#nextInCircle();
+      if (backend === undefined) return;
+      if (!this.#often.has(backend) && !this.#fresh.has(backend)) yield backend;
     }
+  }
+
+  /** The end of a round takes no step of its own: with few backends, rounds would be longer. */
+  #nextInCircle(): string | undefined {
+    let next = this.#circle?.next();
+    if (next === undefined || next.done) {
+      this.#circle = this.#options.watched().keys();
+      next = this.#circle.next();
+    }
+    return next.done ? undefined : next.value;
   }
 
   /** Starts checks of at most so many of these. Returns how many. */
